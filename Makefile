@@ -1,0 +1,45 @@
+# make demo · make test · make lab · make notebooks · make bench · make lint
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+WORK_DIR ?= demo
+PINS := requirements-cpu.txt requirements-unsloth.txt
+# The demo stops after 60 of its 144 steps, so that two cores need minutes; the notebooks' default is 3 epochs.
+DEMO_STEPS ?= 60
+
+export TOKENIZERS_PARALLELISM := false
+.PHONY: demo test test-all lab notebooks bench lint setup
+
+demo: setup
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07 -p max_steps $(DEMO_STEPS)
+
+test: setup
+	$(PY) -m pytest tests -m "not slow"
+
+test-all: setup
+	$(PY) -m pytest tests
+
+lab: setup
+	$(PY) -m pip install --quiet jupyterlab==4.5.0
+	$(PY) -m jupyterlab notebooks
+
+notebooks: setup
+	$(PY) -m helpers.notebooks refresh
+
+bench: setup
+	$(PY) -m benchmarks.training_step
+
+lint: setup
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+# The stamp holds the pins that were installed: a second run compares and goes on.
+setup: $(VENV)/installed
+	@$(PY) -m helpers.local_gemma
+
+$(VENV)/installed: $(PINS)
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f'Python {v[0]}.{v[1]} is not supported: make PYTHON=python3.12')"
+	@echo "Installing the pinned packages into $(VENV), once; two to five minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --progress-bar on -r requirements-cpu.txt
+	$(PY) -m pip install --no-deps -r requirements-unsloth.txt
+	@touch $@

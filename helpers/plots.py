@@ -1,0 +1,126 @@
+"""The pictures of the notebooks, all in one plain style. Every function returns the figure.
+
+matplotlib is imported when a picture is drawn. Colours are from Okabe and Ito's palette, which
+people with colour-blindness can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
+
+
+def _figure(title: str, width: float = 7, height: float = 3, columns: int = 1):
+    from matplotlib import pyplot
+
+    figure = pyplot.figure(figsize=(width, height), dpi=110, layout="constrained")
+    pyplot.close(figure)  # a notebook shows the returned figure; open, it would show twice
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def table(rows: list[dict]):
+    """Rows as a table for a notebook, a column a key, texts in full and escaped."""
+    from IPython.display import HTML
+    from pandas import DataFrame, option_context
+
+    with option_context("display.max_colwidth", None):
+        return HTML(DataFrame(rows, dtype=object).to_html(index=False, border=0, justify="left", na_rep=""))
+
+
+def ratings(reviews: list[dict]) -> Figure:
+    """How many reviews gave one to five stars."""
+    counts = Counter(review["review_rating"] for review in reviews)
+    figure, (axis,) = _figure("Reviews by rating", height=2.6)
+    stars = [1, 2, 3, 4, 5]
+    bars = axis.bar([f"{n} ★" for n in stars], [counts[n] for n in stars], color=BLUE)
+    axis.bar_label(bars, padding=2)
+    axis.set_ylabel("reviews")
+    return figure
+
+
+def lengths(values: list[int], unit: str, title: str, limit: int | None = None) -> Figure:
+    """A histogram of lengths, with the limit drawn in where there is one."""
+    figure, (axis,) = _figure(title, height=2.6)
+    axis.hist(values, bins=30, color=BLUE)
+    axis.set(xlabel=unit, ylabel="rows")
+    if limit is not None:
+        axis.axvline(limit, color=ORANGE, linewidth=2)
+        axis.annotate(f" limit {limit}", (limit, 0.9), xycoords=("data", "axes fraction"), color=ORANGE)
+    return figure
+
+
+def months(values: list[str]) -> Figure:
+    """How many rows fall into each month; `values` are `YYYY-MM`, months without a row included."""
+    from pandas import Series, period_range
+
+    found = Series(values).value_counts()
+    every = [str(month) for month in period_range(min(values), max(values), freq="M")]
+    figure, (axis,) = _figure("Reviews by month", height=2.6)
+    axis.bar(range(len(every)), [found.get(month, 0) for month in every], color=BLUE)
+    ticks = range(0, len(every), max(1, len(every) // 8))
+    axis.set(ylabel="reviews", xticks=ticks, xticklabels=[every[tick] for tick in ticks])
+    return figure
+
+
+def counts(values: dict[str, int], title: str, unit: str) -> Figure:
+    """A bar a name, the longest on top."""
+    figure, (axis,) = _figure(title, height=0.8 + 0.32 * max(len(values), 1))
+    names = sorted(values, key=lambda name: values[name])
+    bars = axis.barh(names, [values[name] for name in names], color=BLUE)
+    axis.bar_label(bars, padding=3)
+    axis.set_xlabel(unit)
+    return figure
+
+
+def loss(losses: list[dict], title: str = "Training loss") -> Figure:
+    """The loss of every logged step, and its running mean over five."""
+    figure, (axis,) = _figure(title)
+    steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
+    means = [sum(values[max(0, i - 4) : i + 1]) / len(values[max(0, i - 4) : i + 1]) for i in range(len(values))]
+    axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
+    axis.plot(steps, means, color=BLUE, linewidth=2, label="mean of the last five")
+    axis.set(xlabel="step", ylabel="loss (nats a token)", ylim=(0, None))
+    axis.legend(frameon=False)
+    return figure
+
+
+def base_and_tuned(result: dict, labels: dict[str, str]) -> Figure:
+    """A pair of bars a metric, with the 95 % interval of the paired difference on the tuned bar."""
+    figure, axes = _figure(f"Base and tuned on {result['count']} held-out questions", width=8, columns=len(labels))
+    for axis, (metric, label) in zip(axes, labels.items()):
+        base, tuned = result["base"][metric], result["tuned"][metric]
+        change = result["difference"][metric]
+        error = [[change["mean"] - change["low"]], [change["high"] - change["mean"]]]
+        axis.bar(["base"], [base], color=GREY)
+        axis.bar(["tuned"], [tuned], color=BLUE, yerr=error, capsize=5)
+        axis.set_title(label, fontsize=9)
+        for x, value in enumerate((base, tuned)):
+            axis.annotate(f"{value:.2f}", (x, value / 2), ha="center", color="white", fontweight="bold")
+    return figure
+
+
+def each_example(base: list[dict], tuned: list[dict]) -> Figure:
+    """A point an example: its answer loss under the base and under the tuned model."""
+    figure, (axis,) = _figure("Answer loss, a point an example: below the line is better", width=4.6, height=4)
+    before, after = ([row["answer_loss"] for row in rows] for rows in (base, tuned))
+    top = 1.05 * max(before + after)
+    axis.plot([0, top], [0, top], color=GREY, linewidth=1)
+    axis.scatter(before, after, color=BLUE, s=18, alpha=0.7)
+    axis.set(xlabel="base", ylabel="tuned", xlim=(0, top), ylim=(0, top), aspect="equal")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG."""
+    figure.savefig(path, format="png")

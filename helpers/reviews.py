@@ -1,0 +1,319 @@
+"""Reviews: the one record, cleaning, redaction of personal data, and Markdown (stages 01 and 02).
+
+    records = reviews.read_records("my_reviews.csv")
+    parsed, rejected = reviews.parse(records)
+    kept, removed = reviews.clean(parsed, min_words=3)
+
+Nothing is dropped in silence: what cannot be parsed and what is removed comes back with a reason.
+This module calls no service and no language model.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import unicodedata
+from collections import Counter
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from helpers import files
+
+SAMPLE = Path(__file__).parent / "samples" / "trustpilot_reviews.json"
+
+# Column names of other exports, by the field of the record that they mean.
+OTHER_NAMES = {
+    "review_content": ("text", "review", "body", "content", "comment", "review_text"),
+    "review_title": ("title", "headline", "summary"),
+    "review_rating": ("rating", "stars", "score"),
+    "review_date": ("date", "created_at", "published_at"),
+    "review_id": ("id",),
+    "reviewer_name": ("name", "author", "user", "reviewer"),
+    "reviewer_location": ("country", "location"),
+    "company_name": ("company", "business", "brand"),
+}
+
+
+class Review(BaseModel):
+    """Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null.
+
+    Ratings come as numbers or strings; `url` and other unknown extras are kept as they are.
+    """
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True, coerce_numbers_to_str=True)
+
+    company_name: str | None = None
+    company_id: str | None = None
+    company_logo: str | None = None
+    company_website: str | None = None
+    company_rating_name: str | None = None
+    company_overall_rating: float | None = None
+    is_verified_company: bool | None = None
+    company_total_reviews: int | None = None
+    company_about: str | None = None
+    company_email: str | None = None
+    company_phone: str | None = None
+    company_location: str | None = None
+    company_country: str | None = None
+    company_category: str | None = None
+    company_other_categories: list[str] | str | None = None
+    company_activity: list | dict | str | None = Field(default=None, alias="company activity")
+    breadcrumbs: list | str | None = None
+    five_star: int | None = Field(default=None, alias="5_star")
+    four_star: int | None = Field(default=None, alias="4_star")
+    three_star: int | None = Field(default=None, alias="3_star")
+    two_star: int | None = Field(default=None, alias="2_star")
+    one_star: int | None = Field(default=None, alias="1_star")
+    review_id: str | None = None
+    review_date: datetime | None = None
+    review_rating: int | None = Field(default=None, ge=1, le=5)
+    review_title: str | None = None
+    review_content: str | None = None
+    is_verified_review: bool | None = None
+    review_date_of_experience: datetime | None = None
+    review_replies: list | dict | str | None = None
+    review_useful_count: int | None = None
+    review_url: str | None = None
+    date_posted: str | None = None
+    url: str | None = None
+    reviewer_name: str | None = None
+    reviewer_location: str | None = None
+    reviews_posted_overall: int | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_null(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("review_rating", mode="before")
+    @classmethod
+    def _whole_stars(cls, value: object) -> object:
+        return float(value) if isinstance(value, str) and re.fullmatch(r"\d\.\d+", value) else value
+
+
+def read_records(path: str | Path, columns: dict[str, str] | None = None) -> list[dict]:
+    """The raw records of a JSON array, JSON Lines or CSV file, columns renamed to the record's fields.
+
+    `columns` maps your column names to the record's fields, for names that OTHER_NAMES does not know.
+    Raises FileNotFoundError or ValueError that names the file and the fix.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"source = {str(path)!r} is no file; give a JSON, JSONL or CSV file")
+    columns = columns or {}
+    unknown = set(columns.values()) - {field.alias or name for name, field in Review.model_fields.items()}
+    if unknown:
+        raise ValueError(f"columns maps to {sorted(unknown)}, which the review record does not have")
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            records = list(csv.DictReader(opened))
+    elif path.read_text(encoding="utf-8").lstrip().startswith("["):
+        records = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        records = files.read_jsonl(path)
+    return [_renamed(record, columns) for record in records]
+
+
+def _renamed(record: dict, columns: dict[str, str]) -> dict:
+    known = {other: name for name, others in OTHER_NAMES.items() for other in others}
+    renamed = dict(record)
+    for column, value in record.items():
+        field = columns.get(column) or known.get(column.strip().lower().replace(" ", "_"))
+        if field and not record.get(field):
+            renamed[field] = value
+    return renamed
+
+
+def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Records as JSON-ready rows with all 37 fields, and the rejected ones with `reason` and `row`.
+
+    Rejected: error rows of the service, a field that does not parse, a review delivered twice.
+    """
+    parsed, rejected, seen = [], [], set()
+    for number, record in enumerate(records, 1):
+        reason = None
+        if record.get("error"):
+            reason = f"the service reports an error: {record['error']} ({record.get('error_code')})"
+        else:
+            try:
+                review = Review.model_validate(record)
+            except ValidationError as error:
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}"
+            else:
+                row = review.model_dump(mode="json", by_alias=True)
+                row["review_id"] = review.review_id or files.content_id(row)
+                if row["review_id"] in seen:
+                    reason = f"review {row['review_id']} was delivered twice"
+                seen.add(row["review_id"])
+        if reason:
+            rejected.append({"row": number, "reason": reason, "record": record})
+        else:
+            parsed.append(row)
+    return parsed, rejected
+
+
+@cache
+def sample() -> list[dict]:
+    """The bundled sample's parsed reviews: a fictional company, fictional people."""
+    return parse(read_records(SAMPLE))[0]
+
+
+@cache
+def clean_sample() -> list[dict]:
+    """The bundled sample after notebook 02 with its default parameters."""
+    return clean(sample())[0]
+
+
+def plain_text(text: str | None) -> str:
+    """Text without HTML, control or zero-width characters, in Unicode NFC, spaces folded."""
+    text = html.unescape(html.unescape(text or ""))
+    text = re.sub(r"<br\s*/?>|</p>", "\n", text, flags=re.IGNORECASE)
+    text = re.sub(r"</?[a-z][^<>]*>", "", text, flags=re.IGNORECASE)
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
+    # U+200D, the zero-width joiner, holds emoji together.
+    text = "".join(c for c in text if c in "\n\u200d" or unicodedata.category(c) not in ("Cc", "Cf"))
+    text = re.sub(r"[^\S\n]+", " ", text)
+    return re.sub(r" ?\n[ \n]*", "\n", text).strip()
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def clean(reviews: list[dict], min_words: int = 3, redact_pii: bool = True) -> tuple[list[dict], list[dict]]:
+    """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
+
+    Removed: fewer than `min_words` words in title and text together, the same text again, and
+    near-duplicates: Jaccard similarity of word pairs above 0.7, found with MinHash.
+    Each kept row gains `redacted`, the number of placeholders by type.
+    """
+    kept, removed = [], []
+    near = _NearDuplicates()
+    for review in reviews:
+        row = {**review}
+        for field in ("review_title", "review_content", "company_about"):
+            row[field] = plain_text(review[field])
+        # Counted and compared before redaction, so that placeholders make no two reviews alike.
+        tokens = words(f"{row['review_title']} {row['review_content']}")
+        twin = near.find_or_add(row["review_id"], tokens) if len(tokens) >= min_words else None
+        if len(tokens) < min_words:
+            removed.append(_removed(row, f"fewer than {min_words} words"))
+        elif twin:
+            removed.append(_removed(row, f"near-duplicate of {twin}"))
+        else:
+            kept.append(redact(row) if redact_pii else {**row, "redacted": {}})
+    return kept, removed
+
+
+def _removed(row: dict, reason: str) -> dict:
+    text = f"{row['review_title']} {row['review_content']}".strip()
+    return {"review_id": row["review_id"], "reason": reason, "text": redact_text(text)[0]}
+
+
+class _NearDuplicates:
+    """Finds the first earlier text whose word pairs are at least 70 % the same."""
+
+    def __init__(self) -> None:
+        from datasketch import MinHashLSH
+
+        self.index = MinHashLSH(threshold=0.7, num_perm=128)
+
+    def find_or_add(self, key: str, tokens: list[str]) -> str | None:
+        from datasketch import MinHash
+
+        pairs = {f"{a} {b}".encode() for a, b in zip(tokens, tokens[1:])} or {tokens[0].encode()}
+        signature = MinHash(num_perm=128)
+        signature.update_batch(pairs)
+        twins = sorted(self.index.query(signature))
+        if not twins:
+            self.index.insert(key, signature)
+        return twins[0] if twins else None
+
+
+PATTERNS = {
+    "EMAIL": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "ORDER": re.compile(r"\b[A-Z]{2,4}[-#]?\d{5,10}\b"),
+}
+
+
+def redact(row: dict) -> dict:
+    """The row with personal data replaced by placeholders, and their counts in `redacted`."""
+    counts: Counter[str] = Counter()
+    redacted = {**row}
+    for field in ("review_title", "review_content"):
+        redacted[field], found = redact_text(row[field], row["reviewer_name"], row["reviewer_location"])
+        counts += found
+    redacted["reviewer_name"] = "[NAME]" if row["reviewer_name"] else None
+    redacted["redacted"] = dict(counts)
+    return redacted
+
+
+def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
+    """Replace e-mail addresses, IBANs, order and phone numbers and the reviewer's name in `text`.
+
+    `country` (ISO-2) is where a phone number without a country code is looked up.
+    """
+    from phonenumbers import Leniency, PhoneNumberMatcher, is_valid_number
+
+    counts: Counter[str] = Counter()
+    for kind, pattern in PATTERNS.items():
+        text, found = pattern.subn(f"[{kind}]", text)
+        counts[kind] += found
+    phones = PhoneNumberMatcher(text, country or "GB", leniency=Leniency.POSSIBLE)
+    for match in reversed(list(phones)):
+        # Dates and prices are possible numbers too, but seldom begin with 0 or +, or are in use.
+        if match.raw_string.startswith(("+", "0", "(0", "(+")) or is_valid_number(match.number):
+            text = text[: match.start] + "[PHONE]" + text[match.end :]
+            counts["PHONE"] += 1
+    if name:
+        text, counts["NAME"] = re.subn(rf"(?<!\w){re.escape(name)}(?!\w)", "[NAME]", text)
+    return text, +counts
+
+
+def markdown(reviews: list[dict]) -> str:
+    """One Markdown document: a header a company, then a section a review, rules between them."""
+    parts, company = [], None
+    for row in sorted(reviews, key=lambda row: row["company_name"] or ""):
+        if row["company_name"] != company or not parts:
+            company = row["company_name"]
+            parts.append(company_markdown(row))
+        parts.append(review_markdown(row))
+    return "\n\n---\n\n".join(parts) + "\n"
+
+
+def company_markdown(row: dict) -> str:
+    """The header of a company: what its page says about it."""
+    lines = [f"# {row['company_name'] or 'Unknown company'}: customer reviews", ""]
+    facts = {
+        "Website": row["company_website"],
+        "Overall rating": row["company_overall_rating"],
+        "Total reviews": row["company_total_reviews"],
+        "Location": row["company_location"],
+        "Industry": row["company_category"],
+    }
+    lines += [f"- **{name}**: {value}" for name, value in facts.items() if value is not None]
+    return "\n".join(lines + (["", f"> {row['company_about']}"] if row["company_about"] else []))
+
+
+def review_markdown(row: dict) -> str:
+    """The section of a review: heading, facts, text."""
+    return f"{review_header(row)}\n\n{row['review_content'] or ''}".strip()
+
+
+def review_header(row: dict) -> str:
+    """Heading and facts of a review, without its text."""
+    place = f" ({row['reviewer_location']})" if row["reviewer_location"] else ""
+    facts = {
+        "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
+        "Posted on": (row["review_date"] or "")[:10] or None,
+        "Title": row["review_title"] or None,
+    }
+    lines = [f"- **{name}**: {value}" for name, value in facts.items() if value]
+    return "\n".join([f"### Review by {row['reviewer_name'] or 'an unnamed customer'}{place}", *lines])

@@ -1,0 +1,146 @@
+"""Where am I: the platform, secrets, the work folder and the device, each choice with its reason.
+
+It detects and explains; it installs nothing and changes no setting.
+"""
+
+from __future__ import annotations
+
+import os
+import platform as _platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GIB = 2**30
+
+CLICKS = {
+    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'",
+    "kaggle": "open Add-ons > Secrets, add {name}, and tick it for this notebook",
+    "local": "put {name}=… into the file .env in the folder you start from, or export it",
+}
+
+
+class MissingSecret(LookupError):
+    """A key that this step needs was found nowhere; the message says where to put it."""
+
+
+def platform() -> tuple[str, str]:
+    """`colab`, `kaggle` or `local`, and how it was recognised."""
+    if os.environ.get("COLAB_RELEASE_TAG"):
+        return "colab", "COLAB_RELEASE_TAG is set"
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
+        return "kaggle", "KAGGLE_KERNEL_RUN_TYPE is set and /kaggle/working exists"
+    return "local", "neither Colab's nor Kaggle's variables are set"
+
+
+def secret(name: str) -> str:
+    """A key such as OPENAI_API_KEY: from the environment, the platform's secrets page, or `.env`.
+
+    The environment comes first because asking Colab's page blocks when no page is open, as under
+    papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
+    """
+    where, _ = platform()
+    value = os.environ.get(name) or _from_page(where, name) or _from_dotenv(name)
+    if not value:
+        raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
+    return value.strip()
+
+
+def _from_page(where: str, name: str) -> str | None:
+    if where == "colab":
+        from google.colab import userdata
+
+        absent = (userdata.SecretNotFoundError, userdata.NotebookAccessError, userdata.TimeoutException)
+        try:
+            return userdata.get(name)
+        except absent:
+            return None
+    if where == "kaggle":
+        from kaggle_secrets import BackendError, CredentialError, UserSecretsClient, ValidationError
+
+        try:
+            return UserSecretsClient().get_secret(name)
+        except (BackendError, CredentialError, ValidationError, ConnectionError):
+            return None
+    return None
+
+
+def _from_dotenv(name: str) -> str | None:
+    dotenv = Path(".env")
+    if not dotenv.is_file():
+        return None
+    for line in dotenv.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition("=")
+        if key.removeprefix("export ").strip() == name:
+            return value.strip().strip("'\"")
+    return None
+
+
+def default_work_dir() -> Path:
+    """The folder where results outlive this runtime, as far as the platform has one; prints why."""
+    where, _ = platform()
+    if where == "colab" and Path("/content/drive/MyDrive").is_dir():
+        folder, why = Path("/content/drive/MyDrive/gemma-from-reviews"), "Google Drive survives a disconnect"
+    elif where == "colab":
+        folder, why = Path("/content/work"), "Drive is not mounted: A DISCONNECT DELETES IT. Files panel > Mount Drive"
+    elif where == "kaggle":
+        folder, why = Path("/kaggle/working"), "Kaggle keeps this folder with a saved version"
+    else:
+        folder, why = REPOSITORY / "work", "a folder in this repository, ignored by git"
+    print(f"work_dir = {folder} ({why})")
+    return folder
+
+
+def open_work_dir(work_dir: str) -> Path:
+    """The notebook's `work_dir` parameter as a folder that can be written; "" means the default.
+
+    Raises PermissionError or NotADirectoryError that names the folder and the fix.
+    """
+    folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
+    fix = f"work_dir = {str(folder)!r} cannot be written; set the parameter work_dir to a folder of yours"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{fix} (a file is in its place)") from None
+    except OSError as error:
+        raise PermissionError(f"{fix} ({error.strerror})") from None
+    return folder
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the model runs on. `memory_gib` is the free GPU memory, or the free RAM without a GPU."""
+
+    kind: str
+    name: str
+    memory_gib: float
+    disk_gib: float
+    why: str
+
+
+def device(work_dir: Path = Path()) -> Device:
+    """The device torch will use, its free memory and the free disk of `work_dir`, in GiB."""
+    import psutil
+    import torch
+
+    disk = shutil.disk_usage(work_dir).free / GIB
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return Device("cuda", torch.cuda.get_device_name(0), free / GIB, disk, "torch sees a CUDA GPU")
+    name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
+
+
+def versions(**why: str) -> list[dict]:
+    """One row a package: its installed version and the reason this notebook needs it."""
+    python = {"package": "python", "version": sys.version.split()[0], "used for": "everything"}
+    return [python] + [
+        {"package": name, "version": version(name.replace("_", "-")), "used for": reason}
+        for name, reason in why.items()
+    ]

@@ -1,0 +1,91 @@
+"""A split without leaks: what shares a review, or nearly a question, stays on one side (stage 04).
+
+    train, test = split(pairs, test_share=0.15)
+
+Similarity is of words, not of meaning: two questions that say the same in other words may part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from itertools import chain
+
+NEAR_DUPLICATE = 0.6  # word-3-gram Jaccard similarity above which two questions count as the same
+
+
+def words_of(text: str) -> list[str]:
+    """The words in lower case, without punctuation."""
+    return re.findall(r"\w+(?:['’]\w+)*", text.lower())
+
+
+def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
+    """All runs of `length` words; the whole text where it is shorter."""
+    return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
+
+
+def near_duplicates(questions: list[str]) -> list[tuple[int, int]]:
+    """Index pairs of questions whose word 3-grams have a Jaccard similarity above NEAR_DUPLICATE."""
+    grams = [grams_of(words_of(question), 3) for question in questions]
+    holders, found = defaultdict(list), []
+    for index, own in enumerate(grams):
+        shared = Counter(chain.from_iterable(holders[gram] for gram in own))
+        for other, count in shared.items():
+            if count > NEAR_DUPLICATE * (len(own) + len(grams[other]) - count):
+                found.append((other, index))
+        for gram in own:
+            holders[gram].append(index)
+    return found
+
+
+def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list[dict], list[dict]]:
+    """(train, test), each sorted by id. Pairs that share a review, or nearly a question, stay together,
+    also through chains of such pairs.
+
+    Test has the number of pairs nearest to `test_share` that whole groups can make. The order of
+    `pairs` doesn't matter. Raises ValueError when there are fewer than two groups.
+    """
+    if not 0 < test_share < 1:
+        raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
+    pairs = sorted(pairs, key=lambda pair: (pair["id"], pair["question"]))
+    links = near_duplicates([pair["question"] for pair in pairs])
+    first: dict[str, int] = {}
+    for index, pair in enumerate(pairs):
+        links += [(first.setdefault(review_id, index), index) for review_id in pair["review_ids"]]
+    group = list(range(len(pairs)))  # union-find: each points towards the lowest index of its group
+
+    def root(index: int) -> int:
+        while group[index] != index:
+            group[index] = index = group[group[index]]
+        return index
+
+    for one, other in links:
+        low, high = sorted((root(one), root(other)))
+        group[high] = low
+    sizes = Counter(map(root, range(len(pairs))))
+    if len(sizes) < 2:
+        raise ValueError(
+            f"The {len(pairs)} pairs form {len(sizes)} group(s) that share reviews or questions, so none can "
+            "be held out. Collect more reviews, or make smaller chunks (chunk_size)."
+        )
+    order = sorted(sizes, key=lambda index: hashlib.sha256(f"{seed}/{pairs[index]['id']}".encode()).digest())
+    held_out = _subset([sizes[index] for index in order], test_share * len(pairs))
+    test_roots = {order[at] for at in held_out}
+    sides = [root(index) in test_roots for index in range(len(pairs))]
+    assert all(sides[one] == sides[other] for one, other in links), "train and test share something"
+    return tuple([pair for pair, side in zip(pairs, sides) if side is wanted] for wanted in (False, True))
+
+
+def _subset(sizes: list[int], target: float) -> list[int]:
+    """Indices of some, not all, sizes whose sum is nearest to `target`, with the first ones preferred."""
+    reachable = [1]  # bit n of item i: the first i sizes can make the sum n
+    for size in sizes:
+        reachable.append(reachable[-1] | reachable[-1] << size)
+    sums = [n for n in range(1, sum(sizes)) if reachable[-1] >> n & 1]
+    left, chosen = min(sums, key=lambda n: abs(n - target)), []
+    for at in reversed(range(len(sizes))):
+        if not reachable[at] >> left & 1:
+            chosen.append(at)
+            left -= sizes[at]
+    return chosen

@@ -1,0 +1,149 @@
+"""A loopback server with OpenAI's chat-completions API, which answers, bills, and fails on demand.
+
+    with FakeOpenAI(faults=[429, "drop"]) as server:  # OPENAI_BASE_URL = server.base_url
+
+A fault is used up by one request, in the order of arrival; None answers normally:
+    500            that status (429 carries `retry_after`)
+    "drop"         close the connection without a word, as an overloaded proxy does
+    "drop_billed"  make and bill the answer, then close the connection without it
+    "quota"        429 with the code `insufficient_quota`
+    "not_json"     200 with an HTML page
+    "cut"          200 with a JSON body that breaks off
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+def qa_reply(body: dict) -> str:
+    """One question-answer pair that differs with the user's text, as the JSON a teacher sends."""
+    text = body["messages"][-1]["content"]
+    pair = {"question": f"What do customers say about {text[:60]!r}?", "answer": "They like it. They stay."}
+    return json.dumps({"pairs": [pair]})
+
+
+class FakeOpenAI:
+    """`reply(body) -> str` makes the answers. Tokens are 4 bytes each unless `tokens` (in, out) is given.
+
+    `plain_only` refuses response_format with 400; `refuse_after` answers 401 once that many answers
+    were given; `refuse_text` answers 400 to a request whose text holds it; `delay` is in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        reply: Callable[[dict], str] = qa_reply,
+        faults: Iterable = (),
+        key: str = "sk-fake-key",
+        plain_only: bool = False,
+        refuse_after: int | None = None,
+        refuse_text: str | None = None,
+        retry_after: str = "0",
+        tokens: tuple[int, int] | None = None,
+        delay: float = 0.0,
+    ):
+        self.reply, self.key, self.plain_only, self.delay = reply, key, plain_only, delay
+        self.refuse_after, self.refuse_text = refuse_after, refuse_text
+        self.faults, self.retry_after, self.tokens = deque(faults), retry_after, tokens
+        self.asked: list[dict] = []  # the body of every request that arrived
+        self.times: list[float] = []  # and when, in time.monotonic() seconds
+        self.billed: list[tuple[int, int]] = []  # tokens in and out of every answer that was made
+        self.answered = self.in_flight = self.most_in_flight = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> FakeOpenAI:
+        handler = type("Handler", (_Handler,), {"fake": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def usd(self, into: float, out: float) -> float:
+        """What the answers cost at these prices per million tokens."""
+        return sum(given * into + made * out for given, made in self.billed) / 1e6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    fake: FakeOpenAI
+
+    def log_message(self, *_) -> None: ...
+
+    def do_POST(self) -> None:
+        fake, body = self.fake, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with fake.lock:
+            fake.asked.append(body)
+            fake.times.append(time.monotonic())
+            fault = fake.faults.popleft() if fake.faults else None
+            fake.in_flight += 1
+            fake.most_in_flight = max(fake.most_in_flight, fake.in_flight)
+        try:
+            self._respond(fault, body)
+        finally:
+            with fake.lock:
+                fake.in_flight -= 1
+
+    def _respond(self, fault, body: dict) -> None:
+        fake = self.fake
+        sent_key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        refused = fake.refuse_after is not None and fake.answered >= fake.refuse_after
+        if self.path != "/v1/chat/completions":
+            return self._error(404, f"no such path: {self.path}")
+        if refused or sent_key != fake.key:  # a careless server repeats the key
+            return self._error(401, f"Incorrect API key provided: {sent_key}", "invalid_api_key")
+        if fake.plain_only and "response_format" in body:
+            return self._error(400, "this server does not know response_format")
+        if fake.refuse_text and fake.refuse_text in body["messages"][-1]["content"]:
+            return self._error(400, "this text is too long for the model")
+        if fault == "quota":
+            return self._error(429, "You exceeded your current quota", "insufficient_quota")
+        if fault == "not_json":
+            return self._send(200, b"<html>hello</html>", "text/html")
+        if fault == "cut":
+            return self._send(200, b'{"choices": [{"mess')
+        if isinstance(fault, int):
+            return self._error(fault, "try again")
+        if fault == "drop":
+            return self._drop()
+        time.sleep(fake.delay)
+        text = fake.reply(body)
+        given = sum(len(message["content"].encode()) for message in body["messages"]) // 4
+        used = fake.tokens or (given, min(body["max_tokens"], len(text.encode()) // 4))
+        with fake.lock:
+            fake.billed.append(used)
+            fake.answered += fault != "drop_billed"
+        if fault == "drop_billed":
+            return self._drop()
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)}
+        answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "model": body["model"]}
+        self._send(200, json.dumps(answer | {"choices": [choice], "usage": usage}).encode())
+
+    def _error(self, status: int, message: str, code: str | None = None) -> None:
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+        self._send(status, json.dumps({"error": error}).encode())
+
+    def _send(self, status: int, body: bytes, kind: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if status == 429:
+            self.send_header("Retry-After", self.fake.retry_after)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _drop(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)

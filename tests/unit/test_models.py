@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from helpers import local_gemma, models, runtime
+
+CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
+
+
+def gpu(memory: float) -> runtime.Device:
+    return runtime.Device("cuda", "Tesla T4", memory, 50.0, "torch sees a CUDA GPU")
+
+
+@pytest.fixture(autouse=True)
+def no_build(monkeypatch, tmp_path):
+    monkeypatch.setattr(local_gemma, "path", lambda: tmp_path)
+
+
+@pytest.mark.parametrize("memory, size", [(79, "27b"), (23, "12b"), (14.5, "4b"), (8, "1b")])
+def test_auto_takes_the_largest_that_fits_and_says_why(memory, size):
+    choice = models.choose("auto", gpu(memory))
+    assert size in choice.name and choice.load_in_4bit
+    assert f"fits {memory:.1f} GiB on Tesla T4" in choice.why
+
+
+def test_auto_without_a_gpu_is_the_local_gemma_in_16_bits():
+    choice = models.choose("auto", CPU)
+    assert choice.name == local_gemma.NAME and not choice.load_in_4bit
+    assert "torch sees no GPU" in choice.why and "4 bits need a GPU" in choice.why
+
+
+def test_auto_on_a_full_gpu_names_the_fix():
+    with pytest.raises(MemoryError, match="2.0 GiB free.*Restart the session"):
+        models.choose("auto", gpu(2.0))
+
+
+def test_the_adapter_asked_for_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no adapter_config.json; run notebook 05"):
+        models.find_adapter(str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_the_bundled_adapter_stands_in_and_says_so(tmp_path):
+    folder, origin = models.find_adapter("", tmp_path)
+    assert folder == models.SAMPLE_ADAPTER and "the bundled sample's" in origin
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == local_gemma.NAME
+    (tmp_path / "adapter").mkdir()
+    assert models.find_adapter("", tmp_path)[0] == tmp_path / "adapter"
+
+
+def test_a_training_text_has_one_bos_and_ends_with_the_turn(tokenizer):
+    ids = models.chat_ids(tokenizer, "Why?", "Because.")
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("<end_of_turn>")
+
+
+def test_the_prompt_is_the_beginning_of_the_training_text(tokenizer):
+    prompt = models.chat_ids(tokenizer, "Why?")
+    assert models.chat_ids(tokenizer, "Why?", "Because.")[: len(prompt)] == prompt
+
+
+def test_batched_answers_equal_single_ones(tiny_gemma):
+    """Left padding: with padding on the right, short prompts in a batch get other answers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_gemma), AutoTokenizer.from_pretrained(tiny_gemma)
+    questions = ["Why?", "What do customers of this company say about their bikes?", "How come, then?"]
+    batched = models.generate(model, tokenizer, questions, max_new_tokens=12, batch_size=3)
+    single = [models.generate(model, tokenizer, [q], max_new_tokens=12)[0] for q in questions]
+    assert batched == single and len(set(single)) > 1

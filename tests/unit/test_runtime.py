@@ -1,0 +1,56 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import runtime
+
+REPOSITORY = Path(runtime.__file__).parents[1]
+
+
+def test_the_work_dir_is_made(tmp_path):
+    assert runtime.open_work_dir(str(tmp_path / "a" / "b")).is_dir()
+
+
+def test_a_work_dir_that_cannot_be_written_is_named_with_the_fix():
+    with pytest.raises(PermissionError, match="work_dir = '/proc/nowhere' cannot be written; set the parameter"):
+        runtime.open_work_dir("/proc/nowhere")
+
+
+def test_a_file_in_the_place_of_the_work_dir_is_named(tmp_path):
+    (tmp_path / "work").write_text("")
+    with pytest.raises(NotADirectoryError, match="a file is in its place"):
+        runtime.open_work_dir(str(tmp_path / "work"))
+
+
+def test_a_secret_comes_from_the_environment_then_from_dotenv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(runtime.MissingSecret, match=r"OPENAI_API_KEY is not set.*\.env"):
+        runtime.secret("OPENAI_API_KEY")
+    (tmp_path / ".env").write_text("# keys\nexport OPENAI_API_KEY='from-file'\n")
+    assert runtime.secret("OPENAI_API_KEY") == "from-file"
+    monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
+    assert runtime.secret("OPENAI_API_KEY") == "from-environment"
+
+
+def test_the_default_work_dir_says_why(capsys, monkeypatch):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    assert runtime.default_work_dir() == REPOSITORY / "work"
+    assert "ignored by git" in capsys.readouterr().out
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    assert runtime.default_work_dir() == Path("/content/work")
+    assert "DISCONNECT DELETES IT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["reviews", "chunks", "files", "runtime", "brightdata", "qa", "teacher", "plots"])
+def test_light_stages_import_nothing_heavy(module):
+    heavy = ["torch", "transformers", "datasets", "unsloth", "peft", "trl", "matplotlib", "pandas"]
+    code = f"import sys; from helpers import {module}; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, env=os.environ
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
