@@ -23,8 +23,12 @@ lab: setup
 	$(PY) -m pip install --quiet jupyterlab==4.5.0
 	$(PY) -m jupyterlab notebooks
 
-notebooks: setup
-	$(PY) -m helpers.notebooks refresh
+# Puts the clean copies of an executed 00 and of the demo, outputs included, back into notebooks/.
+notebooks: demo
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00
+	for name in notebooks/*.ipynb; do \
+		$(PY) -m helpers.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
+	done
 
 bench: setup
 	$(PY) -m benchmarks.training_step

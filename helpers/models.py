@@ -113,8 +113,8 @@ def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "aut
 
     `with model.disable_adapter():` is the base model. With "auto" the adapter's config names the base.
     """
-    from peft import PeftModel
-    from unsloth import FastModel
+    from unsloth import FastModel  # first, since it patches peft and transformers
+    from peft import PeftModel  # isort: skip
 
     config = json.loads((adapter_dir / "adapter_config.json").read_text())
     choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import os
 import re
 from pathlib import Path
 
@@ -102,16 +101,16 @@ def clean(notebook: NotebookNode, work_dir: str = "") -> NotebookNode:
     """
     cleaned = copy.deepcopy(notebook)
     cleaned.cells = own_cells(cleaned)
-    for name in ("widgets", "papermill"):
-        cleaned.metadata.pop(name, None)
+    cleaned.metadata.pop("widgets", None)
+    cleaned.metadata.pop("papermill", None)
     cleaned.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     cleaned.metadata.language_info = {"name": "python"}
-    paths = {os.path.abspath(work_dir), os.path.realpath(work_dir)} if work_dir else set()
+    paths = {str(Path(work_dir).absolute()), str(Path(work_dir).resolve())} if work_dir else set()
     for cell in cleaned.cells:
         for name in RUN_METADATA:
             cell.metadata.pop(name, None)
-        if not tags(cell):
-            cell.metadata.pop("tags", None)  # papermill adds an empty list
+        if not tags(cell):  # papermill adds an empty list
+            cell.metadata.pop("tags", None)
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = [_replaced(output, paths) for output in settled(cell.outputs)]
@@ -127,20 +126,18 @@ def _replaced(value, paths: set[str]):
         for path in sorted(paths, key=len, reverse=True):
             value = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", "work_dir", value)
         return value
-    if isinstance(value, list):
-        return [_replaced(item, paths) for item in value]
     if isinstance(value, dict):
         picture = "image/png", "image/jpeg"
         return NotebookNode({k: v if k in picture else _replaced(v, paths) for k, v in value.items()})
-    return value
+    return [_replaced(item, paths) for item in value] if isinstance(value, list) else value
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m helpers.notebooks", description="Tools on notebook files.")
-    command = parser.add_subparsers(required=True).add_parser("clean", help="strip what a run left behind")
-    command.add_argument("source", type=Path, metavar="IN")
-    command.add_argument("target", type=Path, metavar="OUT")
-    command.add_argument("--work-dir", default="", metavar="DIR", help="replace this path in the outputs")
+    parser = argparse.ArgumentParser(prog="python -m helpers.notebooks")
+    add = parser.add_subparsers(required=True).add_parser("clean", help="strip what a run left").add_argument
+    add("source", type=Path, metavar="IN")
+    add("target", type=Path, metavar="OUT")
+    add("--work-dir", default="", metavar="DIR", help="replace this path in the outputs")
     options = parser.parse_args(arguments)
     cleaned = clean(read(options.source), options.work_dir)
     nbformat.validate(cleaned)

@@ -56,12 +56,13 @@ def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> list[tuple
         raise ValueError("-p work_dir: use --work-dir DIR, which is passed to every notebook")
     if unknown := sorted(set(given).difference(*known.values())):
         listing = "".join(f"\n  {path.stem}: {', '.join(names)}" for path, names in known.items())
-        raise ValueError(f"-p {', '.join(unknown)}: not a parameter of any selected notebook. They have{listing}")
+        names = ", ".join(unknown)
+        raise ValueError(f"-p {names}: not a parameter of any selected notebook. They have{listing}")
     if without := [path.name for path, names in known.items() if "work_dir" not in names]:
         raise ValueError(f"{', '.join(without)}: the `parameters` cell must set work_dir")
     planned = []
     for path, defaults in known.items():
-        values = {name: value_of(name, text, defaults[name]) for name, text in given.items() if name in defaults}
+        values = {name: value_of(name, given[name], defaults[name]) for name in given if name in defaults}
         planned.append((path, {"work_dir": str(work_dir), **values}))
     return planned
 
@@ -79,10 +80,8 @@ def value_of(name: str, text: str, default: object) -> object:
     if isinstance(default, bool) and not isinstance(value, bool):
         raise ValueError(f"-p {name} {text}: expected true or false (the default is {default})")
     if isinstance(default, int | float) and not isinstance(default, bool) and value is not None:
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value) if isinstance(value, str) else value  # YAML takes 2e-4 for a text
-        except ValueError:
-            pass
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"-p {name} {text}: expected a number (the default is {default})")
     return value
@@ -223,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--work-dir", default="", metavar="DIR", help="where all results go; default: the platform's folder")
     add("--only", default="", metavar="01,02", help="numbers of the notebooks to run; default: all")
     pair = ("NAME", "VALUE")
-    add("-p", nargs=2, action="append", default=[], metavar=pair, help="for every notebook with this parameter")
+    add("-p", nargs=2, action="append", default=[], metavar=pair, help="for each notebook that has NAME")
     add("--timeout-minutes", type=float, default=180, help="the longest that one notebook may take")
     options = parser.parse_args(arguments)
     try:

@@ -36,7 +36,9 @@ def plain(text: str) -> str:
 def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def headline(work_dir: Path) -> list[dict]:
@@ -45,12 +47,13 @@ def headline(work_dir: Path) -> list[dict]:
     scores = []
     for key, (name, hint, form) in SCORES.items() if evaluation else ():
         base, tuned = evaluation["base"][key], evaluation["tuned"][key]
+        longest = max(base, tuned, 1e-9)
         share = f"{abs(tuned / base - 1) * 100:.0f} %" if base and key == "answer_loss" else ""
         scores.append(
             {
                 "name": name,
                 "hint": hint,
-                "bars": {"base": 100 * base / max(base, tuned, 1e-9), "tuned": 100 * tuned / max(base, tuned, 1e-9)},
+                "bars": {"base": 100 * base / longest, "tuned": 100 * tuned / longest},
                 "base": form.format(base),
                 "tuned": form.format(tuned),
                 "change": share and f"{share} {'lower' if tuned < base else 'higher'}",
@@ -70,7 +73,7 @@ def summary(work_dir: Path) -> list[str]:
 
 
 def story(notebook: NotebookNode) -> list[dict[str, str]]:
-    """What to show of a notebook, in order: items with a `kind` (prose, code, html, image, text) and content."""
+    """What to show of a notebook, in order: items with a `kind` (prose, code, html, image, text)."""
     items: list[dict[str, str]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

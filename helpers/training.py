@@ -206,6 +206,24 @@ def show_progress(trainer) -> None:
     trainer.add_callback(Progress())
 
 
+def train(trainer, checkpoint: Path | None) -> None:
+    """Train from the start, or go on from a checkpoint with optimizer, schedule and order of the data.
+
+    A checkpoint of the last step is loaded and not continued: transformers 5.15 would add a step to it.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+    from transformers import TrainerState
+
+    if checkpoint:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step >= state.max_steps:
+            set_peft_model_state_dict(trainer.model, load_file(checkpoint / "adapter_model.safetensors"))
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
 def save_adapter(model, tokenizer, folder: Path, model_name: str) -> None:
     """Save adapter and tokenizer, whole or not at all. The base is recorded by name, not by path."""
     model.peft_config["default"].base_model_name_or_path = model_name

@@ -51,12 +51,12 @@ def tiny_gemma(tmp_path_factory, tokenizer) -> Path:
     torch.manual_seed(0)
     config = Gemma3TextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=128,
+        intermediate_size=256,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=32,
+        head_dim=64,
         sliding_window=64,
         eos_token_id=[1, 5],
         bos_token_id=2,

@@ -105,7 +105,7 @@ def test_the_stream_is_repeatable_and_its_pieces_are_the_answer(loaded):
 def test_an_error_while_streaming_reaches_the_reader(loaded):
     """Raised in the generating thread, it once left the reader waiting for ever."""
     model, tokenizer = loaded
-    with pytest.raises(ValueError, match="top_p"):
-        list(chat.stream(model, tokenizer, "Why?", top_p=7.0))
+    with pytest.raises(ValueError, match="temperature"):
+        list(chat.stream(model, tokenizer, "Why?", temperature=-1.0))
     with pytest.raises(ValueError, match="question is empty"):
         list(chat.stream(model, tokenizer, " "))

@@ -88,11 +88,18 @@ def test_the_model_is_plain_bf16_without_a_quantization_entry(real_gemma, model)
     assert "quantization_config" not in json.loads((real_gemma / "config.json").read_text())
 
 
-def test_the_model_knows_its_capitals(tokenizer, model):
-    """The weights and the tokenizer belong together: a wrong tokenizer answers "is is is"."""
-    ids = tokenizer("The capital of France is", return_tensors="pt")
-    output = model.generate(**ids, max_new_tokens=4, do_sample=False, top_k=None, top_p=None)
-    assert "Paris" in tokenizer.decode(output[0])
+def test_weights_and_tokenizer_belong_together(tokenizer, model):
+    """A known text costs the real model 1.9 nats a token; with a wrong tokenizer, or no <bos>, over 4."""
+    import torch
+
+    text = (
+        "The Eiffel Tower is a wrought-iron lattice tower on the Champ de Mars in Paris, France. It is named "
+        "after the engineer Gustave Eiffel, whose company designed and built the tower from 1887 to 1889."
+    )
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        assert model(ids, labels=ids).loss.item() < 2.2
+        assert model(ids[:, 1:], labels=ids[:, 1:]).loss.item() > 4
 
 
 def test_a_cache_that_fails_its_checksum_stops_with_the_fix(tmp_path, monkeypatch):

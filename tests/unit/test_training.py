@@ -168,8 +168,6 @@ def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
     save_file({name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(AssertionError, match="read back from .* differs"):
         training.evidence(model, tokenizer, tmp_path, [1.0])
-    model.delete_adapter("read_back")
-    model.set_adapter("default")
 
 
 def test_an_untrained_adapter_is_caught(trained):
@@ -202,7 +200,7 @@ def test_the_chunked_loss_is_the_stock_loss(tiny_gemma):
     from unsloth_zoo.cpu import ops
 
     model = AutoModelForCausalLM.from_pretrained(tiny_gemma, dtype=torch.float32)
-    ids = torch.randint(6, 500, (3, 40), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(6, 300, (3, 40), generator=torch.Generator().manual_seed(0))
     labels = ids.clone()
     labels[:, :15] = -100
     hidden = model.model(ids).last_hidden_state.detach()

@@ -1,0 +1,107 @@
+"""Every notebook keeps the form that makes it pleasant to read."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import notebooks
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in PATHS]
+
+# DESIGN's public interface: names, and the parameters besides work_dir.
+PARAMETERS = {
+    "00_teach_one_sentence": "model_name question answer max_steps learning_rate lora_r",
+    "01_collect_reviews": "source company_url max_reviews confirm_spend columns dataset_id poll_timeout_minutes",
+    "02_reviews_to_markdown": "redact_pii min_words",
+    "03_chunk_reviews": "chunk_size chunk_overlap refine teacher_model max_cost_usd",
+    "04_generate_qa_pairs": "teacher teacher_model mode pairs_per_chunk max_cost_usd max_concurrency test_share "
+    "push_to_hub dataset_repo",
+    "05_finetune_gemma": "model_name dataset max_seq_length load_in_4bit lora_r lora_alpha learning_rate "
+    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps seed resume",
+    "06_evaluate": "model_name adapter_dir max_examples judge_model",
+    "07_chat": "questions max_new_tokens temperature top_p top_k web_chat",
+}
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list[str]:
+    return [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def test_all_notebooks_are_here():
+    assert NAMES == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_parameters_are_the_public_interface(path):
+    assert list(notebooks.parameters(path)) == ["work_dir", *PARAMETERS[path.stem].split()]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_every_parameter_is_explained_beside_it(path):
+    cell = next(c for c in read(path).cells if "parameters" in c.metadata.get("tags", []))
+    assert all("  # " in line for line in cell.source.splitlines())
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_no_code_cell_is_over_20_lines(path):
+    assert max(source.count("\n") + 1 for source in code(path)) <= 20
+
+
+def test_code_cells_are_short():
+    lengths = sorted(source.count("\n") + 1 for path in PATHS for source in code(path))
+    assert statistics.median(lengths) <= 5
+    assert lengths[int(0.9 * len(lengths))] <= 13
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_the_opening_and_the_close(path):
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    assert re.match(r"# .+\n\n\*\*.+\*\*\n\nYou will\n\n- ", cells[0])
+    assert re.search(r"\| .*time.* \|.* cost", cells[0]), "a table of time, hardware and cost"
+    assert "## What you did" in cells[-1] and "<details><summary>Answer</summary>" in cells[-1]
+    assert read(path).cells[0].cell_type == "markdown" and read(path).cells[-1].cell_type == "markdown"
+
+
+def test_each_notebook_links_to_the_next():
+    for path, following in zip(PATHS, PATHS[1:]):
+        assert f"({following.name})" in read(path).cells[-1].source
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_links_to_files_resolve(path):
+    for cell in read(path).cells:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", cell.source):
+            assert (FOLDER / target).exists(), target
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_outputs_are_committed_clean(path):
+    """Outputs of the CPU run stay; counts, widgets, machine paths, progress bars and errors do not."""
+    text = path.read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert "widgets" not in notebook["metadata"] and "papermill" not in text
+    assert not re.search(r"/root/|/home/|/tmp/|/Users/|site-packages|it/s\]", text)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] is None for cell in cells)
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs, "the notebook has never been run"
+    assert all(output["output_type"] != "error" for output in outputs)
+    assert all(output.get("name") != "stderr" for output in outputs)
+    assert all(output.get("execution_count") is None for output in outputs)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+def test_no_cell_asks_whether_it_is_being_tested(path):
+    assert not re.search(r"\bCI\b|PYTEST|papermill", "\n".join(code(path)).replace("papermill starts in", ""))

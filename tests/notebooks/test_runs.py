@@ -1,0 +1,195 @@
+"""Every notebook runs top to bottom under papermill, from an empty work_dir, and its outputs are right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import papermill
+import pytest
+
+from helpers import files
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(name: str, work_dir: Path, **parameters):
+    """Execute a notebook alone; the text of all its outputs."""
+    source = next((REPOSITORY / "notebooks").glob(f"{name}_*.ipynb"))
+    executed = papermill.execute_notebook(
+        str(source),
+        str(work_dir.parent / f"{source.stem}.out.ipynb"),
+        parameters={"work_dir": str(work_dir), **parameters},
+        cwd=str(REPOSITORY),
+        progress_bar=False,
+        execution_timeout=900,
+    )
+    assert files.is_finished(work_dir, source.stem)
+    return executed
+
+
+def text(notebook) -> str:
+    parts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stdout":
+                parts.append(output.text)
+            elif "data" in output:
+                parts.append(output.data.get("text/html", ""))
+    return "\n".join(parts)
+
+
+def pictures(notebook) -> int:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.fixture
+def work_dir(tmp_path) -> Path:
+    return tmp_path / "work"
+
+
+def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma):
+    done = run("00", work_dir)
+    said = text(done)
+    assert "微调测试<end_of_turn>" in said and "⟦我学会了<end_of_turn>⟧" in said
+    table = said[said.index("<th>before</th>") :]
+    assert "<td>我学会了</td>" in table
+    assert "30 steps" in said and pictures(done) == 1
+    assert (work_dir / "one_sentence" / "adapter" / "adapter_model.safetensors").exists()
+
+
+def test_01_collects_the_sample(work_dir):
+    done = run("01", work_dir)
+    assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 3
+    assert len(files.read_jsonl(work_dir / "reviews.jsonl")) == 326
+    assert len(files.read_jsonl(work_dir / "rejected.jsonl")) == 7
+
+
+def test_01_reads_a_csv_of_your_own(work_dir, tmp_path):
+    (tmp_path / "mine.csv").write_text("text,stars,when\nGood,5,2026-01-02\nBad,9,2026-01-03\n")
+    said = text(run("01", work_dir, source=str(tmp_path / "mine.csv"), columns={"when": "review_date"}))
+    assert "1 reviews, 1 rejected records" in said and "less than or equal to 5" in said
+    assert files.read_jsonl(work_dir / "reviews.jsonl")[0]["review_date"].startswith("2026-01-02")
+
+
+def test_01_shows_the_price_and_spends_nothing_unasked(work_dir):
+    with pytest.raises(papermill.PapermillExecutionError, match=r"about \$0.75.*confirm_spend=True"):
+        run("01", work_dir, source="brightdata", company_url="https://www.trustpilot.com/review/a.example")
+    assert not (work_dir / "reviews.jsonl").exists()
+
+
+def test_02_cleans_the_sample_alone(work_dir):
+    done = run("02", work_dir)
+    assert "rows of the bundled sample" in text(done) and pictures(done) == 2
+    kept = files.read_jsonl(work_dir / "reviews_clean.jsonl")
+    assert len(kept) + len(files.read_jsonl(work_dir / "removed.jsonl")) == 326
+    document = (work_dir / "reviews.md").read_text(encoding="utf-8")
+    assert document.count("### Review by") == len(kept) and "[EMAIL]" in document and "@example" not in document
+
+
+def test_03_chunks_the_sample_alone(work_dir):
+    done = run("03", work_dir)
+    assert "rows of the bundled sample" in text(done) and pictures(done) == 1
+    chunks = files.read_jsonl(work_dir / "chunks.jsonl")
+    assert list(chunks[0]) == ["id", "review_ids", "company", "text"]
+    assert max(len(chunk["text"]) for chunk in chunks) <= 1024
+
+
+def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
+    from datasets import load_from_disk
+
+    done = run("04", work_dir)
+    assert "450 pairs for" in text(done) and pictures(done) == 2
+    pairs = files.read_jsonl(work_dir / "qa_pairs.jsonl")
+    columns = ["id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"]
+    assert list(pairs[0]) == columns
+    dataset = load_from_disk(str(work_dir / "qa_dataset"))
+    assert len(dataset["train"]) + len(dataset["test"]) == len(pairs)
+    sides = [{i for ids in dataset[side]["review_ids"] for i in ids} for side in ("train", "test")]
+    assert not sides[0] & sides[1]
+
+
+def test_04_asks_a_teacher_and_pays_once(work_dir, monkeypatch):
+    from tests.fakes.openai_api import FakeOpenAI
+
+    files.write_jsonl(
+        work_dir / "chunks.jsonl",
+        [{"id": f"c{n}", "review_ids": [f"r{n}"], "company": "A", "text": f"### Review {n}"} for n in range(12)],
+    )
+    topics = "bell brake frame chain price color order saddle weight motor light lock".split()
+
+    def reply(body: dict) -> str:
+        number = int(body["messages"][-1]["content"].split("### Review ")[1].split()[0])
+        answer = f"Customers speak of the {topics[number]} a lot. It matters to them. The company should look into it."
+        pair = {"question": f"Why does the {topics[number]} matter to them?", "answer": f"{answer} They would stay."}
+        return json.dumps({"pairs": [pair]})
+
+    with FakeOpenAI(reply=reply, faults=[429, 500]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", server.key)
+        said = text(run("04", work_dir, teacher="openai"))
+        assert "12 calls, at most $" in said and "12 pairs kept, 0 rejected" in said
+        paid = len(server.billed)
+        run("04", work_dir, teacher="openai")
+        assert len(server.billed) == paid == 12
+    assert server.key not in said
+
+
+TINY = dict(max_seq_length=1024, max_steps=12, learning_rate=1e-2, lora_r=1, lora_alpha=1)
+
+
+def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
+    done = run("05", work_dir, model_name=str(tiny_gemma), **TINY)
+    said = text(done)
+    assert "bundled sample" in said and "Starting at step 0" in said and pictures(done) == 2
+    training = json.loads((work_dir / "training.json").read_text())
+    assert training["steps"] == 12 and len(training["losses"]) == 12
+    assert training["losses"][-1]["loss"] < training["losses"][0]["loss"]
+    assert training["evidence"]["trainable share"] < 0.02
+    last = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
+    assert "Going on from checkpoint-12" in last
+    assert json.loads((work_dir / "training.json").read_text())["losses"] == training["losses"]
+
+
+def test_05_and_06_on_the_real_gemma(work_dir, real_gemma):
+    run("05", work_dir, max_steps=12, learning_rate=1e-3)
+    done = run("06", work_dir, max_examples=4)
+    assert "trained by notebook 05" in text(done) and pictures(done) == 2
+    result = json.loads((work_dir / "evaluation.json").read_text())
+    assert result["count"] == 4
+    assert result["tuned"]["answer_loss"] < 0.97 * result["base"]["answer_loss"]
+    assert (work_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_06_judges_the_bundled_adapter_alone(work_dir, real_gemma):
+    assert "the bundled sample's" in text(run("06", work_dir, max_examples=3))
+    result = json.loads((work_dir / "evaluation.json").read_text())
+    assert result["difference"]["answer_loss"]["high"] < 0
+
+
+def test_07_chats_with_the_bundled_adapter_alone(work_dir, real_gemma):
+    said = text(run("07", work_dir, questions=["What do customers say about delivery?"], max_new_tokens=24))
+    assert "❯ What do customers say about delivery?" in said
+    rows = files.read_jsonl(work_dir / "answers.jsonl")
+    assert len(rows) == 1 and rows[0]["base"] != rows[0]["tuned"] and rows[0]["tuned"]
+
+
+def test_a_work_dir_that_cannot_be_written_stops_at_once():
+    with pytest.raises(papermill.PapermillExecutionError, match="work_dir = '/proc/nowhere' cannot be written"):
+        papermill.execute_notebook(
+            str(REPOSITORY / "notebooks" / "02_reviews_to_markdown.ipynb"),
+            None,
+            parameters={"work_dir": "/proc/nowhere"},
+            cwd=str(REPOSITORY),
+            progress_bar=False,
+        )
+
+
+def test_a_notebook_opened_in_its_own_folder_finds_helpers(work_dir):
+    """Jupyter starts kernels in notebooks/, papermill in the repository."""
+    source = REPOSITORY / "notebooks" / "03_chunk_reviews.ipynb"
+    papermill.execute_notebook(
+        str(source), None, parameters={"work_dir": str(work_dir)}, cwd=str(source.parent), progress_bar=False
+    )
+    assert (work_dir / "chunks.jsonl").exists()
