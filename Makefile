@@ -4,14 +4,14 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 WORK_DIR ?= demo
 PINS := requirements-cpu.txt requirements-unsloth.txt
-# The demo stops after 60 of its 144 steps, so that two cores need minutes; the notebooks' default is 3 epochs.
-DEMO_STEPS ?= 60
+# One pass over the pairs instead of three, so that two cores need minutes, at a rate that suits a small model.
+DEMO = -p num_train_epochs 1 -p learning_rate 1e-3
 
 export TOKENIZERS_PARALLELISM := false
 .PHONY: demo test test-all lab notebooks bench lint setup
 
 demo: setup
-	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07 -p max_steps $(DEMO_STEPS)
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07 $(DEMO)
 
 test: setup
 	$(PY) -m pytest tests -m "not slow"

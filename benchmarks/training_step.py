@@ -112,7 +112,8 @@ def main() -> None:
         "machine": f"{cpu_name()}, Python {platform.python_version()}",
         "steps": STEPS,
         "seconds a step, median, first left out": {
-            name: round(statistics.median(row["seconds"] for row in rows[1:]), 2) for name, rows in steps.items()
+            name: round(statistics.median(row["seconds"] for row in rows[1:]), 2)
+            for name, rows in steps.items()
         },
         "ratio, median of the pairs": round(statistics.median(ratios), 2),
         "peak memory, GB": {name: rows[-1]["peak_gb"] for name, rows in steps.items()},

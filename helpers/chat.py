@@ -60,7 +60,7 @@ def stream(
                 streamer=streamer,
                 **options,
             )
-        except BaseException as error:  # raised again below, in the thread that reads
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that reads
             failure.append(error)
             streamer.end()
 

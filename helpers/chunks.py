@@ -91,12 +91,19 @@ def refine(
     version = files.content_id(REFINE_PROMPT)[:8]
     requests = {
         chunk["id"]: teacher.Request(
-            f"{chunk['id']}/refine-{version}/{teacher_model}", REFINE_PROMPT, chunk["text"], len(chunk["text"])
+            f"{chunk['id']}/refine-{version}/{teacher_model}",
+            REFINE_PROMPT,
+            chunk["text"],
+            len(chunk["text"]),
         )
         for chunk in chunks
     }
     answers = teacher.ask_all(
-        list(requests.values()), journal, model=teacher_model, response_model=Refined, max_cost_usd=max_cost_usd
+        list(requests.values()),
+        journal,
+        model=teacher_model,
+        response_model=Refined,
+        max_cost_usd=max_cost_usd,
     )
     refined, refused = [], []
     for chunk in chunks:

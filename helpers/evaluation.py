@@ -36,7 +36,9 @@ def answer_losses(model, tokenizer, pairs: list[dict], batch_size: int = 4) -> l
             batch = pairs[start : start + batch_size]
             rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"]) for pair in batch]
             prompts = [len(models.chat_ids(tokenizer, pair["question"])) for pair in batch]
-            padded = plain.pad({"input_ids": rows}, padding_side="right", return_tensors="pt").to(model.device)
+            padded = plain.pad({"input_ids": rows}, padding_side="right", return_tensors="pt").to(
+                model.device
+            )
             with torch.inference_mode():
                 logits = model(**padded).logits
             for number, (row, prompt) in enumerate(zip(rows, prompts)):
@@ -125,7 +127,11 @@ def table(result: dict) -> list[dict]:
 def got_worse(base: list[dict], tuned: list[dict]) -> list[dict]:
     """The examples whose reference answer became less likely, with both losses."""
     return [
-        {"question": after["question"], "base loss": before["answer_loss"], "tuned loss": after["answer_loss"]}
+        {
+            "question": after["question"],
+            "base loss": before["answer_loss"],
+            "tuned loss": after["answer_loss"],
+        }
         for before, after in zip(base, tuned)
         if after["answer_loss"] > before["answer_loss"]
     ]

@@ -70,7 +70,9 @@ def path() -> Path:
             if not target.exists():  # another process may have been faster
                 built.rename(target)
     if (target / "SHA256SUMS").read_text() != _sums(target):
-        raise ValueError(f"A file in {target} has changed since it was built (SHA256SUMS). Delete the folder.")
+        raise ValueError(
+            f"A file in {target} has changed since it was built (SHA256SUMS). Delete the folder."
+        )
     return target
 
 

@@ -100,7 +100,9 @@ def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
     """
     asked, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
     if adapter_dir and not (asked / "adapter_config.json").exists():
-        raise FileNotFoundError(f"adapter_dir = {adapter_dir!r} holds no adapter_config.json; run notebook 05 first")
+        raise FileNotFoundError(
+            f"adapter_dir = {adapter_dir!r} holds no adapter_config.json; run notebook 05 first"
+        )
     if adapter_dir:
         return asked, f"{asked}, as the parameter adapter_dir asks"
     if trained.exists():
@@ -153,7 +155,9 @@ def generate(
     with tqdm(total=len(questions), unit="answer", mininterval=5) as bar:
         for start in range(0, len(questions), batch_size):
             texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
-            batch = plain(texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
+            batch = plain(
+                texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+            )
             batch = batch.to(model.device)
             with torch.inference_mode():
                 output = model.generate(

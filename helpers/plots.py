@@ -87,7 +87,9 @@ def loss(losses: list[dict], title: str = "Training loss") -> Figure:
     """The loss of every logged step, and its running mean over five."""
     figure, (axis,) = _figure(title)
     steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
-    means = [sum(values[max(0, i - 4) : i + 1]) / len(values[max(0, i - 4) : i + 1]) for i in range(len(values))]
+    means = [
+        sum(values[max(0, i - 4) : i + 1]) / len(values[max(0, i - 4) : i + 1]) for i in range(len(values))
+    ]
     axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
     axis.plot(steps, means, color=BLUE, linewidth=2, label="mean of the last five")
     axis.set(xlabel="step", ylabel="loss (nats a token)", ylim=(0, None))
@@ -97,7 +99,9 @@ def loss(losses: list[dict], title: str = "Training loss") -> Figure:
 
 def base_and_tuned(result: dict, labels: dict[str, str]) -> Figure:
     """A pair of bars a metric, with the 95 % interval of the paired difference on the tuned bar."""
-    figure, axes = _figure(f"Base and tuned on {result['count']} held-out questions", width=8, columns=len(labels))
+    figure, axes = _figure(
+        f"Base and tuned on {result['count']} held-out questions", width=8, columns=len(labels)
+    )
     for axis, (metric, label) in zip(axes, labels.items()):
         base, tuned = result["base"][metric], result["tuned"][metric]
         change = result["difference"][metric]
@@ -112,7 +116,9 @@ def base_and_tuned(result: dict, labels: dict[str, str]) -> Figure:
 
 def each_example(base: list[dict], tuned: list[dict]) -> Figure:
     """A point an example: its answer loss under the base and under the tuned model."""
-    figure, (axis,) = _figure("Answer loss, a point an example: below the line is better", width=4.6, height=4)
+    figure, (axis,) = _figure(
+        "Answer loss, a point an example: below the line is better", width=4.6, height=4
+    )
     before, after = ([row["answer_loss"] for row in rows] for rows in (base, tuned))
     top = 1.05 * max(before + after)
     axis.plot([0, top], [0, top], color=GREY, linewidth=1)

@@ -86,7 +86,10 @@ def default_work_dir() -> Path:
     if where == "colab" and Path("/content/drive/MyDrive").is_dir():
         folder, why = Path("/content/drive/MyDrive/gemma-from-reviews"), "Google Drive survives a disconnect"
     elif where == "colab":
-        folder, why = Path("/content/work"), "Drive is not mounted: A DISCONNECT DELETES IT. Files panel > Mount Drive"
+        folder, why = (
+            Path("/content/work"),
+            "Drive is not mounted: A DISCONNECT DELETES IT. Files panel > Mount Drive",
+        )
     elif where == "kaggle":
         folder, why = Path("/kaggle/working"), "Kaggle keeps this folder with a saved version"
     else:

@@ -43,7 +43,10 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
     import datasets
 
     if dataset == "auto" and (work_dir / "qa_dataset").exists():
-        found, why = datasets.load_from_disk(str(work_dir / "qa_dataset")), "work_dir/qa_dataset, from notebook 04"
+        found, why = (
+            datasets.load_from_disk(str(work_dir / "qa_dataset")),
+            "work_dir/qa_dataset, from notebook 04",
+        )
     elif dataset == "auto":
         pairs, _ = qa.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
         found, why = _split(pairs), "the bundled sample, because work_dir has no qa_dataset"
@@ -81,20 +84,22 @@ def tokenize(pairs: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, l
     """
     from datasets import Dataset
 
-    rows = [
-        {"input_ids": models.chat_ids(tokenizer, pair["question"], pair["answer"])} for pair in pairs
-    ]
+    rows = [{"input_ids": models.chat_ids(tokenizer, pair["question"], pair["answer"])} for pair in pairs]
     too_long = [
         {"row": number, "tokens": len(row["input_ids"]), "question": pairs[number]["question"]}
         for number, row in enumerate(rows)
         if len(row["input_ids"]) > max_seq_length
     ]
     for row in too_long:
-        print(f"row {row['row']} has {row['tokens']} tokens, over max_seq_length={max_seq_length}: {row['question']}")
+        print(
+            f"row {row['row']} has {row['tokens']} tokens, over max_seq_length={max_seq_length}: {row['question']}"
+        )
     fitting = [row for row in rows if len(row["input_ids"]) <= max_seq_length]
     if not fitting:
-        raise ValueError(f"No row fits max_seq_length={max_seq_length}; the shortest has "
-                         f"{min(len(row['input_ids']) for row in rows)} tokens.")
+        raise ValueError(
+            f"No row fits max_seq_length={max_seq_length}; the shortest has "
+            f"{min(len(row['input_ids']) for row in rows)} tokens."
+        )
     return Dataset.from_list(fitting), too_long
 
 
@@ -108,7 +113,9 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
     plain = models.text_tokenizer(tokenizer)
     end = plain.convert_tokens_to_ids(TURN_END)
     if len(train_dataset) != rows:
-        raise ValueError(f"{rows - len(train_dataset)} of {rows} rows vanished: their answers were masked or cut")
+        raise ValueError(
+            f"{rows - len(train_dataset)} of {rows} rows vanished: their answers were masked or cut"
+        )
     supervised_total = 0
     for number, row in enumerate(train_dataset):
         ids, labels = row["input_ids"], row["labels"]
@@ -116,7 +123,9 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
         supervised_total += len(supervised)
         problem = None
         if ids.count(plain.bos_token_id) != 1:
-            problem = f"{ids.count(plain.bos_token_id)} <bos> tokens instead of one: the text was templated twice"
+            problem = (
+                f"{ids.count(plain.bos_token_id)} <bos> tokens instead of one: the text was templated twice"
+            )
         elif not supervised:
             problem = "no supervised token: response_part does not occur in the text"
         elif len(supervised) == len(ids):
@@ -164,7 +173,9 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
 
     The trainer writes a checkpoint's `trainer_state.json` after its weights and optimizer.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    found = sorted(
+        folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True
+    )
     for checkpoint in found:
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())

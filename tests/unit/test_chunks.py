@@ -15,7 +15,9 @@ def rows(*texts: str) -> list[dict]:
     return parsed
 
 
-texts = st.lists(st.text(alphabet="ab .\n", min_size=1, max_size=900).filter(str.strip), min_size=1, max_size=12)
+texts = st.lists(
+    st.text(alphabet="ab .\n", min_size=1, max_size=900).filter(str.strip), min_size=1, max_size=12
+)
 
 
 @settings(max_examples=60, deadline=None)

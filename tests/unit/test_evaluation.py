@@ -57,7 +57,11 @@ def test_no_difference_is_called_no_difference():
     result = evaluation.compare(base, rows([3.0, 4.0, 4.0, 5.0]))
     assert result["difference"]["answer_loss"]["low"] < 0 < result["difference"]["answer_loss"]["high"]
     assert evaluation.table(result)[0]["verdict"] == "no difference shown"
-    assert evaluation.compare(base, base)["difference"]["answer_loss"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert evaluation.compare(base, base)["difference"]["answer_loss"] == {
+        "mean": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }
 
 
 def test_a_worse_model_is_called_worse():

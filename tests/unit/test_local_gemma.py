@@ -43,7 +43,9 @@ def test_turn_markers_are_single_special_tokens(tokenizer):
     assert tokenizer.decode([818, 105, 106], skip_special_tokens=True) == "The"
 
 
-@pytest.mark.parametrize("text", ["a  b", "微调测试 🚲👩\u200d🚀", "tab\tand\n\n\nlines", "Straße, naïve, 1.499 €"])
+@pytest.mark.parametrize(
+    "text", ["a  b", "微调测试 🚲👩\u200d🚀", "tab\tand\n\n\nlines", "Straße, naïve, 1.499 €"]
+)
 def test_texts_survive_a_round_trip(tokenizer, text):
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
 
@@ -55,9 +57,7 @@ def test_the_chat_template_is_gemmas(tokenizer):
     )
     system = [{"role": "system", "content": "Be brief."}, DIALOGUE[0]]
     text = tokenizer.apply_chat_template(system, tokenize=False, add_generation_prompt=True)
-    assert text == (
-        "<bos><start_of_turn>user\nBe brief.\n\n微调测试<end_of_turn>\n<start_of_turn>model\n"
-    )
+    assert text == ("<bos><start_of_turn>user\nBe brief.\n\n微调测试<end_of_turn>\n<start_of_turn>model\n")
 
 
 def test_the_template_refuses_turns_that_do_not_alternate(tokenizer):
@@ -73,7 +73,9 @@ def test_unsloths_template_gives_the_same_text(tokenizer, real_gemma):
     unsloths = models.with_chat_template(AutoTokenizer.from_pretrained(real_gemma))
     assert unsloths.chat_template != tokenizer.chat_template
     for answer in (None, "我学会了"):
-        assert models.chat_text(unsloths, "微调测试", answer) == models.chat_text(tokenizer, "微调测试", answer)
+        assert models.chat_text(unsloths, "微调测试", answer) == models.chat_text(
+            tokenizer, "微调测试", answer
+        )
 
 
 def test_both_stop_ids_are_in_the_generation_config(real_gemma, model):

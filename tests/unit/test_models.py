@@ -63,7 +63,10 @@ def test_batched_answers_equal_single_ones(tiny_gemma):
     """Left padding: with padding on the right, short prompts in a batch get other answers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_gemma), AutoTokenizer.from_pretrained(tiny_gemma)
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_gemma),
+        AutoTokenizer.from_pretrained(tiny_gemma),
+    )
     questions = ["Why?", "What do customers of this company say about their bikes?", "How come, then?"]
     batched = models.generate(model, tokenizer, questions, max_new_tokens=12, batch_size=3)
     single = [models.generate(model, tokenizer, [q], max_new_tokens=12)[0] for q in questions]

@@ -33,13 +33,17 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason():
     parsed, rejected = reviews.parse(records)
     assert [row["review_id"] for row in parsed] == ["3"]
     assert [row["row"] for row in rejected] == [1, 2, 3, 5]
-    for row, reason in zip(rejected, ["review_rating = 9", "review_date = 'yesterday'", "dead_page", "twice"]):
+    for row, reason in zip(
+        rejected, ["review_rating = 9", "review_date = 'yesterday'", "dead_page", "twice"]
+    ):
         assert reason in row["reason"]
     assert rejected[0]["record"] == records[0]
 
 
 def test_reviews_without_an_id_get_one_from_their_content():
-    parsed, _ = reviews.parse([{"review_content": "good"}, {"review_content": "bad"}, {"review_content": "good"}])
+    parsed, _ = reviews.parse(
+        [{"review_content": "good"}, {"review_content": "bad"}, {"review_content": "good"}]
+    )
     assert len(parsed) == 2
 
 
@@ -92,7 +96,10 @@ def test_short_and_near_duplicate_reviews_are_set_aside_with_a_reason():
             {"review_id": "2", "review_content": LONG.replace("weeks", "days") + "!"},
             {"review_id": "3", "review_content": "Nope"},
             {"review_id": "4", "review_content": None},
-            {"review_id": "5", "review_content": "Something else entirely, a short but fine review of a bell"},
+            {
+                "review_id": "5",
+                "review_content": "Something else entirely, a short but fine review of a bell",
+            },
         ]
     )
     kept, removed = reviews.clean(rows, min_words=3)
@@ -122,7 +129,9 @@ def test_personal_data_becomes_a_placeholder(text, country, kind):
     assert f"[{kind}]" in redacted and not re.search(r"\d{3}|@|Ada", redacted)
 
 
-@pytest.mark.parametrize("text", ["paid 2,899 euros on 12.03.2026", "14 km in 20 minutes, 5/5", "PowerPack 500"])
+@pytest.mark.parametrize(
+    "text", ["paid 2,899 euros on 12.03.2026", "14 km in 20 minutes, 5/5", "PowerPack 500"]
+)
 def test_prices_and_dates_are_no_personal_data(text):
     assert reviews.redact_text(text, "Ada Nimbus", "DE") == (text, Counter())
 
@@ -133,7 +142,9 @@ def test_redaction_can_be_switched_off():
 
 
 def test_markdown_survives_nulls_and_has_a_section_a_review():
-    rows, _ = reviews.parse([{"review_id": "1"}, {"review_id": "2", "review_content": "Good", "company_name": "A"}])
+    rows, _ = reviews.parse(
+        [{"review_id": "1"}, {"review_id": "2", "review_content": "Good", "company_name": "A"}]
+    )
     document = reviews.markdown([{**row, "redacted": {}} for row in rows])
     assert document.count("### Review by") == 2 and document.count("# ") == 4
     assert "None" not in document

@@ -15,7 +15,9 @@ def test_the_work_dir_is_made(tmp_path):
 
 
 def test_a_work_dir_that_cannot_be_written_is_named_with_the_fix():
-    with pytest.raises(PermissionError, match="work_dir = '/proc/nowhere' cannot be written; set the parameter"):
+    with pytest.raises(
+        PermissionError, match="work_dir = '/proc/nowhere' cannot be written; set the parameter"
+    ):
         runtime.open_work_dir("/proc/nowhere")
 
 
@@ -46,7 +48,9 @@ def test_the_default_work_dir_says_why(capsys, monkeypatch):
     assert "DISCONNECT DELETES IT" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("module", ["reviews", "chunks", "files", "runtime", "brightdata", "qa", "teacher", "plots"])
+@pytest.mark.parametrize(
+    "module", ["reviews", "chunks", "files", "runtime", "brightdata", "qa", "teacher", "plots"]
+)
 def test_light_stages_import_nothing_heavy(module):
     heavy = ["torch", "transformers", "datasets", "unsloth", "peft", "trl", "matplotlib", "pandas"]
     code = f"import sys; from helpers import {module}; print([n for n in {heavy} if n in sys.modules])"

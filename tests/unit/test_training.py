@@ -56,7 +56,9 @@ def test_a_row_that_vanished_is_caught(tokenizer):
 
 
 def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer, capsys):
-    pairs = dataset({"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200})
+    pairs = dataset(
+        {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
+    )
     fitting, too_long = training.tokenize(pairs, tokenizer, max_seq_length=64)
     assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
     assert "row 1 has" in capsys.readouterr().out
@@ -65,7 +67,12 @@ def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer, capsys)
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path, capsys):
-    for step, state in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, '{"global_'), (20, None)):
+    for step, state in (
+        (5, '{"global_step": 5}'),
+        (10, '{"global_step": 10}'),
+        (15, '{"global_'),
+        (20, None),
+    ):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
@@ -76,7 +83,9 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path, capsys):
 
 def test_another_setting_or_other_data_is_another_run(tmp_path, tokenizer):
     one, two = dataset(example(tokenizer)), dataset(example(tokenizer, "How?"))
-    assert training.checkpoint_dir(tmp_path, {"r": 8}, one) == training.checkpoint_dir(tmp_path, {"r": 8}, one)
+    assert training.checkpoint_dir(tmp_path, {"r": 8}, one) == training.checkpoint_dir(
+        tmp_path, {"r": 8}, one
+    )
     others = [training.checkpoint_dir(tmp_path, {"r": r}, rows) for r in (8, 16) for rows in (one, two)]
     assert len(set(others)) == 4
 
@@ -165,7 +174,9 @@ def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
     for file in adapter.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(tmp_path / "adapter_model.safetensors")
-    save_file({name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors")
+    save_file(
+        {name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors"
+    )
     with pytest.raises(AssertionError, match="read back from .* differs"):
         training.evidence(model, tokenizer, tmp_path, [1.0])
 
