@@ -8,15 +8,12 @@ PINS := requirements-cpu.txt requirements-unsloth.txt
 DEMO = -p num_train_epochs 1 -p learning_rate 1e-3
 
 export TOKENIZERS_PARALLELISM := false
-.PHONY: demo test test-all lab notebooks bench lint setup
+.PHONY: demo test lab notebooks bench lint setup
 
 demo: setup
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07 $(DEMO)
 
 test: setup
-	$(PY) -m pytest tests -m "not slow"
-
-test-all: setup
 	$(PY) -m pytest tests
 
 lab: setup

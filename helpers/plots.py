@@ -50,13 +50,16 @@ def ratings(reviews: list[dict]) -> Figure:
 
 
 def lengths(values: list[int], unit: str, title: str, limit: int | None = None) -> Figure:
-    """A histogram of lengths, with the limit drawn in where there is one."""
+    """A histogram of lengths, with the limit drawn in; one that is far off is named beside the unit."""
     figure, (axis,) = _figure(title, height=2.6)
     axis.hist(values, bins=30, color=BLUE)
     axis.set(xlabel=unit, ylabel="rows")
-    if limit is not None:
+    if limit and limit <= 2 * max(values):
         axis.axvline(limit, color=ORANGE, linewidth=2)
-        axis.annotate(f" limit {limit}", (limit, 0.9), xycoords=("data", "axes fraction"), color=ORANGE)
+        place = {"xycoords": ("data", "axes fraction"), "ha": "right", "color": ORANGE}
+        axis.annotate(f"limit {limit:,} ", (limit, 0.9), **place)
+    elif limit:
+        axis.set_xlabel(f"{unit} (the limit of {limit:,} is far to the right)")
     return figure
 
 
@@ -68,7 +71,7 @@ def months(values: list[str]) -> Figure:
     every = [str(month) for month in period_range(min(values), max(values), freq="M")]
     figure, (axis,) = _figure("Reviews by month", height=2.6)
     axis.bar(range(len(every)), [found.get(month, 0) for month in every], color=BLUE)
-    ticks = range(0, len(every), max(1, len(every) // 8))
+    ticks = range(0, len(every), max(1, len(every) // 5))
     axis.set(ylabel="reviews", xticks=ticks, xticklabels=[every[tick] for tick in ticks])
     return figure
 
