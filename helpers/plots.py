@@ -30,12 +30,16 @@ def _figure(title: str, width: float = 7, height: float = 3, columns: int = 1):
 
 
 def table(rows: list[dict]):
-    """Rows as a table for a notebook, a column a key, texts in full and escaped."""
+    """Rows as a table for a notebook, a column a key, texts in full and escaped; None without rows."""
     from IPython.display import HTML
     from pandas import DataFrame, option_context
 
+    if not rows:
+        return None
+    one_line = [{k: " ".join(v.split()) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
     with option_context("display.max_colwidth", None):
-        return HTML(DataFrame(rows, dtype=object).to_html(index=False, border=0, justify="left", na_rep=""))
+        html = DataFrame(one_line, dtype=object).to_html(index=False, border=0, justify="left", na_rep="")
+    return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
 
 
 def ratings(reviews: list[dict]) -> Figure:
