@@ -8,7 +8,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import files
+from helpers import files, training
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -108,6 +108,9 @@ def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
     assert len(dataset["train"]) + len(dataset["test"]) == len(pairs)
     sides = [{i for ids in dataset[side]["review_ids"] for i in ids} for side in ("train", "test")]
     assert not sides[0] & sides[1]
+    # 06 opened alone asks the bundled adapter the sample's held-out questions: it must be the same split.
+    alone, _ = training.load_qa_dataset("auto", work_dir / "empty")
+    assert alone["test"]["id"] == dataset["test"]["id"]
 
 
 def test_04_asks_a_teacher_and_pays_once(work_dir, monkeypatch):
@@ -143,13 +146,13 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
     done = run("05", work_dir, model_name=str(tiny_gemma), **TINY)
     said = text(done)
     assert "bundled sample" in said and "Starting at step 0" in said and pictures(done) == 2
-    training = json.loads((work_dir / "training.json").read_text())
-    assert training["steps"] == 12 and len(training["losses"]) == 12
-    assert training["losses"][-1]["loss"] < training["losses"][0]["loss"]
-    assert training["evidence"]["trainable share"] < 0.02
+    record = json.loads((work_dir / "training.json").read_text())
+    assert record["steps"] == 12 and len(record["losses"]) == 12
+    assert record["losses"][-1]["loss"] < record["losses"][0]["loss"]
+    assert record["evidence"]["trainable share"] < 0.02
     last = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
     assert "Going on from checkpoint-12" in last
-    assert json.loads((work_dir / "training.json").read_text())["losses"] == training["losses"]
+    assert json.loads((work_dir / "training.json").read_text())["losses"] == record["losses"]
 
 
 def test_05_and_06_on_the_real_gemma(work_dir, real_gemma):
