@@ -61,6 +61,7 @@ def tiny_gemma(tmp_path_factory, tokenizer) -> Path:
         eos_token_id=[1, 5],
         bos_token_id=2,
         pad_token_id=0,
+        tie_word_embeddings=False,  # tied and random, it would only repeat the last token
     )
     folder = tmp_path_factory.mktemp("tiny-gemma")
     Gemma3ForCausalLM(config).save_pretrained(folder)
