@@ -34,10 +34,10 @@ def variant(chunked: bool) -> None:
     from unsloth import FastModel
     from unsloth.chat_templates import train_on_responses_only
 
-    from helpers import local_gemma, models, training
+    from helpers import local_gemma, models, runtime, training
 
     if chunked:
-        training.train_chunked_on_cpu()
+        training.train_chunked_on_cpu(runtime.device())
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import chunks, files, models, qa, splits
+from helpers import chunks, files, models, qa, runtime, splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -21,7 +21,7 @@ TURN_END = "<end_of_turn>"
 MARKERS = {"instruction_part": "<start_of_turn>user\n", "response_part": "<start_of_turn>model\n"}
 
 
-def train_chunked_on_cpu() -> None:
+def train_chunked_on_cpu(device: runtime.Device) -> None:
     """Let Unsloth's CPU backend compute Gemma 3's loss in chunks; nothing changes on a GPU.
 
     Unsloth 2026.10.9 forms the logits of all 262,144 tokens of the vocabulary at once for Gemma 3,
@@ -29,6 +29,8 @@ def train_chunked_on_cpu() -> None:
     again). In chunks a step is 1.8 times faster and takes three quarters of the memory, with the same loss:
     benchmarks/training_step.json.
     """
+    if device.kind != "cpu":
+        return
     from unsloth_zoo.cpu import ops
 
     ops._CHUNKED_CE_MODEL_TYPES = ops._CHUNKED_CE_MODEL_TYPES | {"gemma3_text"}

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from helpers import models, training
+from helpers import models, runtime, training
 
 
 def example(tokenizer, question="Why?", answer="Because.") -> dict:
@@ -119,7 +119,7 @@ def trained(tiny_gemma, tmp_path_factory):
     from unsloth import FastModel
     from unsloth.chat_templates import train_on_responses_only
 
-    training.train_chunked_on_cpu()
+    training.train_chunked_on_cpu(runtime.device())
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=128, load_in_4bit=False)
