@@ -54,7 +54,7 @@ def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma):
     said = text(done)
     assert "微调测试<end_of_turn>" in said and "⟦我学会了<end_of_turn>⟧" in said
     table = said[said.index("<th>before</th>") :]
-    assert "<td>我学会了</td>" in table
+    assert ">我学会了</td>" in table
     assert "30 steps" in said and pictures(done) == 1
     assert (work_dir / "one_sentence" / "adapter" / "adapter_model.safetensors").exists()
 
