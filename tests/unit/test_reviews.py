@@ -192,3 +192,11 @@ def test_every_sample_answer_has_three_to_five_sentences():
     for pair in files.read_jsonl(qa.SAMPLE):
         sentences = re.findall(r"[.!?](?=\s|$)", pair["answer"])
         assert 3 <= len(sentences) <= 5, pair["answer"]
+
+
+def test_the_exercise_of_notebook_02_is_true_of_the_sample():
+    """It once said that short reviews are mostly five stars; nobody had counted."""
+    usual, strict = reviews.clean_sample(), reviews.clean(reviews.sample(), min_words=25)[0]
+    stay = {row["review_id"] for row in strict}
+    left = Counter(row["review_rating"] for row in usual if row["review_id"] not in stay)
+    assert left[1] == left[5] > 5
