@@ -238,7 +238,8 @@ def start(folder: Path, work_dir: Path, *before: str, **environment: str) -> sub
         f"sys.exit(pipeline.main(['run', '--work-dir', {str(work_dir)!r}]))"
     )
     return subprocess.Popen(
-        [*before, sys.executable, "-c", code],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+        args=[*before, sys.executable, "-c", code],
         cwd=runtime.REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
