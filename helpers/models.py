@@ -7,7 +7,9 @@ model's own chat template and nothing else.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +18,32 @@ from helpers import local_gemma, runtime
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Free GPU memory in GiB from which "auto" takes a model, largest first. A T4 shows 14.56 GiB; Gemma 3
-# 4B in 4 bits peaked at 13.6 GB in Unsloth's published T4 run (length 2048, batch 2).
 SAMPLE_ADAPTER = Path(__file__).parent / "samples" / "adapter"
-AUTO = [
-    (40, "unsloth/gemma-3-27b-it-unsloth-bnb-4bit"),
-    (22, "unsloth/gemma-3-12b-it-unsloth-bnb-4bit"),
-    (13.8, "unsloth/gemma-3-4b-it-unsloth-bnb-4bit"),
-    (6, "unsloth/gemma-3-1b-it-unsloth-bnb-4bit"),
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that is known to suit this project. `free_gib` is the free GPU memory to start from, 0 without a
+    GPU; `peak` says where a peak was published or measured, since nobody should trust an unsourced number."""
+
+    name: str
+    model_name: str
+    template: str
+    free_gib: float
+    gpu: str
+    peak: str = "not published"
+
+
+KNOWN = [
+    Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "2.3 GB of RAM, measured here"),
+    Known("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", "gemma-3", 6, "T4"),
+    Known("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", "gemma-3", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
+    Known("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", "gemma-3", 22, "L4 or A10, 24 GB"),
+    Known("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", "gemma-3", 40, "A100, 40 GB"),
+    Known("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", "gemma-4", 11, "T4", "10.8 GB on a T4, Unsloth"),
+    Known("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", "gemma-4", 11, "T4", "10.7 GB on a T4, Unsloth"),
 ]
+AUTO = [known for known in reversed(KNOWN) if known.free_gib and known.template == "gemma-3"]  # largest first
 
 
 @dataclass(frozen=True)
@@ -46,10 +65,10 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     if model_name != "auto":
         why = "as the parameter model_name asks"
     elif on_gpu:
-        fitting = [name for memory, name in AUTO if device.memory_gib >= memory]
+        fitting = [known.model_name for known in AUTO if device.memory_gib >= known.free_gib]
         if not fitting:
             raise MemoryError(
-                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1][0]}. "
+                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1].free_gib}. "
                 f"Restart the session to free the memory, or set model_name={local_gemma.NAME!r}."
             )
         model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
@@ -59,6 +78,19 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     if load_in_4bit and not four_bit:
         why += "; its weights stay in 16 bits" + ("" if on_gpu else ", 4 bits need a GPU")
     return Choice(model_name, source(model_name), four_bit, why)
+
+
+def pick_dtype(device: runtime.Device) -> tuple[str, str]:
+    """The numbers that Unsloth will compute Gemma 3 with on this device when dtype=None, and why."""
+    if device.kind == "cpu":
+        from unsloth_zoo.cpu.runtime import cpu_bf16_supported
+
+        if cpu_bf16_supported():
+            return "bfloat16", "the processor has instructions for it"
+        return "float32", "the processor has no bfloat16 instructions, and Gemma 3 overflows in float16"
+    if device.capability >= (8, 0):
+        return "bfloat16", f"{device.name} has it"
+    return "float32 over float16 weights", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
 
 
 def source(name: str) -> str:
@@ -121,22 +153,77 @@ def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "aut
     config = json.loads((adapter_dir / "adapter_config.json").read_text())
     choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
     model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
-    tokenizer = with_chat_template(tokenizer)
+    tokenizer = with_chat_template(tokenizer, model)
     model = PeftModel.from_pretrained(model, adapter_dir)
     return FastModel.for_inference(model), tokenizer
 
 
-def with_chat_template(tokenizer):
-    """The tokenizer with Gemma 3's chat template; the base models have none of their own."""
+def with_chat_template(tokenizer, model):
+    """The tokenizer with the chat template of the model's family; the base models have none of their own."""
     from unsloth.chat_templates import get_chat_template
 
-    return get_chat_template(tokenizer, chat_template="gemma-3")
+    family = "gemma-4" if model.config.model_type.startswith("gemma4") else "gemma-3"
+    return get_chat_template(tokenizer, chat_template=family)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The strings that open the user's turn and the model's, and the token that ends a turn."""
+
+    user: str
+    model: str
+    end: str
+
+
+def turns(tokenizer) -> Turns:
+    """The turn markers, read out of the chat template by rendering a question and an answer with it.
+
+    Raises ValueError when there is no template, or one that does not mark whose turn it is.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(f"{tokenizer.name_or_path} has no chat template: give it one with with_chat_template()")
+    return _turns(partial(tokenizer.apply_chat_template, tokenize=False), tokenizer.name_or_path)
+
+
+def _turns(render: Callable[..., str], name: str) -> Turns:
+    question, answer = "the-question", "the-answer"
+    user = {"role": "user", "content": question}
+    asked, opened = render([user]), render([user], add_generation_prompt=True)
+    whole = render([user, {"role": "assistant", "content": answer}])
+    before, _, _ = asked.partition(question)
+    model = opened.removeprefix(asked)
+    _, found, end = whole.rstrip("\n").partition(model + answer)
+    if not (opened.startswith(asked) and model and found and end and before):
+        raise ValueError(
+            f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
+            "Use an instruction template such as gemma-3, with with_chat_template()."
+        )
+    return Turns(before[before.rfind("<") :], model, end)
+
+
+def table() -> list[dict]:
+    """The known models: what opens their turns, read from their templates, their memory, and their GPU."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+    from unsloth.chat_templates import CHAT_TEMPLATES
+
+    def render(template, messages, add_generation_prompt=False):
+        options = {"add_generation_prompt": add_generation_prompt, "bos_token": "<bos>"}
+        return render_jinja_template([messages], chat_template=template, **options)[0][0]
+
+    rows = []
+    for known in KNOWN:
+        found = _turns(partial(render, CHAT_TEMPLATES[known.template][0]), known.template)
+        turns = f"{found.user.strip()} … {found.end}, {found.model.strip()}"
+        row = {"model": known.name, "model_name": known.model_name, "turns": turns, "GPU": known.gpu}
+        rows.append(row | {"free GiB for auto": known.free_gib or "", "peak": known.peak})
+    return rows
 
 
 def stop_ids(tokenizer) -> list[int]:
     """Both tokens that end an answer: `<eos>` and the end of the turn."""
+    end = turns(tokenizer).end
     tokenizer = text_tokenizer(tokenizer)
-    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")]
+    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)]
 
 
 def generate(

@@ -90,8 +90,8 @@ def counts(values: dict[str, int], title: str, unit: str) -> Figure:
     return figure
 
 
-def loss(losses: list[dict], title: str = "Training loss") -> Figure:
-    """The loss of every logged step, and its running mean over five."""
+def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training loss") -> Figure:
+    """The loss of every logged step, its running mean over five, and the loss on the validation rows."""
     figure, (axis,) = _figure(title)
     steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
     means = [
@@ -99,6 +99,9 @@ def loss(losses: list[dict], title: str = "Training loss") -> Figure:
     ]
     axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
     axis.plot(steps, means, color=BLUE, linewidth=2, label="mean of the last five")
+    if held_out:
+        points = [row["step"] for row in held_out], [row["loss"] for row in held_out]
+        axis.plot(*points, color=ORANGE, marker="o", label="validation rows, not trained on")
     axis.set(xlabel="step", ylabel="loss (nats a token)", ylim=(0, None))
     axis.legend(frameon=False)
     return figure

@@ -13,7 +13,6 @@ sentences as languages with spaces have them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import pydantic
 
 from helpers import files, runtime
+from helpers.pairs import make
 from helpers.splits import grams_of, split, words_of
 from helpers.teacher import Answer, Request
 
@@ -100,13 +100,6 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
     return requests
 
 
-def _pair(chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str) -> dict:
-    question, answer = texts
-    pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
-    pair = {"id": pair_id, "chunk_id": chunk_id, "review_ids": review_ids, "question": question}
-    return pair | {"answer": answer, "teacher": teacher, "prompt_version": version}
-
-
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:
     """The pairs in `model`'s answers to this prompt version, and what was malformed, with "reason"."""
     pairs, rejected = [], []
@@ -119,7 +112,7 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
         found, problems = _parse(answer.text)
         if answer.finish_reason == "length":
             problems = ["cut off by max_tokens"]
-        pairs += [_pair(chunk_id, ids, texts, model, version) for texts in found]
+        pairs += [make(chunk_id, ids, texts, model, version) for texts in found]
         row = {"chunk_id": chunk_id, "review_ids": ids, "teacher": model, "text": answer.text}
         rejected += [row | {"reason": problem} for problem in problems]
     return pairs, rejected
@@ -164,7 +157,7 @@ def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
     for row in rows:
         if (review_id := row["review_id"]) in first:
             texts = (row["question"], row["answer"])
-            pairs.append(_pair(first[review_id], [review_id], texts, "sample", "sample"))
+            pairs.append(make(first[review_id], [review_id], texts, "sample", "sample"))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "
@@ -268,28 +261,3 @@ def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -
         sides = {"train": Dataset.from_list(train), "test": Dataset.from_list(test)}
         DatasetDict(sides).save_to_disk(scratch)
         files.write_text(scratch / "README.md", card)
-
-
-def read_pairs(path: Path) -> list[dict]:
-    """Pairs from qa_pairs.jsonl, or from a JSON array of {id, question, answer}, where id is the chunk's.
-
-    Raises ValueError that names the file, the row and the field.
-    """
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else files.read_jsonl(path)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a JSON array ({error}). Save it as JSON or JSON Lines.") from None
-    pairs = []
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, row {number} is not an object with id, question and answer: {row!r}")
-        row = row | {"id": str(row.get("id") or "")}
-        for name in ("id", "question", "answer"):
-            if not isinstance(row.get(name), str) or not row[name].strip():
-                raise ValueError(f"{path}, row {number}: the field {name!r} is missing, empty or not text")
-        if "chunk_id" in row and not (isinstance(row.get("review_ids"), list) and row["review_ids"]):
-            raise ValueError(f"{path}, row {number}: the field 'review_ids' is missing or not a list of ids")
-        pair = _pair(row["id"], [row["id"]], (row["question"], row["answer"]), "unknown", "unknown")
-        pairs.append(pair | {name: row[name] for name in pair if name in row and "chunk_id" in row})
-    return pairs

@@ -16,6 +16,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GIB = 2**30
+LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 
 CLICKS = {
     "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'",
@@ -116,6 +117,24 @@ def open_work_dir(work_dir: str) -> Path:
     return folder
 
 
+def survives(folder: Path) -> tuple[bool, str]:
+    """Whether what is written to `folder` outlives this runtime, and the click that helps where it does not."""
+    where, _ = platform()
+    if where == "colab" and not folder.resolve().is_relative_to("/content/drive"):
+        return False, (
+            "this folder is lost with Colab's runtime. Open the folder symbol on the left, click Mount Drive, and "
+            "run the notebook again from the top; or set checkpoint_repo"
+        )
+    if where == "kaggle" and not folder.resolve().is_relative_to("/kaggle/working"):
+        return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set checkpoint_repo"
+    kept = {
+        "colab": "Google Drive keeps it when the runtime ends",
+        "kaggle": "Kaggle keeps /kaggle/working when you press Save Version, or with Persistence: Files only",
+        "local": "it stays on this machine's disk",
+    }
+    return True, kept[where]
+
+
 @dataclass(frozen=True)
 class Device:
     """What the model runs on. `memory_gib` is the free GPU memory, or the free RAM without a GPU."""
@@ -125,17 +144,32 @@ class Device:
     memory_gib: float
     disk_gib: float
     why: str
+    capability: tuple[int, int] = (0, 0)  # CUDA compute capability
 
 
 def device(work_dir: Path = Path()) -> Device:
-    """The device torch will use, its free memory and the free disk of `work_dir`, in GiB."""
+    """The device torch will use, its free memory and the free disk of `work_dir`, in GiB.
+
+    Raises RuntimeError for a GPU that the installed torch has no kernels for, as Kaggle's P100, and OSError
+    when the disk is nearly full.
+    """
     import psutil
     import torch
 
     disk = shutil.disk_usage(work_dir).free / GIB
+    if disk < LEAST_DISK_GIB:
+        raise OSError(f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}: free some or move work_dir")
     if torch.cuda.is_available():
+        name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+        # Kernels for sm_86 also run on sm_89, but none for another major number do.
+        kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
+        if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
+            raise RuntimeError(
+                f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it. On "
+                "Kaggle, open Settings > Accelerator and switch to GPU T4 x2; elsewhere, choose a newer GPU."
+            )
         free, _ = torch.cuda.mem_get_info()
-        return Device("cuda", torch.cuda.get_device_name(0), free / GIB, disk, "torch sees a CUDA GPU")
+        return Device("cuda", name, free / GIB, disk, "torch sees a CUDA GPU", (major, minor))
     name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
     return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
 

@@ -6,42 +6,28 @@ what surrounds it. It does not choose hyper-parameters.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import chunks, files, models, qa, runtime, splits
+from helpers import checkpoints, chunks, files, models, pairs, qa, splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-TURN_END = "<end_of_turn>"
-MARKERS = {"instruction_part": "<start_of_turn>user\n", "response_part": "<start_of_turn>model\n"}
-
-
-def train_chunked_on_cpu(device: runtime.Device) -> None:
-    """Let Unsloth's CPU backend compute Gemma 3's loss in chunks; nothing changes on a GPU.
-
-    Unsloth 2026.10.9 forms the logits of all 262,144 tokens of the vocabulary at once for Gemma 3,
-    because a Gemma may cap its logits; Gemma 3 does not (its config says None, which Unsloth checks
-    again). In chunks a step is 1.8 times faster and takes three quarters of the memory, with the same loss:
-    benchmarks/training_step.json.
-    """
-    if device.kind != "cpu":
-        return
-    from unsloth_zoo.cpu import ops
-
-    ops._CHUNKED_CE_MODEL_TYPES = ops._CHUNKED_CE_MODEL_TYPES | {"gemma3_text"}
+VALIDATION_ROWS = 24  # at most a tenth of the training rows
+LEAST_STEPS = 10
+GREEN, PLAIN = "\x1b[42m", "\x1b[0m"  # notebooks and terminals show these as colour
 
 
 def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
-    """Question–answer pairs as `train` and `test`, and where they came from.
+    """Question–answer pairs as `train`, `validation` and `test`, and where they came from.
 
     `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), a folder that `save_to_disk`
-    wrote, a JSON, JSONL or CSV file with `question` and `answer`, or a Hub id.
-    Raises ValueError that names the column that is missing.
+    wrote, a JSON, JSONL or CSV file, or a Hub id; its rows have one of the forms of `pairs`. What has no
+    test split gets one; validation comes out of train, so that early stopping never sees the test.
+    Raises ValueError that names the row and the field.
     """
     import datasets
 
@@ -51,59 +37,80 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
             "work_dir/qa_dataset, from notebook 04",
         )
     elif dataset == "auto":
-        pairs, _ = qa.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
-        found, why = _split(pairs), "the bundled sample, because work_dir has no qa_dataset"
+        rows, _ = qa.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
+        found, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
     elif Path(dataset).is_dir():
         found, why = datasets.load_from_disk(dataset), "the folder that the parameter names"
-    elif Path(dataset).suffix in (".json", ".jsonl", ".csv"):
-        found, why = _split(qa.read_pairs(Path(dataset))), "the file that the parameter names"
+    elif Path(dataset).suffix.lower() in (".json", ".jsonl", ".csv"):
+        found, why = {"train": pairs.read(Path(dataset))}, "the file that the parameter names"
     else:
         found, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
     if isinstance(found, datasets.Dataset):
-        found = datasets.DatasetDict(train=found)
-    if "test" not in found:
-        found = _split(found["train"].to_list())
-    missing = {"question", "answer"} - set(found["train"].column_names)
-    if missing:
-        raise ValueError(
-            f"dataset = {dataset!r} has no column {' and '.join(sorted(missing))}; it has "
-            f"{found['train'].column_names}. Rename them to question and answer."
-        )
-    return found, why
+        found = {"train": found}
+    sides = {
+        side: [pairs.from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
+        for side, rows in found.items()
+    }
+    if "test" not in sides:
+        sides["train"], sides["test"] = splits.split(sides["train"])
+    if "validation" not in sides:
+        share = min(0.1, VALIDATION_ROWS / len(sides["train"]))
+        sides["train"], sides["validation"] = splits.split(sides["train"], share)
+    order = ("train", "validation", "test")
+    return datasets.DatasetDict({side: datasets.Dataset.from_list(sides[side]) for side in order}), why
 
 
-def _split(pairs: list[dict]) -> DatasetDict:
-    from datasets import Dataset, DatasetDict
-
-    train, test = splits.split(pairs)
-    return DatasetDict(train=Dataset.from_list(train), test=Dataset.from_list(test))
-
-
-def tokenize(pairs: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
+def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
     """`input_ids` of every pair that fits, and a list of those that do not, with row and length.
 
     A row that is too long is set aside whole and listed: cut off, it would teach the model to stop
-    in the middle, or lose its answer altogether.
+    in the middle, or lose its answer altogether. Raises ValueError when no row fits.
     """
     from datasets import Dataset
 
-    rows = [{"input_ids": models.chat_ids(tokenizer, pair["question"], pair["answer"])} for pair in pairs]
+    ids = [models.chat_ids(tokenizer, row["question"], row["answer"]) for row in rows]
     too_long = [
-        {"row": number, "tokens": len(row["input_ids"]), "question": pairs[number]["question"]}
-        for number, row in enumerate(rows)
-        if len(row["input_ids"]) > max_seq_length
+        {"row": number, "tokens": len(row), "question": rows[number]["question"]}
+        for number, row in enumerate(ids)
+        if len(row) > max_seq_length
     ]
-    for row in too_long:
-        print(
-            f"row {row['row']} has {row['tokens']} tokens, over max_seq_length={max_seq_length}: {row['question']}"
-        )
-    fitting = [row for row in rows if len(row["input_ids"]) <= max_seq_length]
+    fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
     if not fitting:
         raise ValueError(
-            f"No row fits max_seq_length={max_seq_length}; the shortest has "
-            f"{min(len(row['input_ids']) for row in rows)} tokens."
+            f"No row fits max_seq_length={max_seq_length}; the shortest has {min(map(len, ids))} tokens."
         )
     return Dataset.from_list(fitting), too_long
+
+
+def length_advice(train_dataset: Dataset, too_long: list[dict], max_seq_length: int) -> str:
+    """What the lengths say about max_seq_length: rows left out, and the value that would hold them all."""
+    longest = max(len(ids) for ids in train_dataset["input_ids"])
+    if too_long:
+        needed = max(row["tokens"] for row in too_long)
+        return (
+            f"{len(too_long)} of {len(train_dataset) + len(too_long)} rows are over max_seq_length = "
+            f"{max_seq_length} and are left out; max_seq_length = {needed} would hold them all."
+        )
+    return (
+        f"All {len(train_dataset)} rows fit; the longest has {longest} tokens. Batches are padded to their own "
+        f"longest row, so the rest of max_seq_length = {max_seq_length} costs nothing."
+    )
+
+
+def planned_steps(rows: int, rows_per_update: int, epochs: float, max_steps: int) -> int:
+    """Updates that the trainer will make. Raises ValueError under 10: from fewer nothing follows."""
+    steps = max_steps if max_steps > 0 else math.ceil(math.ceil(rows / rows_per_update) * epochs)
+    if steps < LEAST_STEPS:
+        raise ValueError(
+            f"{rows} rows make {steps} steps of {rows_per_update} rows, and from fewer than {LEAST_STEPS} nothing "
+            "can be concluded. Raise num_train_epochs or max_steps, or add rows."
+        )
+    return steps
+
+
+def interval(steps: int) -> int:
+    """Steps between two checkpoints, each with a look at the validation rows: six a run, every 10 to 50."""
+    return min(50, max(10, steps // 6))
 
 
 def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dict:
@@ -114,7 +121,8 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
     Raises ValueError that names the row and the cause. Returns counts of rows and tokens.
     """
     plain = models.text_tokenizer(tokenizer)
-    end = plain.convert_tokens_to_ids(TURN_END)
+    turn_end = models.turns(tokenizer).end
+    end = plain.convert_tokens_to_ids(turn_end)
     if len(train_dataset) != rows:
         raise ValueError(
             f"{rows - len(train_dataset)} of {rows} rows vanished: their answers were masked or cut"
@@ -134,7 +142,7 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
         elif len(supervised) == len(ids):
             problem = "every token is supervised: the question would be learned as well"
         elif supervised[-1] != end:
-            problem = f"the last supervised token is {plain.decode(supervised[-1:])!r}, not {TURN_END}"
+            problem = f"the last supervised token is {plain.decode(supervised[-1:])!r}, not {turn_end}"
         if problem:
             raise ValueError(f"Training example {number}: {problem}. It reads: {plain.decode(ids)[:300]!r}")
     print(marked(train_dataset[0], plain))
@@ -149,7 +157,7 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
 
 
 def marked(row: dict, tokenizer) -> str:
-    """The text the model sees, special tokens included, with its supervised part in ⟦ ⟧."""
+    """The text the model sees, special tokens included, with its supervised part in ⟦ ⟧ and on green."""
     parts, inside = [], False
     for token, label in zip(row["input_ids"], row["labels"]):
         if (label != -100) != inside:
@@ -161,81 +169,31 @@ def marked(row: dict, tokenizer) -> str:
     first_supervised = row["labels"][0] != -100
     texts = [tokenizer.decode(part) for part in parts]
     return "".join(
-        f"⟦{text}⟧" if (number % 2 == 0) == first_supervised else text for number, text in enumerate(texts)
+        f"{GREEN}⟦{text}⟧{PLAIN}" if (number % 2 == 0) == first_supervised else text for number, text in enumerate(texts)
     )
 
 
-def checkpoint_dir(work_dir: Path, settings: dict, train_dataset: Dataset) -> Path:
-    """The folder of this run's checkpoints: another setting or other data is another run."""
-    run = files.content_id({"settings": settings, "data": train_dataset["input_ids"]})
-    return work_dir / "checkpoints" / run
+def train(trainer, folder: Path, last: Path | None) -> None:
+    """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None; half-written ones are passed over.
-
-    The trainer writes a checkpoint's `trainer_state.json` after its weights and optimizer.
-    """
-    found = sorted(
-        folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True
-    )
-    for checkpoint in found:
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            print(f"{checkpoint.name} is half written and is passed over")
-        else:
-            return checkpoint
-    return None
-
-
-def show_progress(trainer) -> None:
-    """Replace the trainer's own progress output by one bar with loss, tokens a second and time left.
-
-    The bar also stops the run at a loss that is not finite, with its probable cause.
-    """
-    from tqdm import tqdm
-    from transformers import PrinterCallback, TrainerCallback
-
-    class Progress(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            self.bar.update(state.global_step - self.bar.n)
-
-        def on_log(self, args, state, control, logs, **kwargs):
-            loss = logs.get("loss", 0.0)
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"The loss is {loss} at step {state.global_step}. Gemma 3 overflows in float16: leave "
-                    "dtype=None so that Unsloth chooses; otherwise lower learning_rate."
-                )
-            self.bar.set_postfix(loss=f"{loss:.3f}")
-
-        def on_train_end(self, args, state, control, **kwargs):
-            self.bar.close()
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress())
-
-
-def train(trainer, checkpoint: Path | None) -> None:
-    """Train from the start, or go on from a checkpoint with optimizer, schedule and order of the data.
-
-    A checkpoint of the last step is loaded and not continued: transformers 5.15 would add a step to it.
+    Optimizer, schedule, order of the data and random state come back with a checkpoint. A run that had
+    ended is loaded and not continued: transformers 5.15 would add a step to it.
     """
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
     from transformers import TrainerState
 
-    if checkpoint:
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step >= state.max_steps:
-            set_peft_model_state_dict(trainer.model, load_file(checkpoint / "adapter_model.safetensors"))
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    ended = folder / checkpoints.FINISHED if (folder / checkpoints.FINISHED).exists() and last else None
+    if last and not ended:
+        state = TrainerState.load_from_json(str(last / "trainer_state.json"))
+        ended = last / "trainer_state.json" if state.global_step >= state.max_steps else None
+    if not ended:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        trainer.state.save_to_json(str(folder / checkpoints.FINISHED))
+        return
+    trainer.state = TrainerState.load_from_json(str(ended))
+    best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
+    set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
 
 
 def save_adapter(model, tokenizer, folder: Path, model_name: str) -> None:
@@ -246,11 +204,14 @@ def save_adapter(model, tokenizer, folder: Path, model_name: str) -> None:
         tokenizer.save_pretrained(scratch)
 
 
-def evidence(model, tokenizer, adapter_dir: Path, losses: list[float]) -> dict:
+def evidence(
+    model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]
+) -> dict[str, float]:
     """Proof that the training changed the model and that the saved adapter is that change.
 
-    Asserts: every LoRA B matrix is non-zero (they start at zero), every loss is finite, and the
-    adapter read back from disk gives the same logits, which differ from the base model's.
+    Asserts: every LoRA B matrix is non-zero (they start at zero), every loss is finite, the adapter is
+    under 2 % of the model, the answer of the `canary`, a (question, answer) that was trained on, became
+    likelier, and the adapter read back from disk gives the same logits, which differ from the base model's.
     """
     import torch
 
@@ -258,37 +219,41 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float]) -> dict:
     zero = [name for name, weight in weights.items() if not weight.detach().any()]
     assert weights and not zero, f"These LoRA B matrices are still zero, so nothing was learned: {zero}"
     assert all(map(math.isfinite, losses)), f"A loss is not finite: {losses}"
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    share = trainable / sum(p.numel() for p in model.parameters())
+    assert share < 0.02, f"The adapter has {share:.1%} of the weights, nearly a second model: lower lora_r"
 
-    ids = torch.tensor([models.chat_ids(tokenizer, "What do customers say?")], device=model.device)
+    prompt = len(models.chat_ids(tokenizer, canary[0]))
+    ids = torch.tensor([models.chat_ids(tokenizer, *canary)], device=model.device)
     model.eval()
     with torch.inference_mode():
-        tuned = model(ids).logits.float()
+        tuned = model(ids).logits[0].float()
         with model.disable_adapter():
-            base = model(ids).logits.float()
+            base = model(ids).logits[0].float()
         model.load_adapter(adapter_dir, "read_back")
         model.set_adapter("read_back")
-        again = model(ids).logits.float()
+        again = model(ids).logits[0].float()
     model.set_adapter("default")
     model.delete_adapter("read_back")
     moved, off = (tuned - base).abs().max().item(), (tuned - again).abs().max().item()
     assert moved > 0, "The adapter does not change a single logit"
     assert off <= 1e-3 * moved, f"The adapter read back from {adapter_dir} differs by {off} in its logits"
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    before, after = (
+        torch.nn.functional.cross_entropy(logits[prompt - 1 : -1], ids[0, prompt:]).item()
+        for logits in (base, tuned)
+    )
+    assert after < before, f"A trained answer became less likely: its loss went from {before} to {after}"
     return {
         "LoRA B matrices, all non-zero": len(weights),
         "trainable parameters": trainable,
-        "trainable share": round(trainable / total, 4),
+        "trainable share": round(share, 4),
         "largest change of a logit": round(moved, 3),
         "largest difference after reading back": off,
+        "loss of a trained answer, base": round(before, 3),
+        "loss of a trained answer, tuned": round(after, 3),
         "first loss": round(losses[0], 3),
         "last loss": round(losses[-1], 3),
     }
-
-
-def losses(trainer) -> list[dict]:
-    """One `{"step", "loss"}` for every logged step."""
-    return [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
 
 
 class Stopwatch:

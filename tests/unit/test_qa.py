@@ -267,33 +267,3 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
     assert 'Velo "24": bikes' in yaml.safe_load(front)["pretty_name"]
     for line in ("| training pairs | 17 |", "| cost usd | 0.12 |", "| note | a / b c |"):
         assert line in body
-
-
-def test_pairs_are_read_from_our_file_and_from_a_json_array(tmp_path):
-    files.write_jsonl(tmp_path / "ours.jsonl", distinct(3))
-    assert qa.read_pairs(tmp_path / "ours.jsonl") == distinct(3)
-    array = [{"id": "82d5", "question": question, "answer": "So."} for question in ("Why?", "Who?")]
-    (tmp_path / "theirs.json").write_text("\ufeff" + json.dumps(array), encoding="utf-8")
-    first, second = qa.read_pairs(tmp_path / "theirs.json")
-    assert first["chunk_id"] == "82d5" and first["review_ids"] == second["review_ids"] == ["82d5"]
-    assert first["id"] != second["id"] and first["question"] == "Why?" and list(first) == list(pair())
-
-
-@pytest.mark.parametrize("rows, says", [
-    ([{"id": "1", "question": "Q?"}], "row 1.*'answer'"),
-    ([{"id": "1", "question": text, "answer": "A"} for text in ("Q?", " ")], "row 2.*'question'"),
-    ([{"question": "Q?", "answer": "A"}], "row 1.*'id'"),
-    ([{"id": "1", "question": "Q?", "answer": 5}], "row 1.*'answer'"),
-    ([{"id": "1", "question": "Q?", "answer": "A", "chunk_id": "c"}], "row 1.*'review_ids'"),
-    (["text"], "row 1 is not an object"),
-])  # fmt: skip
-def test_a_bad_row_is_named(tmp_path, rows, says):
-    (tmp_path / "bad.json").write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match=f"bad.json, {says}"):
-        qa.read_pairs(tmp_path / "bad.json")
-
-
-def test_a_broken_file_is_named(tmp_path):
-    (tmp_path / "bad.json").write_text('[{"id": ')
-    with pytest.raises(ValueError, match="bad.json is not a JSON array"):
-        qa.read_pairs(tmp_path / "bad.json")

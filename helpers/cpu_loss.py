@@ -1,0 +1,108 @@
+"""The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05).
+
+    use_on_cpu(device)                 # before the trainer is built
+    evaluate_without_logits(trainer)   # the held-out loss goes the same way
+
+Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
+With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted. Both come from
+one walk over the vocabulary in tiles that stay in the processor's cache; the logits never exist as a
+whole. On a GPU nothing changes: Unsloth has its own kernels there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from helpers.runtime import Device
+
+TILE = 2048  # vocabulary entries at a time: about 2 MB of bf16 weights for the 270M; measured, 512 to 8192 are alike
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    """Sum over rows of −log softmax(hidden · weightᵀ)[target]; a gradient for `hidden` only.
+
+    The running maximum and sum are the online softmax of Milakov and Gimelshein (arXiv 1805.02867);
+    to skip the logits of a large vocabulary is the idea of "Cut Your Losses" (arXiv 2411.09009).
+    The gradient of a row is E_p[weight] − weight[target].
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        rows, width = hidden.shape
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        highest = hidden.new_full((rows, 1), -torch.inf, dtype=exact)
+        total, expected = (hidden.new_zeros((rows, size), dtype=exact) for size in (1, width))
+        for tile in weight.split(TILE):
+            scores = (hidden @ tile.T).to(exact)
+            new_highest = torch.maximum(highest, scores.amax(-1, keepdim=True))
+            shrink = (highest - new_highest).exp_()
+            shares = scores.sub_(new_highest).exp_()
+            total.mul_(shrink).add_(shares.sum(-1, keepdim=True))
+            expected.mul_(shrink).add_(shares.to(hidden.dtype) @ tile)
+            highest = new_highest
+        wanted = weight[targets].to(exact)
+        ctx.save_for_backward((expected / total - wanted).to(hidden.dtype))
+        return (highest + total.log()).sum() - (hidden.to(exact) * wanted).sum()
+
+    @staticmethod
+    def backward(ctx, upstream: torch.Tensor):
+        (gradient,) = ctx.saved_tensors
+        return upstream.to(gradient.dtype) * gradient, None, None
+
+
+def frozen_head_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    shift_labels: torch.Tensor | None = None,
+    ignore_index: int = -100,
+) -> torch.Tensor:
+    """Causal cross-entropy in nats a supervised token, as transformers' ForCausalLMLoss computes it.
+
+    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length). The sum is
+    divided by `num_items_in_batch`, else by the number of supervised tokens.
+    Raises ValueError when the head is trained, since it would get no gradient.
+    """
+    if weight.requires_grad:
+        raise ValueError("The LM head is trained here, and this loss gives it no gradient; freeze the head")
+    if shift_labels is None:  # the state at position i predicts token i + 1
+        shift_labels = torch.nn.functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+    supervised = shift_labels != ignore_index
+    total = _FrozenHeadLoss.apply(hidden[supervised], weight, shift_labels[supervised])
+    return total / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def use_on_cpu(device: Device) -> None:
+    """Let Unsloth's CPU backend train Gemma 3 with `frozen_head_loss`; nothing changes on a GPU.
+
+    Unsloth 2026.10.9 has a place for such a loss, and leaves Gemma 3 out of it because a Gemma may cap its
+    logits. Gemma 3 does not, which Unsloth checks again in the model's config. Its own loss for this
+    place is 1.7 times slower: benchmarks/training_speed.json.
+    """
+    if device.kind != "cpu":
+        return
+    import unsloth  # noqa: F401  (unsloth_zoo wants to be imported by it)
+    from unsloth_zoo.cpu import ops
+
+    ops._CHUNKED_CE_MODEL_TYPES = ops._CHUNKED_CE_MODEL_TYPES | {"gemma3_text"}
+    ops.chunked_linear_cross_entropy = frozen_head_loss
+
+
+def evaluate_without_logits(trainer) -> None:
+    """Let the trainer's evaluation on a CPU use `frozen_head_loss` too, where TRL would form all logits."""
+    if trainer.args.device.type != "cpu":
+        return
+
+    def prediction_step(model, inputs, prediction_loss_only, ignore_keys=None):
+        causal = model.get_base_model()
+        inputs = trainer._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            hidden = causal.model(**inputs, use_cache=False).last_hidden_state
+            return frozen_head_loss(hidden, causal.lm_head.weight, labels), None, None
+
+    trainer.prediction_step = prediction_step
