@@ -7,7 +7,6 @@ The records come from `review_files` or `brightdata`. What does not parse is rej
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 
@@ -70,7 +69,7 @@ class Review(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _empty_is_null(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
+        return None if isinstance(value, str) and not value.strip() else _writable(value)
 
     @field_validator("review_rating", mode="before")
     @classmethod
@@ -81,6 +80,15 @@ class Review(BaseModel):
     @classmethod
     def _date(cls, value: object) -> datetime | None:
         return date(value)
+
+
+def _writable(value: object) -> object:
+    """The JSON value with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value if value.isprintable() else value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {name: _writable(each) for name, each in value.items()}
+    return [_writable(each) for each in value] if isinstance(value, list) else value
 
 
 FIELDS = [field.alias or name for name, field in Review.model_fields.items()]
@@ -152,8 +160,7 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
         column = origin["columns"].get(field, field)
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
-        rejection = json.dumps({**where, "reason": reason, "record": origin["record"]}, ensure_ascii=False)
-        rejected.append(json.loads(rejection.encode(errors="replace")))  # half an emoji cannot be written
+        rejected.append(_writable({**where, "reason": reason, "record": origin["record"]}))
     return parsed, rejected
 
 

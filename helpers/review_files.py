@@ -88,23 +88,22 @@ def _rows(path: Path) -> list[dict]:
 def _text(path: Path) -> str:
     """The file's text: UTF-8, UTF-16 with its mark, or Windows-1252, as which Excel saves, with a note."""
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     fix = f"{path} is not UTF-8 text; open it where it was made and save it as UTF-8"
-    if b"\0" in data:
+    if b"\0" in data and not marked:
         raise ValueError(fix)
     try:
-        return data.decode()
+        return data.decode("utf-16" if marked else "utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start)
+    if marked:
+        raise ValueError(f"{path} is damaged: its UTF-16 text breaks off in line {line + 1}; export it again")
     text = data.decode("cp1252", "replace")
     foreign = sum(not letter.isascii() for letter in text) / len(text)
     mixed = not data.decode(errors="replace").replace("\ufffd", "").isascii()
     if "\ufffd" in text or mixed or foreign > 0.15:  # neither, UTF-8 with a broken line, another alphabet
         raise ValueError(f"{fix} (line {line + 1} is the first that is not)")
-    print(
-        f"{path.name} is not UTF-8: read as Windows-1252. If line {line + 1} looks wrong, save it as UTF-8:"
-    )
+    print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {line + 1} looks wrong:")
     print(f"  {text.split(chr(10))[line].strip()[:100]}")
     return text
 
@@ -253,9 +252,8 @@ def _taken(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
         unused = [name for name in present if name not in taken.values()]
         print(f"{path.name}: {', '.join(renamed)}. Not used: {', '.join(unused) or 'nothing'}")
     for name in twice:
-        print(
-            f"  {name!r} may be {_field(name)} too; {taken[_field(name)]!r} was taken. `columns` can change that"
-        )
+        field = _field(name)
+        print(f"  {name!r} may be {field} too; {taken[field]!r} was taken. `columns` can change that")
     return taken
 
 
@@ -272,23 +270,23 @@ def _order_dates(records: list[dict], field: str) -> None:
 
     Dots mean day first. With slashes and hyphens the other dates of the column decide.
     """
-    found = [
-        (record, match) for record in records if (match := DAY_MONTH_YEAR.fullmatch(str(record.get(field))))
-    ]
-    slashed = [match for _, match in found if match[2] != "."]
+    matches = [DAY_MONTH_YEAR.fullmatch(str(record.get(field)).strip()) for record in records]
+    slashed = [match for match in matches if match and match[2] != "."]
     day_first = any(int(match[1]) > 12 for match in slashed)
     month_first = any(int(match[3]) > 12 for match in slashed)
     unclear = []
-    for record, match in found:
-        day, month = match[1], match[3]
-        if match[2] != "." and int(day) <= 12 and day != month:
-            if int(month) > 12 or (month_first and not day_first):
+    for record, match in zip(records, matches):
+        if not match:
+            continue
+        day, month = int(match[1]), int(match[3])
+        if match[2] != "." and day <= 12 and day != month:
+            if month > 12 or (month_first and not day_first):
                 day, month = month, day
             elif day_first == month_first:
                 unclear.append(record[field])
                 record[field] = None
                 continue
-        record[field] = f"{match[4]}-{int(month):02}-{int(day):02}{match[5]}"
+        record[field] = f"{match[4]}-{month:02}-{day:02}{match[5]}"
     if unclear:
         print(f"{field}: {unclear[0]!r} can be day first or month first, and the file does not say which.")
         print(f"  {len(unclear)} such dates are left empty; written as 2026-01-31 they would be read.")
