@@ -60,6 +60,7 @@ def ratings(reviews: list[dict]) -> Figure:
     bars = axis.bar([f"{n} ★" for n in stars], [counts[n] for n in stars], color=BLUE)
     axis.bar_label(bars, padding=2)
     axis.set_ylabel("reviews")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -94,6 +95,7 @@ def months(values: list[str]) -> Figure:
     axis.bar(range(len(every)), [found[period] for period in every], color=BLUE)
     ticks = range(0, len(every), max(1, len(every) // 5))
     axis.set(ylabel="reviews", xticks=ticks, xticklabels=[every[tick] for tick in ticks])
+    axis.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -124,6 +126,7 @@ def most_common(values: list[str | None], title: str, unit: str, limit: int = 10
     axis.set_yticks(range(len(bars)), names, parse_math=False)  # a name may hold a dollar sign
     axis.invert_yaxis()
     axis.set_xlabel(unit)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
