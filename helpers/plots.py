@@ -67,8 +67,9 @@ def ratings(reviews: list[dict]) -> Figure:
 def lengths(values: list[int], unit: str, title: str, limit: int | None = None) -> Figure:
     """A histogram of lengths, with the limit drawn in; one that is far off is named beside the unit."""
     figure, (axis,) = _figure(title, height=2.6)
-    axis.hist(values, bins=30, color=BLUE)
+    axis.hist(values, bins=min(30, max(values) - min(values) + 1), color=BLUE)
     axis.set(xlabel=unit, ylabel="rows")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     if limit and limit <= 2 * max(values):
         axis.axvline(limit, color=ORANGE, linewidth=2)
         place = {"xycoords": ("data", "axes fraction"), "ha": "right", "color": ORANGE}
@@ -113,10 +114,10 @@ def most_common(values: list[str | None], title: str, unit: str, limit: int = 10
     """A bar for each of the `limit` most common values, and one in grey for all others together."""
     found = Counter(value for value in values if value)
     if not found:
-        return _nothing(title, f"There is nothing to count: 0 of {len(values)} {unit} have a value here.")
+        return _nothing(title, f"There is nothing to draw: none of the {len(values)} {unit} says.")
     top = found.most_common(limit)
     rest = found.total() - sum(count for _, count in top)
-    names = [name if len(name) <= 40 else f"{name[:39]}…" for name, _ in top]
+    names = [name if len(name) <= 48 else f"{name[:47]}…" for name, _ in top]
     bars = [count for _, count in top]
     if rest:
         names, bars = [*names, f"{len(found) - limit} others"], [*bars, rest]
