@@ -50,7 +50,8 @@ def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
 
 
 @pytest.mark.parametrize(
-    "value", ["yesterday", "2026", 2026, 45678, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30]
+    "value",
+    ["yesterday", "2026", 2026, 45678, 123456789, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30],
 )
 def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value):
     """pydantic alone takes the year 2026 for the 34th minute of 1970."""
@@ -164,9 +165,10 @@ def test_a_column_mapped_to_none_is_left_out(mine):
     assert not rejected and rows[0]["review_rating"] is None
 
 
-def test_columns_without_a_name_or_with_the_same_name_are_told_apart(mine):
+def test_columns_without_a_name_or_with_the_same_name_are_told_apart(mine, capsys):
     rows, _ = read(mine, "text,,text\nfirst,x,second\n", {"text (column 3)": "review_title"})
     assert rows[0]["review_content"] == "first" and rows[0]["review_title"] == "second"
+    assert "Not used: (column 2)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
@@ -192,12 +194,18 @@ def test_quoted_newlines_keep_the_line_numbers_of_the_editor(mine):
     assert rejected[1]["record"] == '"a\nb",1,2\n'
 
 
-@pytest.mark.parametrize("after", ["Fine,4\n", '"Fine",4\n', '"So ""so""",4\n'])
+@pytest.mark.parametrize("after", ["Fine {0},4\n", '"Fine {0}",4\n', '"So ""{0}""",4\n'])
 def test_a_quotation_mark_that_never_closes_costs_one_line(mine, after):
-    rows, rejected = read(mine, 'text,stars\nGood,5\n"Bad,1\n' + 3 * after.replace("4", "{}").format(4))
-    assert [row["line"] for row in rejected][0] == 3 and len(rows) >= 2
+    lines = "".join(after.format(number) for number in range(3))
+    rows, rejected = read(mine, f'text,stars\nGood,5\n"Bad,1\n{lines}')
+    assert [row["line"] for row in rejected] == [3] and len(rows) == 4
     assert rejected[0]["reason"].startswith("a quotation mark is not closed")
     assert rejected[0]["record"] == '"Bad,1\n'
+
+
+def test_spaces_behind_a_comma_do_not_break_a_quoted_text(mine):
+    rows, rejected = read(mine, 'stars, text\n4, "Good, really"\n')
+    assert not rejected and rows[0]["review_content"] == "Good, really"
 
 
 def test_a_json_line_that_is_none_is_rejected_with_its_number(tmp_path):
@@ -242,7 +250,7 @@ def test_encodings_of_exports(mine, capsys, encoding):
         "text\nцена хорошая, доставка быстрая\n".encode("cp1251"),
         "text\n良い自転車です。また買います\n".encode("shift-jis"),
         "text\ngood\n".encode("utf-16-le"),
-        "text\nCafé\n".encode() + b"Caf\xe9\n",
+        "text\nA long line with one Café\n".encode() + b"Another with one Caf\xe9\n",
     ],
     ids=["cp1251", "shift-jis", "utf-16 without its mark", "a broken line in UTF-8"],
 )
