@@ -29,6 +29,14 @@ def _figure(title: str, width: float = 7, height: float = 3, columns: int = 1):
     return figure, axes
 
 
+def _nothing(title: str, why: str) -> Figure:
+    """A picture that says why there is none."""
+    figure, (axis,) = _figure(title, height=1.1)
+    axis.axis("off")
+    axis.text(0, 0.5, why, color=GREY, va="center")
+    return figure
+
+
 def table(rows: list[dict]):
     """Rows as a table for a notebook, a column a key, texts in full and escaped; None without rows."""
     from IPython.display import HTML
@@ -45,19 +53,23 @@ def table(rows: list[dict]):
 def ratings(reviews: list[dict]) -> Figure:
     """How many reviews gave one to five stars."""
     counts = Counter(review["review_rating"] for review in reviews)
+    if counts[None] == len(reviews):
+        return _nothing("Reviews by rating", "No review has a rating.")
     figure, (axis,) = _figure("Reviews by rating", height=2.6)
     stars = [1, 2, 3, 4, 5]
     bars = axis.bar([f"{n} ★" for n in stars], [counts[n] for n in stars], color=BLUE)
     axis.bar_label(bars, padding=2)
     axis.set_ylabel("reviews")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
 def lengths(values: list[int], unit: str, title: str, limit: int | None = None) -> Figure:
     """A histogram of lengths, with the limit drawn in; one that is far off is named beside the unit."""
     figure, (axis,) = _figure(title, height=2.6)
-    axis.hist(values, bins=30, color=BLUE)
+    axis.hist(values, bins=min(30, max(values) - min(values) + 1), color=BLUE)
     axis.set(xlabel=unit, ylabel="rows")
+    axis.yaxis.get_major_locator().set_params(integer=True)
     if limit and limit <= 2 * max(values):
         axis.axvline(limit, color=ORANGE, linewidth=2)
         place = {"xycoords": ("data", "axes fraction"), "ha": "right", "color": ORANGE}
@@ -68,15 +80,23 @@ def lengths(values: list[int], unit: str, title: str, limit: int | None = None) 
 
 
 def months(values: list[str]) -> Figure:
-    """How many rows fall into each month; `values` are `YYYY-MM`, months without a row included."""
-    from pandas import Series, period_range
+    """How many rows fall into each month; `values` are `YYYY-MM`, months without a row included.
 
-    found = Series(values).value_counts()
-    every = [str(month) for month in period_range(min(values), max(values), freq="M")]
-    figure, (axis,) = _figure("Reviews by month", height=2.6)
-    axis.bar(range(len(every)), [found.get(month, 0) for month in every], color=BLUE)
+    Over more than ten years, the bars are years.
+    """
+    from pandas import period_range
+
+    if not values:
+        return _nothing("Reviews by month", "No review has a date.")
+    first, last = min(values), max(values)
+    unit, length, freq = ("month", 7, "M") if int(last[:4]) - int(first[:4]) <= 10 else ("year", 4, "Y")
+    found = Counter(value[:length] for value in values)
+    every = [str(period) for period in period_range(first[:length], last[:length], freq=freq)]
+    figure, (axis,) = _figure(f"Reviews by {unit}", height=2.6)
+    axis.bar(range(len(every)), [found[period] for period in every], color=BLUE)
     ticks = range(0, len(every), max(1, len(every) // 5))
     axis.set(ylabel="reviews", xticks=ticks, xticklabels=[every[tick] for tick in ticks])
+    axis.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -87,6 +107,27 @@ def counts(values: dict[str, int], title: str, unit: str) -> Figure:
     bars = axis.barh(names, [values[name] for name in names], color=BLUE)
     axis.bar_label(bars, padding=3)
     axis.set_xlabel(unit)
+    return figure
+
+
+def most_common(values: list[str | None], title: str, unit: str, limit: int = 10) -> Figure:
+    """A bar for each of the `limit` most common values, and one in grey for all others together."""
+    found = Counter(value for value in values if value)
+    if not found:
+        return _nothing(title, f"There is nothing to draw: none of the {len(values)} {unit} says.")
+    top = found.most_common(limit)
+    rest = found.total() - sum(count for _, count in top)
+    names = [name if len(name) <= 48 else f"{name[:47]}…" for name, _ in top]
+    bars = [count for _, count in top]
+    if rest:
+        names, bars = [*names, f"{len(found) - limit} others"], [*bars, rest]
+    figure, (axis,) = _figure(title, height=0.9 + 0.28 * len(bars))
+    drawn = axis.barh(range(len(bars)), bars, color=[BLUE] * len(top) + [GREY])
+    axis.bar_label(drawn, padding=3)
+    axis.set_yticks(range(len(bars)), names, parse_math=False)  # a name may hold a dollar sign
+    axis.invert_yaxis()
+    axis.set_xlabel(unit)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

@@ -1,161 +1,28 @@
-"""Reviews: the one record, cleaning, redaction of personal data, and Markdown (stages 01 and 02).
+"""Reviews: cleaning, redaction of personal data, and Markdown (stages 01 and 02).
 
     records = reviews.read_records("my_reviews.csv")
     parsed, rejected = reviews.parse(records)
     kept, removed = reviews.clean(parsed, min_words=3)
 
-Nothing is dropped in silence: what cannot be parsed and what is removed comes back with a reason.
+Files are read by `review_files`, records parsed by `records`. What is removed comes back with its reason.
 This module calls no service and no language model.
 """
 
 from __future__ import annotations
 
-import csv
 import html
-import json
 import re
 import unicodedata
 from collections import Counter
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from helpers import files
+from helpers.records import Review as Review
+from helpers.records import parse as parse
+from helpers.review_files import OTHER_NAMES as OTHER_NAMES
+from helpers.review_files import read_records as read_records
 
 SAMPLE = Path(__file__).parent / "samples" / "trustpilot_reviews.json"
-
-# Column names of other exports, by the field of the record that they mean.
-OTHER_NAMES = {
-    "review_content": ("text", "review", "body", "content", "comment", "review_text"),
-    "review_title": ("title", "headline", "summary"),
-    "review_rating": ("rating", "stars", "score"),
-    "review_date": ("date", "created_at", "published_at"),
-    "review_id": ("id",),
-    "reviewer_name": ("name", "author", "user", "reviewer"),
-    "reviewer_location": ("country", "location"),
-    "company_name": ("company", "business", "brand"),
-}
-
-
-class Review(BaseModel):
-    """Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null.
-
-    Ratings come as numbers or strings; `url` and other unknown extras are kept as they are.
-    """
-
-    model_config = ConfigDict(extra="ignore", populate_by_name=True, coerce_numbers_to_str=True)
-
-    company_name: str | None = None
-    company_id: str | None = None
-    company_logo: str | None = None
-    company_website: str | None = None
-    company_rating_name: str | None = None
-    company_overall_rating: float | None = None
-    is_verified_company: bool | None = None
-    company_total_reviews: int | None = None
-    company_about: str | None = None
-    company_email: str | None = None
-    company_phone: str | None = None
-    company_location: str | None = None
-    company_country: str | None = None
-    company_category: str | None = None
-    company_other_categories: list[str] | str | None = None
-    company_activity: list | dict | str | None = Field(default=None, alias="company activity")
-    breadcrumbs: list | str | None = None
-    five_star: int | None = Field(default=None, alias="5_star")
-    four_star: int | None = Field(default=None, alias="4_star")
-    three_star: int | None = Field(default=None, alias="3_star")
-    two_star: int | None = Field(default=None, alias="2_star")
-    one_star: int | None = Field(default=None, alias="1_star")
-    review_id: str | None = None
-    review_date: datetime | None = None
-    review_rating: int | None = Field(default=None, ge=1, le=5)
-    review_title: str | None = None
-    review_content: str | None = None
-    is_verified_review: bool | None = None
-    review_date_of_experience: datetime | None = None
-    review_replies: list | dict | str | None = None
-    review_useful_count: int | None = None
-    review_url: str | None = None
-    date_posted: str | None = None
-    url: str | None = None
-    reviewer_name: str | None = None
-    reviewer_location: str | None = None
-    reviews_posted_overall: int | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_null(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
-
-    @field_validator("review_rating", mode="before")
-    @classmethod
-    def _whole_stars(cls, value: object) -> object:
-        return float(value) if isinstance(value, str) and re.fullmatch(r"\d\.\d+", value) else value
-
-
-def read_records(path: str | Path, columns: dict[str, str] | None = None) -> list[dict]:
-    """The raw records of a JSON array, JSON Lines or CSV file, columns renamed to the record's fields.
-
-    `columns` maps your column names to the record's fields, for names that OTHER_NAMES does not know.
-    Raises FileNotFoundError or ValueError that names the file and the fix.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"source = {str(path)!r} is no file; give a JSON, JSONL or CSV file")
-    columns = columns or {}
-    unknown = set(columns.values()) - {field.alias or name for name, field in Review.model_fields.items()}
-    if unknown:
-        raise ValueError(f"columns maps to {sorted(unknown)}, which the review record does not have")
-    if path.suffix.lower() == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            records = list(csv.DictReader(opened))
-    elif path.read_text(encoding="utf-8").lstrip().startswith("["):
-        records = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        records = files.read_jsonl(path)
-    return [_renamed(record, columns) for record in records]
-
-
-def _renamed(record: dict, columns: dict[str, str]) -> dict:
-    known = {other: name for name, others in OTHER_NAMES.items() for other in others}
-    renamed = dict(record)
-    for column, value in record.items():
-        field = columns.get(column) or known.get(column.strip().lower().replace(" ", "_"))
-        if field and not record.get(field):
-            renamed[field] = value
-    return renamed
-
-
-def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Records as JSON-ready rows with all 37 fields, and the rejected ones with `reason` and `row`.
-
-    Rejected: error rows of the service, a field that does not parse, a review delivered twice.
-    """
-    parsed, rejected, seen = [], [], set()
-    for number, record in enumerate(records, 1):
-        reason = None
-        if record.get("error"):
-            reason = f"the service reports an error: {record['error']} ({record.get('error_code')})"
-        else:
-            try:
-                review = Review.model_validate(record)
-            except ValidationError as error:
-                first = error.errors()[0]
-                reason = f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}"
-            else:
-                row = review.model_dump(mode="json", by_alias=True)
-                row["review_id"] = review.review_id or files.content_id(row)
-                if row["review_id"] in seen:
-                    reason = f"review {row['review_id']} was delivered twice"
-                seen.add(row["review_id"])
-        if reason:
-            rejected.append({"row": number, "reason": reason, "record": record})
-        else:
-            parsed.append(row)
-    return parsed, rejected
 
 
 @cache

@@ -1,0 +1,138 @@
+"""Notebook 01 reads files of other sources: what loads, what is rejected, and what the pictures show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import papermill
+import pytest
+
+from helpers import files, plots, reviews
+from tests.notebooks.test_runs import pictures, run, text
+
+
+@pytest.fixture
+def work_dir(tmp_path) -> Path:
+    return tmp_path / "work"
+
+
+SHOP = """\ufefftitle,body,rating,review_date,reviewer_name,location
+Great,"Came in two days,
+and well packed",5,2026-01-31 12:33:11 UTC,Ann,DE
+Broken,It broke,not sure,2026-02-01 09:00:00 UTC,Ben,FR
+Too many,It has one more,4,2026-02-02 09:00:00 UTC,Cem,NL,more
+"Never closed,I like it,4,2026-02-03 09:00:00 UTC,Dora,NL
+Fine,It does what it should,4,2026-02-04 09:00:00 UTC,Eva,NL
+"""
+APP = """Review Text;Star Rating;Review Submit Date and Time;What we answered;Country
+Crashes at the start;1;13/02/2026 10:00;Sorry;AT
+Fast and simple;5;03/02/2026 10:00;;CH
+Only a text;;;;
+"""
+
+
+def test_two_files_of_different_sources_load_and_a_broken_line_costs_one_line(tmp_path):
+    (tmp_path / "shop.csv").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "app.csv").write_text(APP, encoding="utf-16")
+    shop, app = tmp_path / "shop", tmp_path / "app"
+    said = text(run("01", shop, source=str(tmp_path / "shop.csv")))
+    assert "2 reviews, 3 rejected records" in said and "5 records from" in said
+    assert [row["review_title"] for row in files.read_jsonl(shop / "reviews.jsonl")] == ["Great", "Fine"]
+    rejected = files.read_jsonl(shop / "rejected.jsonl")
+    assert [(row["file"], row["line"], row["field"], row["value"]) for row in rejected] == [
+        ("shop.csv", 4, "rating", "not sure"),
+        ("shop.csv", 5, None, None),
+        ("shop.csv", 6, None, None),
+    ]
+    assert [row["reason"].split(" (")[0] for row in rejected] == [
+        "not a whole number of stars",
+        "wrong number of fields",
+        "a quotation mark is not closed or not doubled",
+    ]
+    assert rejected[0]["record"]["body"] == "It broke" and rejected[2]["record"].startswith('"Never closed')
+    assert all(row["reason"].split(" (")[0] in said and f">{row['line']}<" in said for row in rejected)
+
+    done = run("01", app, source=str(tmp_path / "app.csv"), columns={"What we answered": "review_replies"})
+    assert "3 reviews, 0 rejected records" in text(done) and "Every record could be read" in text(done)
+    assert "'Star Rating' is review_rating" in text(done) and pictures(done) == 4
+    rows = files.read_jsonl(app / "reviews.jsonl")
+    assert [row["review_rating"] for row in rows] == [1, 5, None]
+    assert [row["review_date"] for row in rows] == ["2026-02-13T10:00:00", "2026-02-03T10:00:00", None]
+    assert [row["reviewer_location"] for row in rows] == ["AT", "CH", None] and rows[0]["review_replies"] == "Sorry"
+
+
+def test_a_file_with_nothing_but_texts_has_pictures_that_say_so(work_dir, tmp_path):
+    (tmp_path / "texts.csv").write_text("feedback\nGood\nCould be better\n")
+    done = run("01", work_dir, source=str(tmp_path / "texts.csv"))
+    said = text(done)
+    assert "2 reviews, 0 rejected records" in said and pictures(done) == 4
+    assert "0 of 2 reviews have a rating" in said and "0 of 2 reviews have a date\n" in said
+    assert "0 of 2 reviews name a country" in said and "without a text: 0 of 2" in said
+
+
+def test_json_lines_with_a_torn_line_and_an_array_with_ratings_of_another_scale(tmp_path):
+    lines = [json.dumps({"comment": f"Visit {number}", "score": number}) for number in (1, 2, 3)]
+    (tmp_path / "a.jsonl").write_text("\n".join([lines[0], lines[1][:-9], lines[2]]))
+    run("01", tmp_path / "one", source=str(tmp_path / "a.jsonl"))
+    (rejected,) = files.read_jsonl(tmp_path / "one" / "rejected.jsonl")
+    assert (rejected["line"], rejected["record"]) == (2, lines[1][:-9]) and "not JSON" in rejected["reason"]
+    assert len(files.read_jsonl(tmp_path / "one" / "reviews.jsonl")) == 2
+
+    half = [{"text": "Helped", "score": 4.5}, {"text": "Did not", "score": 80}]
+    (tmp_path / "b.json").write_text(json.dumps({"reviews": half}, indent=1))
+    with pytest.raises(papermill.PapermillExecutionError, match="No review could be read"):
+        run("01", tmp_path / "two", source=str(tmp_path / "b.json"))
+    run("01", tmp_path / "two", source=str(tmp_path / "b.json"), columns={"score": None})
+    assert [row["review_rating"] for row in files.read_jsonl(tmp_path / "two" / "reviews.jsonl")] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "name, columns, message",
+    [
+        ("missing.csv", {}, "missing.csv' is no file"),
+        ("a.csv", {"Feedback": "review_content"}, "columns has 'Feedback', but the columns of .*a.csv are: a, b"),
+        ("a.csv", {}, "no column that is known to hold the text"),
+    ],
+)
+def test_a_file_that_cannot_be_used_stops_with_the_fix(work_dir, tmp_path, name, columns, message):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(papermill.PapermillExecutionError, match=message):
+        run("01", work_dir, source=str(tmp_path / name), columns=columns)
+    assert not (work_dir / "reviews.jsonl").exists()
+
+
+def test_the_sentences_about_the_sample_are_what_its_reviews_say(work_dir):
+    said = text(run("01", work_dir))
+    parsed = files.read_jsonl(work_dir / "reviews.jsonl")
+    assert parsed == reviews.sample()
+    ends = sum(row["review_rating"] in (1, 5) for row in parsed)
+    assert f"326 of 326 reviews have a rating, and {ends} of those give one star or five" in said
+    places = [row["reviewer_location"] for row in parsed if row["reviewer_location"]]
+    assert f"{len(places)} of 326 reviews name a country or place, {len(set(places))} different ones" in said
+    assert "Most often, for 5 of 333 records: review_id: delivered twice" in said and "Not used" not in said
+
+
+def test_the_ten_most_common_places_and_the_rest(tmp_path):
+    places = [f"{name}{name}" for name in "ABCDEFGHIJKLM" for _ in range(3)] + ["$1$^", "x" * 60, None, ""]
+    figure = plots.most_common(places + places[:3], "Where", "reviews")
+    plots.save(figure, tmp_path / "a.png")
+    (axis,) = figure.axes
+    assert [bar.get_width() for bar in axis.patches] == [6] + 9 * [3] + [3 * 3 + 2]
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names[0] == "AA" and names[-1] == "5 others"
+    odd = plots.most_common(["$1$^", "x" * 60], "Where", "reviews")
+    plots.save(odd, tmp_path / "b.png")  # a lone dollar pair is no formula, whatever stands in it
+    assert odd.axes[0].get_yticklabels()[1].get_text() == "x" * 47 + "…"
+
+
+def test_a_picture_of_nothing_says_why():
+    unrated = [{"review_rating": None}]
+    for figure in (plots.most_common([None], "Where", "reviews"), plots.months([]), plots.ratings(unrated)):
+        assert not figure.axes[0].patches and figure.axes[0].texts[0].get_text().endswith(".")
+
+
+def test_many_years_are_drawn_by_year():
+    (axis,) = plots.months(["1999-12", "2026-01", "2026-03"]).axes
+    assert len(axis.patches) == 28 and axis.patches[-1].get_height() == 2
+    assert [label.get_text() for label in axis.get_xticklabels()][0] == "1999"
