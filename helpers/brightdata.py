@@ -87,6 +87,8 @@ def collect(
             job = _run(service, question, job, confirm_spend)
     cost = f"about ${expected_cost(job['rows']):.2f}, paid once"
     print(f"{job['rows']} rows ({cost}) are kept in {_rows_dir(journal_path)}")
+    if not job["rows"]:
+        print(f"Bright Data found no reviews. Open {question['url']} in a browser: does the company have any?")
     return _cut(_read_rows(journal_path, job), max_reviews)
 
 
