@@ -323,8 +323,12 @@ class _Handler(BaseHTTPRequestHandler):
         fake, size = self.server_fake, int(query.get("batch_size", 0))
         if fake.download_troubles and fake.download_troubles[0] not in (CUT_OFF, HALF):
             return self.answer(*fake.download_troubles.pop(0))
-        job["downloads"] += 1
-        if job["polls"] <= fake.polls_until_ready or job["downloads"] <= fake.building_downloads:
+        early = job["polls"] <= fake.polls_until_ready
+        job["polls"] += early  # for a client that never asks for the progress
+        job["downloads"] += not early
+        if fake.end and not early:  # what the service says here is not known; this is its message elsewhere
+            return self.answer(400, fake.end.get("error_message", f"Snapshot is {fake.end['status']}"))
+        if early or job["downloads"] <= fake.building_downloads:
             said = f"Snapshot is not ready yet, try again in {fake.retry_in}s"
             return self.answer(fake.building_status, {"status": "building", "message": said})
         parts = math.ceil(len(job["rows"]) / size) if size else 1
