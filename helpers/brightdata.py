@@ -88,7 +88,9 @@ def collect(
     cost = f"about ${expected_cost(job['rows']):.2f}, paid once"
     print(f"{job['rows']} rows ({cost}) are kept in {_rows_dir(journal_path)}")
     if not job["rows"]:
-        print(f"Bright Data found no reviews. Open {question['url']} in a browser: does the company have any?")
+        print(
+            f"Bright Data found no reviews. Open {question['url']} in a browser: does the company have any?"
+        )
     return _cut(_read_rows(journal_path, job), max_reviews)
 
 
@@ -274,7 +276,7 @@ def _download(service: Service, job: dict) -> dict:
             service.wait(5 * attempt)
         seen = {files.content_id(row) for row in _read_rows(service.journal_path, job)} if attempt else set()
         for number, part in enumerate(parts, 1):
-            service.bar.set_description_str(f"downloading part {number} of {len(parts)}")
+            service.bar.set_description_str(f"downloading part {number} of {len(parts)}", refresh=False)
             path = _rows_dir(service.journal_path) / f"{name}.{attempt}-{number:06}.jsonl"
             if not path.exists():
                 rows = service.download(name, **part)

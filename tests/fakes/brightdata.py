@@ -59,6 +59,7 @@ FAULTS: dict[str, dict] = {
     "no-rows": {"reviews": 0},
     "snapshot-is-empty": {"body": "Snapshot is empty", "reviews": 0},
     "error-rows": {"error_rows": 3},
+    "no-such-company": {"nobody": True},
     "duplicates": {"duplicates": 20},
     "shuffled": {"shuffled": True},
     "nulls": {"nulls": True},
@@ -123,6 +124,7 @@ class FakeBrightData:
     end: dict | None = None  # the progress report that ends each job instead of "ready"
     short_downloads: int = 0  # downloads from which every tenth row is missing
     error_rows: int = 0
+    nobody: bool = False  # no company exists
     duplicates: int = 0  # reviews that are delivered twice
     shuffled: bool = False
     nulls: bool = False  # everything is null but the id
@@ -163,7 +165,7 @@ class FakeBrightData:
             limits = [int(query.get(key, 10**9)) for key in ("limit_per_input", "limit_multiple_results")]
             limits.append(max(3, int(each.get("num_of_reviews_limit", 10**9))))  # asking for 1 gave 3
             count = min(min(limits) + self.ignore_limit_by, self.reviews)
-            missing = each["url"].rsplit("/", 1)[-1].startswith("no-such")
+            missing = self.nobody or each["url"].rsplit("/", 1)[-1].startswith("no-such")
             rows += [(each["url"], -1)] if missing else [(each["url"], number) for number in range(count)]
         rows += [rows[number % len(rows)] for number in range(self.duplicates)]
         rows += [(inputs[0]["url"], -1)] * self.error_rows
