@@ -2,8 +2,8 @@
 
     python -m benchmarks.collect_faults PATH/collect-trustpilot-reviews.py
 
-PATH is a copy of the collection script of the article "How to fine-tune Gemma 3" (Bright Data's blog; public
-in luminati-io/finetune-gemma3-brightdata, scripts/). It runs unchanged, in a process and a folder of its own:
+PATH is a copy of the collection script of Bright Data's blog article on fine-tuning Gemma 3 (public in
+luminati-io/finetune-gemma3-brightdata, scripts/). It runs unchanged, in a process and a folder of its own:
 its requests to api.brightdata.com are sent to a server on the loopback, from outside, by a wrapper around
 requests.Session.request. Neither side sleeps through its waits: no sleep takes longer than 50 ms. Each fault
 has a fresh server and at most 20 seconds a side. Writes collect_faults.json and collect_faults.md.

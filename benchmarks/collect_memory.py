@@ -2,8 +2,8 @@
 
     python -m benchmarks.collect_memory     # under a minute; writes benchmarks/collect_memory.json
 
-The collection runs in a process of its own; the server in another, whose memory does not count. What a
-notebook does with the rows afterwards is not measured.
+The collection runs in a process of its own; the server in another, whose memory does not count. The rows are
+read one by one, then as a list; what notebook 01 makes of them afterwards is not measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def peak_mib() -> float:
 
 
 def collect(rows: int) -> None:
-    """Collect, read every row once, and print what it took."""
+    """Collect, read every row once, and print what it took; then as a list, as notebook 01 holds the rows."""
     from helpers import brightdata
 
     with tempfile.TemporaryDirectory() as folder:
@@ -43,9 +43,12 @@ def collect(rows: int) -> None:
         found = brightdata.collect(url, rows, Path(folder) / "snapshot.json", confirm_spend=True)
         names = {row["review_id"] for row in found}
         seconds = time.perf_counter() - began
+        peak = peak_mib()
+        list(brightdata.collect(url, rows, Path(folder) / "snapshot.json"))
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.jsonl"))
     result = {"rows": len(names), "bytes_a_row": round(size / len(names)), "megabytes": round(size / 1e6)}
-    print(json.dumps({**result, "seconds": round(seconds, 1), "peak_mib": round(peak_mib())}))
+    result |= {"seconds": round(seconds, 1), "peak_mib": round(peak), "peak_mib_as_a_list": round(peak_mib())}
+    print(json.dumps(result))
 
 
 def measure(rows: int) -> dict:
@@ -69,7 +72,7 @@ def main() -> None:
 
     machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
     result = {"date": date.today().isoformat(), "machine": machine, **measure(100_000)}
-    result |= {"limit_mib": int(LIMIT_MIB), "within": result["peak_mib"] < LIMIT_MIB}
+    result |= {"limit_mib": int(LIMIT_MIB), "within": result["peak_mib_as_a_list"] < LIMIT_MIB}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 

@@ -24,7 +24,12 @@ MOST_429, WINDOW = 24, 301  # in so many seconds; 25 answers of 429 within 5 min
 LIMIT_FIELD = "num_of_reviews_limit"  # of the input: accepted, and followed roughly
 PAGE = 1000  # jobs a listing, the service's own default
 ENDED = {"failed", "canceled", "cancelled", "error"}  # any status but these and "ready": still working
-UNANSWERED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+UNANSWERED = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
 
 
 class CollectionFailed(RuntimeError):
@@ -88,7 +93,8 @@ class Service:
 
     def parts(self, snapshot_id: str, batch_size: int) -> int:
         """How many parts of `batch_size` rows (1000 or more) a finished job has."""
-        return int(self.built(f"snapshot/{snapshot_id}/parts", batch_size=batch_size)[0]["parts"])
+        found = self.built(f"snapshot/{snapshot_id}/parts", batch_size=batch_size)
+        return int(found[0]["parts"]) if found else 0
 
     def download(self, snapshot_id: str, **part: int) -> list[dict]:
         """The rows of a finished job: all of them, or those of one part (`batch_size`, `part` from 1)."""

@@ -229,6 +229,11 @@ def test_a_snapshot_without_rows(fake, collect, body):
     assert collect() == [] == collect(confirm_spend=False)
 
 
+def test_no_rows_where_many_were_asked_for(fake, collect):
+    fake.reviews = 0
+    assert collect(max_reviews=5000) == [] == collect(max_reviews=5000, confirm_spend=False)
+
+
 def test_one_object_a_line(fake, collect):
     """Reviews hold U+2028, which str.splitlines() takes for the end of a line."""
     fake.body = "lines"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import collect_memory
+from benchmarks import collect_faults, collect_memory
 from helpers import files
-from tests.fakes.brightdata import FakeBrightData
+from tests.fakes.brightdata import FAULTS, FakeBrightData
 
 REPOSITORY = Path(__file__).parents[2]
 URL = "https://www.trustpilot.com/review/example.com"
@@ -138,4 +138,15 @@ def test_a_large_result_needs_little_memory():
     """The whole 100,000 rows with ALL=1 in the environment; the figure is in benchmarks/."""
     found = collect_memory.measure(100_000 if os.environ.get("ALL") else 20_000)
     assert found["rows"] == found["asked"] and found["bytes_a_row"] > 1400
-    assert found["peak_mib"] < (500e6 / 2**20 if os.environ.get("ALL") else 150), found
+    assert found["peak_mib"] < 150 and found["peak_mib_as_a_list"] < collect_memory.LIMIT_MIB, found
+
+
+def test_the_committed_figures_are_of_these_faults():
+    figures = json.loads((REPOSITORY / "benchmarks" / "collect_faults.json").read_text())
+    assert {row["fault"] for row in figures["rows"]} == {
+        *FAULTS,
+        *collect_faults.MORE,
+    } - collect_faults.LEFT_OUT
+    assert figures["survived"]["ours"] == figures["faults"] == len(figures["rows"])
+    memory = json.loads((REPOSITORY / "benchmarks" / "collect_memory.json").read_text())
+    assert memory["within"] and memory["rows"] == 100_000
