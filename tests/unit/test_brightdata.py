@@ -125,8 +125,9 @@ def test_the_journal_stands_before_the_trigger(fake, collect, journal, monkeypat
     assert journal()["state"] == "asked"
 
 
-def test_a_download_that_is_still_building_after_ready_is_waited_for(fake, collect):
-    fake.building_downloads = 3
+@pytest.mark.parametrize("status", [202, 409])
+def test_a_download_that_is_still_building_after_ready_is_waited_for(fake, collect, status):
+    fake.building_downloads, fake.building_status = 3, status
     assert len(collect()) == 10
     assert collect.time.pauses.count(30) == 3  # "try again in 30s"
 
@@ -164,13 +165,14 @@ def test_no_other_job_is_taken_for_the_lost_one(fake, collect, journal):
     collect(max_reviews=5)
     fake.start([{"url": URL}], {}, created=datetime.now(UTC) - timedelta(hours=2))
     fake.start([{"url": OTHER}], {})
+    fake.start([{"url": URL, "num_of_reviews_limit": 11}], {})  # another work_dir's, with another cap
     fake.jobs[fake.start([{"url": URL}], {})]["listed"]["status"] = "canceled"
     fake.trigger_refusal = (502, "")
     with pytest.raises(brightdata.CollectionFailed, match="no such job is listed"):
         collect()
     fake.start([{"url": URL}], {"limit_per_input": "10"})
     assert len(collect()) == 10
-    assert journal()["snapshot_id"] == "sd_fake0004"
+    assert journal()["snapshot_id"] == "sd_fake0005"
 
 
 @pytest.mark.parametrize("answer", [(500, "Internal server error"), (200, "<html>a proxy's page</html>")])
@@ -179,6 +181,15 @@ def test_an_unclear_trigger_answer_is_never_sent_again(fake, collect, answer):
     with pytest.raises(brightdata.CollectionFailed, match="no such job is listed"):
         collect()
     assert fake.triggers == 1
+
+
+def test_a_redirected_trigger_is_not_followed(fake, collect):
+    """requests would send the POST again, to wherever it is told."""
+    there = f"{fake.url}/datasets/v3/trigger?dataset_id={brightdata.DATASET_ID}"
+    fake.trigger_troubles = [(307, "", {"Location": there})]
+    with pytest.raises(brightdata.CollectionFailed, match="no such job is listed"):
+        collect()
+    assert fake.triggers == 1 and fake.jobs == {}
 
 
 def test_a_refused_trigger_shows_the_text_and_can_be_asked_again(fake, collect):
@@ -284,6 +295,7 @@ def test_parts_that_came_are_not_asked_for_again(fake, collect, tmp_path, monkey
     fake.requests.clear()
     assert len(collect(max_reviews=3000, confirm_spend=False)) == 3000
     assert [request[-6:] for request in fake.requests if "snapshot/" in request] == ["e=1000", "part=2"]
+    assert not [request for request in fake.requests if "progress" in request]  # known to be ready
 
 
 def test_a_trigger_that_meets_too_many_jobs_is_sent_again(fake, collect, journal):
