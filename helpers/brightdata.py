@@ -4,25 +4,30 @@
 
 The journal says at every moment what was asked and which job answers it, so a rerun resumes that job.
 Rows stay as the service sent them: parsing and cleaning them is the next stage's work.
+
+The cap is sent twice: as the query's `limit_per_input`, which is documented but was ignored on other data
+sets, and as the input's `num_of_reviews_limit`, which this one follows roughly. It is also kept here.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from helpers import files
-from helpers.brightdata_api import ENDED, UNANSWERED, CollectionFailed, Service, body_of, rows_of
+from helpers.brightdata_api import ENDED, LIMIT_FIELD, UNANSWERED, CollectionFailed, Service, body_of
 from helpers.brightdata_api import StillCollecting as StillCollecting
 
 DATASET_ID = "gd_lm5zmhwd2sni130p"  # Trustpilot reviews
 USD_PER_1000_RECORDS = 1.50  # pay-as-you-go, from Bright Data's documentation; read in November 2026
 PRICE_SOURCE = "Bright Data's documentation, November 2026"
+KEPT_DAYS = 16  # how long a job's rows can be downloaded: 16 or 30, the documentation has both
+PART_ROWS = 2000  # a larger result is downloaded in parts of so many rows; the service takes 1000 or more
 CLOCK_SKEW = timedelta(minutes=10)  # how far this machine's clock may be ahead of the service's
 
 
@@ -61,33 +66,31 @@ def collect(
     confirm_spend: bool = False,
     poll_timeout_minutes: float = 60,
     sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[dict]:
+    clock: Callable[[], float] = time.time,
+) -> Iterator[dict]:
     """At most `max_reviews` reviews, each once, and every error row, as the service sent them.
 
     Only a question (url, max_reviews, dataset_id) that has no job yet is paid for. All rows received are
-    kept in `<journal's stem>_rows.json`, those beyond `max_reviews` too.
+    kept in `<journal's stem>_rows/`, those beyond `max_reviews` too, and read from there one by one.
+    `clock` counts seconds across restarts, for the limit on answers of 429.
     Raises ValueError, SpendNotConfirmed, CollectionFailed, StillCollecting, runtime.MissingSecret.
     """
     if not isinstance(max_reviews, int) or max_reviews < 1:
         raise ValueError(f"max_reviews = {max_reviews!r} must be a whole number, 1 or more")
     question = {"url": check_company_url(company_url), "max_reviews": max_reviews, "dataset_id": dataset_id}
-    job, rows_path = _take_up(journal_path, question), _rows_path(journal_path)
-    if not (job and job["state"] == "downloaded" and rows_path.exists()):
+    job = _take_up(journal_path, question)
+    if not (job and job["state"] == "downloaded" and _row_files(journal_path, job)):
         _check_spend(question, job, confirm_spend)
         service = Service(journal_path, poll_timeout_minutes, sleep, clock)
-        if job and job["state"] == "asked":
-            job = _find_lost(service, job)
-            _check_spend(question, job, confirm_spend)
-        job = job or _trigger(service, question)
-        print(f"Bright Data's job {job['snapshot_id']}: {question['url']}, at most {max_reviews} reviews")
-        _wait_until_ready(service, job)
-        rows = service.download(job["snapshot_id"])
-        files.write_json(rows_path, rows)
-        _save(journal_path, job, state="downloaded", rows=len(rows))
-    rows = _read(rows_path)
-    print(f"{len(rows)} rows (about ${expected_cost(len(rows)):.2f}, paid once) are kept in {rows_path}")
-    return _cut(rows, max_reviews)
+        with service.show_progress():
+            job = _run(service, question, job, confirm_spend)
+    cost = f"about ${expected_cost(job['rows']):.2f}, paid once"
+    print(f"{job['rows']} rows ({cost}) are kept in {_rows_dir(journal_path)}")
+    if not job["rows"]:
+        print(
+            f"Bright Data found no reviews. Open {question['url']} in a browser: does the company have any?"
+        )
+    return _cut(_read_rows(journal_path, job), max_reviews)
 
 
 def cancel(journal_path: Path) -> None:
@@ -95,25 +98,54 @@ def cancel(journal_path: Path) -> None:
     job = _read(journal_path)
     if job["state"] != "collecting":
         raise ValueError(f"{journal_path} has the state {job['state']!r}: there is no running job to cancel")
-    service = Service(journal_path, 0, time.sleep, time.monotonic)
-    response = service.request("POST", f"snapshot/{job['snapshot_id']}/cancel")
-    if response.status_code != 200:
-        raise service.refusal(response)
+    service = Service(journal_path, 10, time.sleep, time.time)
+    service.cancel(job["snapshot_id"])
     _save(journal_path, job, state="canceled")
+    print(f"Bright Data's job {job['snapshot_id']} is canceled")
+
+
+def _run(service: Service, question: dict, job: dict | None, confirm_spend: bool) -> dict:
+    """The steps that `job` has not taken yet: find or trigger, wait, download."""
+    if job and job["state"] == "asked":
+        job = _find_lost(service, job)
+        _check_spend(question, job, confirm_spend)
+    job = job or _trigger(service, question)
+    print(
+        f"Bright Data's job {job['snapshot_id']}: {question['url']}, at most {question['max_reviews']} reviews"
+    )
+    if job["state"] == "collecting":
+        job = _wait_until_ready(service, job)
+    return _download(service, job)
 
 
 def _check_spend(question: dict, job: dict | None, confirm_spend: bool) -> None:
-    if not job and not confirm_spend:
-        raise SpendNotConfirmed(
-            f"This asks Bright Data (dataset {question['dataset_id']}) for {question['url']}, capped at "
-            f"{question['max_reviews']} reviews: about ${expected_cost(question['max_reviews']):.2f}, at "
-            f"${USD_PER_1000_RECORDS:.2f} per 1,000 records ({PRICE_SOURCE}). "
-            "To go ahead, set confirm_spend=True"
-        )
+    if job:
+        return
+    price = (
+        f"This asks Bright Data (dataset {question['dataset_id']}) for {question['url']}, capped at "
+        f"{question['max_reviews']} reviews: about ${expected_cost(question['max_reviews']):.2f}, at "
+        f"${USD_PER_1000_RECORDS:.2f} per 1,000 records ({PRICE_SOURCE})"
+    )
+    if not confirm_spend:
+        raise SpendNotConfirmed(f"{price}. To go ahead, set confirm_spend=True")
+    print(price)
 
 
-def _rows_path(journal_path: Path) -> Path:
-    return journal_path.with_name(f"{journal_path.stem}_rows.json")
+def _rows_dir(journal_path: Path) -> Path:
+    return journal_path.with_name(f"{journal_path.stem}_rows")
+
+
+def _row_files(journal_path: Path, job: dict) -> list[Path]:
+    """The job's rows as JSON Lines files, one a part, named so that sorting gives their order."""
+    return sorted(_rows_dir(journal_path).glob(f"{job['snapshot_id']}.*.jsonl"))
+
+
+def _read_rows(journal_path: Path, job: dict) -> Iterator[dict]:
+    for path in _row_files(journal_path, job):
+        for row in files.read_jsonl(
+            path
+        ):  # with one copy of each field's name, 100,000 rows take a third less
+            yield {sys.intern(name): value for name, value in row.items()}
 
 
 def _read(path: Path):
@@ -126,21 +158,17 @@ def _save(journal_path: Path, job: dict, **changes: object) -> dict:
 
 
 def _aside(journal_path: Path, question: dict) -> Path:
-    digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
-    return journal_path.with_name(f"{journal_path.stem}-{digest[:8]}.json")
+    return journal_path.with_name(f"{journal_path.stem}-{files.content_id(question)[:8]}.json")
 
 
 def _take_up(journal_path: Path, question: dict) -> dict | None:
-    """The job of this question; another question's job and rows are put aside, to come back with it."""
+    """The job of this question; another question's job is put aside, to come back with it."""
     asked = _read(journal_path)["question"] if journal_path.exists() else None
-    moves = [(_aside(journal_path, question), journal_path)] if asked != question else []
-    if moves and asked:
-        moves.insert(0, (journal_path, _aside(journal_path, asked)))
-        print(f"Another question than before: the job for {asked['url']} is kept in {moves[0][1].name}")
-    for source, target in moves:
-        for old, new in ((_rows_path(source), _rows_path(target)), (source, target)):
-            if source.exists() and old.exists():
-                old.replace(new)
+    if asked and asked != question:
+        journal_path.replace(_aside(journal_path, asked))
+        print(f"Another question than before: its job is kept in {_aside(journal_path, asked).name}")
+    if asked != question and _aside(journal_path, question).exists():
+        _aside(journal_path, question).replace(journal_path)
     job = _read(journal_path) if journal_path.exists() else None
     return None if job and job["state"] in ENDED else job
 
@@ -149,10 +177,8 @@ def _trigger(service: Service, question: dict) -> dict:
     """Start the paid job. Sent once, whatever comes back: a second one would be paid as well."""
     job = {"state": "asked", "question": question, "asked_at": datetime.now(UTC).isoformat()}
     files.write_json(service.journal_path, job)
-    params = {"dataset_id": question["dataset_id"], "format": "json", "include_errors": "true"}
-    params["limit_per_input"] = question["max_reviews"]
     try:
-        response = service.request("POST", "trigger", params=params, json=[{"url": question["url"]}])
+        response = service.trigger(question["dataset_id"], question["url"], question["max_reviews"])
     except UNANSWERED as error:
         lost = type(error).__name__
     else:
@@ -178,13 +204,15 @@ def _find_lost(service: Service, job: dict) -> dict | None:
     known = {_read(aside).get("snapshot_id") for aside in asides}
     earliest = datetime.fromisoformat(job["asked_at"]) - CLOCK_SKEW
     for pause in (10, 20, None):  # a job asked for a moment ago may be listed late
-        listing = rows_of(service.get("snapshots", dataset_id=job["question"]["dataset_id"]))
+        listing = service.snapshots(job["question"]["dataset_id"])
         for found in sorted(listing, key=lambda found: str(found.get("created")), reverse=True):
             ruled_out = found["id"] in known or found.get("status") in ENDED
             if ruled_out or not _since(found.get("created"), earliest):
                 continue
-            asked = rows_of(service.get(f"snapshot/{found['id']}/input"))
-            if json.dumps(job["question"]["url"]) in json.dumps(asked):
+            asked = json.dumps(service.inputs(found["id"]))
+            cap = re.search(rf'"{LIMIT_FIELD}": "?(\d+)', asked)  # another's job may have another cap
+            same_cap = not cap or int(cap[1]) == job["question"]["max_reviews"]
+            if same_cap and json.dumps(job["question"]["url"]) in asked:
                 return _save(service.journal_path, job, state="collecting", snapshot_id=found["id"])
         if pause:
             service.wait(pause)
@@ -199,21 +227,77 @@ def _since(created: object, earliest: datetime) -> bool:
     return moment.replace(tzinfo=moment.tzinfo or UTC) >= earliest
 
 
-def _wait_until_ready(service: Service, job: dict) -> None:
-    """Returns when the rows can be downloaded; a job that ended otherwise is never resumed."""
-    report = service.poll(job["snapshot_id"])
-    if report["status"] != "ready":
-        said = service.hide(str(report.get("error_message") or report["status"]))
-        _save(service.journal_path, job, state="failed", message=said)
-        raise CollectionFailed(
-            f"Bright Data's job {job['snapshot_id']} for {job['question']['url']} ended as "
-            f"{report['status']}: {said}. Another run starts a new job, which is paid again"
+def _wait_until_ready(service: Service, job: dict) -> dict:
+    """The job once its rows can be downloaded; one that ended otherwise is never resumed."""
+    try:
+        report = service.poll(job["snapshot_id"])
+    except KeyboardInterrupt:
+        _offer_to_cancel(service.journal_path)
+        raise
+    if report["status"] == "ready":
+        return _save(service.journal_path, job, state="ready", records=report.get("records"))
+    said = service.hide(str(report.get("error_message") or report["status"]))
+    _save(service.journal_path, job, state="failed", message=said)
+    raise CollectionFailed(
+        f"Bright Data's job {job['snapshot_id']} for {job['question']['url']} ended as "
+        f"{report['status']}: {said}. Another run starts a new job, which is paid again"
+    )
+
+
+def _offer_to_cancel(journal_path: Path) -> None:
+    """After Ctrl-C: cancel the paid job if somebody says so. With nobody there to answer it is kept."""
+    try:
+        # A kernel asks the page that it belongs to; without one, input() could wait for ever.
+        somebody = "ipykernel" in sys.modules or (sys.stdin and sys.stdin.isatty())
+        answer = input("Cancel the paid job at Bright Data as well? [y/N] ") if somebody else ""
+    except (EOFError, NotImplementedError, OSError):
+        answer = ""
+    if answer.strip().lower() in ("y", "yes"):
+        cancel(journal_path)
+    else:
+        print(
+            "The job is kept: it goes on at Bright Data, and so does its charge. Run this again to resume it, "
+            f"or stop it with brightdata.cancel(Path({str(journal_path)!r}))"
         )
 
 
-def _cut(rows: list[dict], max_reviews: int) -> list[dict]:
+def _download(service: Service, job: dict) -> dict:
+    """All rows into files; a part that has its file is not asked for again.
+
+    Where fewer rows come than the service counted, all are asked for twice more, and new ones added.
+    """
+    name, records = job["snapshot_id"], job.get("records")
+    expected = job["question"]["max_reviews"] if records is None else int(records)
+    count = service.parts(name, PART_ROWS) if expected > PART_ROWS else 0
+    parts = [{"batch_size": PART_ROWS, "part": number + 1} for number in range(count)] or [{}]
+    service.bar.total, received = expected, 0
+    for attempt in range(3):
+        if attempt:
+            service.wait(5 * attempt)
+        seen = {files.content_id(row) for row in _read_rows(service.journal_path, job)} if attempt else set()
+        for number, part in enumerate(parts, 1):
+            service.bar.set_description_str(f"downloading part {number} of {len(parts)}", refresh=False)
+            path = _rows_dir(service.journal_path) / f"{name}.{attempt}-{number:06}.jsonl"
+            if not path.exists():
+                rows = service.download(name, **part)
+                files.write_jsonl(path, (row for row in rows if files.content_id(row) not in seen))
+            lines = path.read_bytes().count(b"\n")
+            received += lines
+            service.bar.update(lines)
+            job = _save(service.journal_path, job, rows=received)
+        if records is None or received >= expected:
+            break
+    else:
+        print(
+            f"Bright Data counted {records} records and delivered {received}, also when asked again. To ask "
+            f"once more, at no cost and within {KEPT_DAYS} days, delete {_rows_dir(service.journal_path)}"
+        )
+    return _save(service.journal_path, job, state="downloaded")
+
+
+def _cut(rows: Iterator[dict], max_reviews: int) -> Iterator[dict]:
     """The error rows, and the first `max_reviews` reviews with each review_id once."""
-    kept, seen, reviews = [], set(), 0
+    seen, reviews = set(), 0
     for row in rows:
         if not is_error_row(row):
             review_id = row.get("review_id")
@@ -221,5 +305,4 @@ def _cut(rows: list[dict], max_reviews: int) -> list[dict]:
                 continue
             seen.add(review_id)
             reviews += 1
-        kept.append(row)
-    return kept
+        yield row
