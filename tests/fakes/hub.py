@@ -64,10 +64,9 @@ class Repository:
         return self.commits[-1].files
 
     def commit(self, message: str, operations: list[tuple[str, str]], files: dict[str, bytes]) -> Commit:
-        seen = (
-            f"{len(self.commits)} {message} {[(path, file_id(path, files[path])) for path in sorted(files)]}"
-        )
-        self.commits.append(Commit(hashlib.sha1(seen.encode()).hexdigest(), message, operations, files))
+        ids = sorted((path, file_id(path, data)) for path, data in files.items())
+        made = hashlib.sha1(f"{len(self.commits)} {message} {ids}".encode()).hexdigest()
+        self.commits.append(Commit(made, message, operations, files))
         return self.commits[-1]
 
 
@@ -157,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _Refusal as refusal:
             self.status, message, *code = refusal.args
             answer = {"error": message}
-            self.extra |= {"X-Error-Message": message} | {"X-Error-Code": each for each in code}
+            self.extra |= dict(zip(("X-Error-Message", "X-Error-Code"), (message, *code)))
         if trouble in ("drop", "lose"):
             self.close_connection = True
             return self.connection.shutdown(socket.SHUT_RDWR)
@@ -220,13 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
         for path, data in sorted(self.commit.files.items()):
             oid, size = file_id(path, data), len(data)
             for end in re.finditer("/", path):
-                folder = path[: end.start()]
-                found[folder] = {
-                    "type": "directory",
-                    "path": folder,
-                    "size": 0,
-                    "oid": file_id("", folder.encode()),
-                }
+                at = path[: end.start()]
+                found[at] = {"type": "directory", "path": at, "size": 0, "oid": file_id("", at.encode())}
             found[path] = {"type": "file", "path": path, "size": size, "oid": oid[:40]}
             if is_lfs(path, size):
                 found[path]["lfs"] = {"oid": oid, "sha256": oid, "size": size, "pointerSize": 134}
@@ -256,11 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.commit.files[path]
         self.extra = {"ETag": f'"{file_id(path, data)}"', "X-Repo-Commit": self.commit.id}
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            size, start, data = (
-                len(data),
-                int(wanted[1]),
-                data[int(wanted[1]) : int(wanted[2] or len(data)) + 1],
-            )
+            start, size = int(wanted[1]), len(data)
+            data = data[start : int(wanted[2] or size) + 1]
             span = f"{start}-{start + len(data) - 1}" if data else "*"
             self.status, self.extra["Content-Range"] = 206 if data else 416, f"bytes {span}/{size}"
         return data
@@ -314,15 +305,11 @@ class _Handler(BaseHTTPRequestHandler):
             elif kind == "lfsFile":
                 files[path] = self.stored(value["oid"], value["size"])
             else:
-                start = path.rstrip("/") + "/" if kind == "deletedFolder" else path
-                left = {
-                    p: d
-                    for p, d in files.items()
-                    if p != path and not (start != path and p.startswith(start))
-                }
-                if len(left) == len(files):
+                inside = f"{path.rstrip('/')}/" if kind == "deletedFolder" else "/"  # no path begins with "/"
+                gone = [each for each in files if each == path or each.startswith(inside)]
+                if not gone:
                     raise _Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
-                files = left
+                files = {each: data for each, data in files.items() if each not in gone}
         operations = [(line["key"], line["value"]["path"]) for line in lines]
         made = self.repo.commit(header["value"]["summary"], operations, files)
         return {"commitOid": made.id, "commitUrl": f"{self.address(self.kind, self.name)}/commit/{made.id}"}
