@@ -7,13 +7,13 @@
         api = hub.api(monkeypatch)                                        # or huggingface_hub in this process
 
 Large files go by Git LFS with the transfer "basic". A server cannot ask for it: where hf_xet is installed,
-the client takes Xet before it has asked anything, and only HF_HUB_DISABLE_XET=1 on the client's side keeps it
-from that. Downloads are plain HTTP as long as no X-Xet header is sent, and none is. A missing repository is
+the client takes Xet (and here fails at once: 404 for …/xet-write-token/main), unless HF_HUB_DISABLE_XET=1 is
+set on its side, as environment() and api() do. Downloads are plain HTTP as long as no X-Xet header is sent, and none is. A missing repository is
 known by X-Error-Code: RepoNotFound; the client's guess from a bare 401 works for https only.
 
-The one branch is main; a commit's id is a revision too. There are no pull requests, organizations, gated
-repositories, .gitignore rules, checks of the card's YAML, searches or redirects to a CDN; nothing is deleted
-but files, and public stays public.
+The one branch is main, and a commit's id is a revision too. There are no other branches, tags, pull requests,
+organizations, gated repositories, copies, .gitignore rules, checks of the card's YAML, searches, histories or
+redirects to a CDN; repositories are neither deleted nor moved, nor made public or private later.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class FakeHub:
     """A server in a `with` block: settings that a test changes at any time, and what the server saw.
 
     Each of `troubles` is (text, what) and is used up by the first request whose "METHOD /path" holds the text:
-        503      that status instead of an answer; 429 carries `retry_after`
+        503      that status instead of an answer; 429 carries Retry-After
         "drop"   read half of the body, do nothing, close the connection
         "lose"   do as asked, close the connection without an answer
     """
@@ -87,7 +87,7 @@ class FakeHub:
     token: str = "hf_fake"  # the only one that is accepted, of the user:
     user: str = "someone"
     troubles: list[tuple[str, int | str]] = field(default_factory=list)
-    retry_after: int = 0  # seconds
+    retry_after: int = 0  # seconds, to which the client adds one
     repos: dict[str, Repository] = field(default_factory=dict)  # by "models/someone/name", "datasets/…"
     lfs: dict[str, bytes] = field(default_factory=dict)  # by SHA-256
     lfs_received: int = 0  # bytes of complete LFS uploads
@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.status, self.extra = 200, {}
         try:
             if isinstance(trouble, int):
-                self.extra = {"Retry-After": hub.retry_after}
+                self.extra = {"Retry-After": hub.retry_after} if trouble == 429 else {}
                 raise _Refusal(trouble, "Try again")
             with hub.lock:
                 answer = None if trouble == "drop" else self.route()
@@ -252,8 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, size = int(wanted[1]), len(data)
             data = data[start : int(wanted[2] or size) + 1]
-            span = f"{start}-{start + len(data) - 1}" if data else "*"
-            self.status, self.extra["Content-Range"] = 206 if data else 416, f"bytes {span}/{size}"
+            self.extra["Content-Range"] = f"bytes {start}-{start + len(data) - 1}/{size}"
+            self.status = 206
         return data
 
     def preupload(self) -> dict:

@@ -24,6 +24,10 @@ from tests.conftest import REPOSITORY
 from tests.fakes.hub import FakeHub
 
 WEIGHTS = bytes(range(256)) * 2000
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),  # huggingface_hub's own calls
+    pytest.mark.filterwarnings("ignore:(?s).*`upload_large_folder` is DEPRECATED:FutureWarning"),
+]
 FILES = {
     "README.md": "---\nlicense: mit\n---\nCafé ☕\n".encode(),
     "config.json": b"{}",
@@ -265,9 +269,9 @@ def test_an_upload_that_fails_and_is_repeated(hub, api, folder, sleeps):
 
 def test_retry_after_is_honoured(hub, api, folder, sleeps):
     api.create_repo(NAME)
-    hub.troubles, hub.retry_after = [("preupload", 429)], 7
+    hub.troubles, hub.retry_after = [("preupload", 429), ("PUT /lfs/", 503)], 7
     api.upload_folder(repo_id=NAME, folder_path=folder)
-    assert sleeps == [8.0]  # the client adds a second
+    assert sleeps == [8.0, 1]  # the client adds a second
 
 
 def test_datasets(hub, tmp_path):
@@ -300,8 +304,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM,
 from transformers import PreTrainedTokenizerFast
 words = models.WordLevel({"<unk>": 0, "bikes": 1}, unk_token="<unk>")
 tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), unk_token="<unk>")
-sizes = dict(vocab_size=2, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=1, head_dim=32)
-model = Gemma3ForCausalLM(Gemma3TextConfig(num_key_value_heads=1, pad_token_id=0, **sizes))
+sizes = dict.fromkeys(("hidden_size", "intermediate_size", "head_dim"), 32) | dict(vocab_size=2, pad_token_id=0)
+ones = dict.fromkeys(("num_hidden_layers", "num_attention_heads", "num_key_value_heads"), 1)
+model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes, **ones))
 model.push_to_hub("someone/tiny", private=True)
 tokenizer.push_to_hub("someone/tiny")
 back = AutoModelForCausalLM.from_pretrained("someone/tiny", dtype=torch.float32)
