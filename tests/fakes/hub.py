@@ -8,8 +8,8 @@
 
 Large files go by Git LFS with the transfer "basic". A server cannot ask for it: where hf_xet is installed,
 the client takes Xet (and here fails at once: 404 for …/xet-write-token/main), unless HF_HUB_DISABLE_XET=1 is
-set on its side, as environment() and api() do. Downloads are plain HTTP as long as no X-Xet header is sent, and none is. A missing repository is
-known by X-Error-Code: RepoNotFound; the client's guess from a bare 401 works for https only.
+set on its side, as environment() and api() do. Downloads are plain HTTP because no X-Xet header is sent. A
+missing repository is known by X-Error-Code: RepoNotFound; the client's guess from a bare 401 is for https only.
 
 The one branch is main, and a commit's id is a revision too. There are no other branches, tags, pull requests,
 organizations, gated repositories, copies, .gitignore rules, checks of the card's YAML, searches, histories or

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -157,6 +158,10 @@ def test_a_part_of_a_file(hub, api):
     with disk.open(f"{NAME}/weights.safetensors") as file:
         file.seek(-3, os.SEEK_END)
         assert file.read() == b"\xfd\xfe\xff"
+    url = f"{hub.endpoint}/{NAME}/resolve/main/weights.safetensors"
+    answer = httpx.get(url, headers={"Range": "bytes=5-"})
+    assert (answer.status_code, answer.content) == (206, WEIGHTS[5:])
+    assert answer.headers["Content-Range"] == f"bytes 5-{len(WEIGHTS) - 1}/{len(WEIGHTS)}"
 
 
 def test_files_that_are_deleted(hub, api, folder):
@@ -265,6 +270,18 @@ def test_an_upload_that_fails_and_is_repeated(hub, api, folder, sleeps):
     assert on_disk(folder) == without_attributes(repo.files)
     api.upload_folder(repo_id=NAME, folder_path=folder)  # the client sees that nothing has changed
     assert len(repo.commits) == 2 and hub.lfs_received == len(WEIGHTS)
+
+
+def test_a_drop_comes_in_the_middle_of_a_body(hub):
+    hub.troubles = [("PUT", "drop")]
+    with socket.create_connection(("127.0.0.1", hub.server.server_port), timeout=5) as connection:
+        connection.sendall(b"PUT /lfs/x HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + bytes(500))
+        assert connection.recv(1) == b""  # closed, although 500 bytes are still to come
+
+
+def test_a_commit_is_known_by_what_is_in_it(hub):
+    ids = {hub.add("models/a/b", {"a": data}).commits[-1].id for data in (b"1", b"2", b"2")}
+    assert len(ids) == 2
 
 
 def test_retry_after_is_honoured(hub, api, folder, sleeps):
