@@ -97,9 +97,7 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def plan(
-    model, length: int, rows: int, accumulation: int, lora_r: int, device: runtime.Device
-) -> Plan:
+def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: runtime.Device) -> Plan:
     """The fastest way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits.
 
     Without a GPU, more rows at once and no checkpointing are faster, and the update is the same. On a GPU the

@@ -37,7 +37,14 @@ class Known:
 KNOWN = [
     Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "2.3 GB of RAM, measured here"),
     Known("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", "gemma-3", 6, "T4"),
-    Known("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", "gemma-3", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
+    Known(
+        "Gemma 3 4B",
+        "unsloth/gemma-3-4b-it-unsloth-bnb-4bit",
+        "gemma-3",
+        13.8,
+        "T4",
+        "13.6 GB on a T4, Unsloth",
+    ),
     Known("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", "gemma-3", 22, "L4 or A10, 24 GB"),
     Known("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", "gemma-3", 40, "A100, 40 GB"),
     Known("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", "gemma-4", 11, "T4", "10.8 GB on a T4, Unsloth"),
@@ -181,7 +188,9 @@ def turns(tokenizer) -> Turns:
     Raises ValueError when there is no template, or one that does not mark whose turn it is.
     """
     if not tokenizer.chat_template:
-        raise ValueError(f"{tokenizer.name_or_path} has no chat template: give it one with with_chat_template()")
+        raise ValueError(
+            f"{tokenizer.name_or_path} has no chat template: give it one with with_chat_template()"
+        )
     return _turns(partial(tokenizer.apply_chat_template, tokenize=False), tokenizer.name_or_path)
 
 

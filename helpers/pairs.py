@@ -39,7 +39,9 @@ def read(path: Path) -> list[dict]:
         try:
             rows = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not a JSON array ({error}). Save it as JSON or JSON Lines.") from None
+            raise ValueError(
+                f"{path} is not a JSON array ({error}). Save it as JSON or JSON Lines."
+            ) from None
     else:
         rows = files.read_jsonl(path)
     if not rows:
@@ -81,4 +83,6 @@ def _turns(messages: list[dict], where: str) -> tuple[str, str]:
             "with at most a system message before them. Split a longer conversation into rows."
         )
     *before, answer = (message["content"] for message in messages)
-    return "\n\n".join(before), answer  # Gemma has no system turn: its template, too, puts it before the question
+    return "\n\n".join(
+        before
+    ), answer  # Gemma has no system turn: its template, too, puts it before the question

@@ -158,7 +158,9 @@ def device(work_dir: Path = Path()) -> Device:
 
     disk = shutil.disk_usage(work_dir).free / GIB
     if disk < LEAST_DISK_GIB:
-        raise OSError(f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}: free some or move work_dir")
+        raise OSError(
+            f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}: free some or move work_dir"
+        )
     if torch.cuda.is_available():
         name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
         # Kernels for sm_86 also run on sm_89, but none for another major number do.

@@ -6,6 +6,7 @@ what surrounds it. It does not choose hyper-parameters.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from pathlib import Path
@@ -158,19 +159,12 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
 
 def marked(row: dict, tokenizer) -> str:
     """The text the model sees, special tokens included, with its supervised part in ⟦ ⟧ and on green."""
-    parts, inside = [], False
-    for token, label in zip(row["input_ids"], row["labels"]):
-        if (label != -100) != inside:
-            parts.append([])
-            inside = not inside
-        if not parts:
-            parts.append([])
-        parts[-1].append(token)
-    first_supervised = row["labels"][0] != -100
-    texts = [tokenizer.decode(part) for part in parts]
-    return "".join(
-        f"{GREEN}⟦{text}⟧{PLAIN}" if (number % 2 == 0) == first_supervised else text for number, text in enumerate(texts)
-    )
+    labelled = zip(row["input_ids"], row["labels"])
+    text = ""
+    for supervised, tokens in itertools.groupby(labelled, key=lambda token: token[1] != -100):
+        part = tokenizer.decode([token for token, _ in tokens])
+        text += f"{GREEN}⟦{part}⟧{PLAIN}" if supervised else part
+    return text
 
 
 def train(trainer, folder: Path, last: Path | None) -> None:

@@ -85,7 +85,10 @@ def test_unsloth_still_has_the_place_for_it(tiny_gemma):
     from unsloth_zoo.cpu import ops
 
     names = inspect.getsource(ops.patch_chunked_causal_lm_loss)
-    assert "chunked_linear_cross_entropy(" in names and ops.chunked_linear_cross_entropy is cpu_loss.frozen_head_loss
+    assert (
+        "chunked_linear_cross_entropy(" in names
+        and ops.chunked_linear_cross_entropy is cpu_loss.frozen_head_loss
+    )
     model, _ = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=64, load_in_4bit=False)
     assert model._unsloth_cpu_chunked_ce
 
