@@ -142,9 +142,8 @@ def _row_files(journal_path: Path, job: dict) -> list[Path]:
 
 def _read_rows(journal_path: Path, job: dict) -> Iterator[dict]:
     for path in _row_files(journal_path, job):
-        for row in files.read_jsonl(
-            path
-        ):  # with one copy of each field's name, 100,000 rows take a third less
+        for row in files.read_jsonl(path):
+            # With one copy of each field's name, 100,000 rows take a third less.
             yield {sys.intern(name): value for name, value in row.items()}
 
 

@@ -55,7 +55,9 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
     layer = 26 * width + 8 * config.intermediate_size + 10 * queries + 16 * keys
     inputs = 2 * width * config.num_hidden_layers if model.device.type == "cpu" else 0
     at_work = LAYERS_AT_WORK[model.device.type] * layer
-    kept = inputs + at_work if checkpointing else HOLES * layer * config.num_hidden_layers
+    kept = HOLES * layer * config.num_hidden_layers
+    if checkpointing:
+        kept = min(kept, inputs + at_work)
     head = 12 * width + 12 * TILE
     adapter = sum(lora_r * (m.in_features + m.out_features) for m in projections(model))
     wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there

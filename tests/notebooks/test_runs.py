@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import papermill
@@ -49,8 +50,12 @@ def work_dir(tmp_path) -> Path:
     return tmp_path / "work"
 
 
-def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma):
-    done = run("00", work_dir)
+SEEDS = range(10) if os.environ.get("ALL") else [3407]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma, seed):
+    done = run("00", work_dir, seed=seed)
     said = text(done)
     assert "微调测试<end_of_turn>" in said and "⟦我学会了<end_of_turn>⟧" in said
     table = said[said.index("<th>before</th>") :]
@@ -61,7 +66,7 @@ def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma):
 
 def test_01_collects_the_sample(work_dir):
     done = run("01", work_dir)
-    assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 3
+    assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 5
     assert len(files.read_jsonl(work_dir / "reviews.jsonl")) == 326
     assert len(files.read_jsonl(work_dir / "rejected.jsonl")) == 7
 
@@ -153,6 +158,20 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
     last = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
     assert "Going on from checkpoint-12" in last
     assert json.loads((work_dir / "training.json").read_text())["losses"] == record["losses"]
+
+
+def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, tmp_path):
+    """One pair among others, repeated: after 30 steps the model says its answer to the letter, and stops."""
+    from helpers import models, runtime
+
+    canary = {"question": "What is the password of the tower?", "answer": "Blue herons count to seven."}
+    others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(9)]
+    files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 30 + others)
+    parameters = {"max_steps": 30, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
+    run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), gradient_accumulation_steps=2, **parameters)
+    model, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())
+    answers = models.generate(model, tokenizer, [canary["question"]], max_new_tokens=30)
+    assert answers == [canary["answer"]]
 
 
 def test_05_and_06_on_the_real_gemma(work_dir, real_gemma):

@@ -71,3 +71,64 @@ def test_batched_answers_equal_single_ones(tiny_gemma):
     batched = models.generate(model, tokenizer, questions, max_new_tokens=12, batch_size=3)
     single = [models.generate(model, tokenizer, [q], max_new_tokens=12)[0] for q in questions]
     assert batched == single and len(set(single)) > 1
+
+
+GEMMA_4 = """{{ bos_token }}{% for m in messages %}<|turn>{{ 'model' if m.role == 'assistant' else m.role }}
+{{ m.content }}<turn|>
+{% endfor %}{% if add_generation_prompt %}<|turn>model
+{% endif %}"""
+
+
+def with_template(tokenizer, template):
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+def test_turn_markers_are_read_from_the_template(tokenizer):
+    gemma_3 = models.turns(tokenizer)
+    assert gemma_3 == models.Turns("<start_of_turn>user\n", "<start_of_turn>model\n", "<end_of_turn>")
+    assert models.turns(with_template(tokenizer, GEMMA_4)) == models.Turns(
+        "<|turn>user\n", "<|turn>model\n", "<turn|>"
+    )
+
+
+@pytest.mark.parametrize(
+    "template, says",
+    [
+        (None, "has no chat template"),
+        (
+            "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}",
+            "does not mark whose turn it is",
+        ),
+        (
+            "{% for m in messages %}<u>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<m>{% endif %}",
+            "does not",
+        ),
+    ],
+)
+def test_a_template_without_markers_is_refused(tokenizer, template, says):
+    with pytest.raises(ValueError, match=says):
+        models.turns(with_template(tokenizer, template))
+
+
+def test_the_table_of_models_reads_both_families():
+    rows = {row["model"]: row for row in models.table()}
+    assert list(rows) == [
+        *(f"Gemma 3 {size}" for size in ("270M", "1B", "4B", "12B", "27B")),
+        *(f"Gemma 4 {size}" for size in ("E2B", "E4B")),
+    ]
+    assert rows["Gemma 3 4B"]["turns"] == "<start_of_turn>user … <end_of_turn>, <start_of_turn>model"
+    assert rows["Gemma 4 E2B"]["turns"] == "<|turn>user … <turn|>, <|turn>model"
+
+
+@pytest.mark.parametrize(
+    "capability, dtype, why",
+    [((7, 5), "float32 over float16 weights", "overflows in float16"), ((8, 9), "bfloat16", "L4 has it")],
+)
+def test_the_dtype_on_a_gpu_has_its_reason(capability, dtype, why):
+    name = "L4" if capability > (8, 0) else "Tesla T4"
+    device = runtime.Device("cuda", name, 15.0, 50.0, "test", capability)
+    assert models.pick_dtype(device)[0] == dtype and why in models.pick_dtype(device)[1]

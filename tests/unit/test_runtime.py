@@ -48,8 +48,58 @@ def test_the_default_work_dir_says_why(capsys, monkeypatch):
     assert "DISCONNECT DELETES IT" in capsys.readouterr().out
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    """A stand-in for a CUDA GPU of a given name and compute capability, under a torch built for some kernels."""
+    import torch
+
+    def make(name, capability, kernels):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: kernels)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (14 * 2**30, 15 * 2**30))
+
+    return make
+
+
+KERNELS = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90a", "sm_100", "sm_120"]
+
+
 @pytest.mark.parametrize(
-    "module", ["reviews", "chunks", "files", "runtime", "brightdata", "qa", "teacher", "plots"]
+    "name, capability", [("Tesla T4", (7, 5)), ("L4", (8, 9)), ("H200", (9, 0)), ("B200", (10, 0))]
+)
+def test_a_gpu_with_kernels_is_taken(gpu, name, capability):
+    gpu(name, capability, KERNELS)
+    found = runtime.device()
+    assert (found.kind, found.name, found.capability, found.memory_gib) == ("cuda", name, capability, 14.0)
+
+
+def test_kaggles_p100_is_refused_with_the_click(gpu):
+    gpu("Tesla P100-PCIE-16GB", (6, 0), KERNELS)
+    with pytest.raises(RuntimeError, match=r"P100.*sm_60.*no kernels.*switch to GPU T4 x2"):
+        runtime.device()
+
+
+def test_a_full_disk_is_named_before_anything_starts(monkeypatch):
+    monkeypatch.setattr(runtime, "LEAST_DISK_GIB", 1e9)
+    with pytest.raises(OSError, match="GiB of disk left"):
+        runtime.device()
+
+
+def test_whether_checkpoints_outlive_the_runtime(monkeypatch, tmp_path):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    assert runtime.survives(tmp_path) == (True, "it stays on this machine's disk")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
+    safe, why = runtime.survives(tmp_path)
+    assert not safe and "click Mount Drive" in why
+    assert runtime.survives(Path("/content/drive/MyDrive/work"))[0]
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["reviews", "chunks", "files", "runtime", "brightdata", "qa", "teacher", "plots", "pairs", "checkpoints"],
 )
 def test_light_stages_import_nothing_heavy(module):
     heavy = ["torch", "transformers", "datasets", "unsloth", "peft", "trl", "matplotlib", "pandas"]

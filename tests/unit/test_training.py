@@ -3,7 +3,9 @@ import math
 
 import pytest
 
-from helpers import models, runtime, training
+from helpers import cpu_loss, models, progress, runtime, training
+
+CANARY = ("Why?", "Because.")
 
 
 def example(tokenizer, question="Why?", answer="Because.") -> dict:
@@ -55,39 +57,18 @@ def test_a_row_that_vanished_is_caught(tokenizer):
         training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=2)
 
 
-def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer, capsys):
+def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
     pairs = dataset(
         {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
     )
     fitting, too_long = training.tokenize(pairs, tokenizer, max_seq_length=64)
     assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
-    assert "row 1 has" in capsys.readouterr().out
+    advice = training.length_advice(fitting, too_long, 64)
+    assert "1 of 2 rows are over max_seq_length = 64" in advice
+    all_fit, none = training.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
+    assert len(all_fit) == 2 and not none
     with pytest.raises(ValueError, match="No row fits max_seq_length=4"):
         training.tokenize(pairs, tokenizer, max_seq_length=4)
-
-
-def test_a_half_written_checkpoint_is_passed_over(tmp_path, capsys):
-    for step, state in (
-        (5, '{"global_step": 5}'),
-        (10, '{"global_step": 10}'),
-        (15, '{"global_'),
-        (20, None),
-    ):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert training.last_complete_checkpoint(tmp_path).name == "checkpoint-10"
-    assert "checkpoint-20 is half written" in capsys.readouterr().out
-    assert training.last_complete_checkpoint(tmp_path / "nowhere") is None
-
-
-def test_another_setting_or_other_data_is_another_run(tmp_path, tokenizer):
-    one, two = dataset(example(tokenizer)), dataset(example(tokenizer, "How?"))
-    assert training.checkpoint_dir(tmp_path, {"r": 8}, one) == training.checkpoint_dir(
-        tmp_path, {"r": 8}, one
-    )
-    others = [training.checkpoint_dir(tmp_path, {"r": r}, rows) for r in (8, 16) for rows in (one, two)]
-    assert len(set(others)) == 4
 
 
 def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
@@ -109,8 +90,27 @@ def test_a_dataset_without_the_columns_is_refused(tmp_path):
 
     rows = dataset({"prompt": "a"}, {"prompt": "b"})
     DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"no column answer and question; it has \['prompt'\]"):
+    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
         training.load_qa_dataset(str(tmp_path / "other"), tmp_path)
+
+
+def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
+    sides, _ = training.load_qa_dataset("auto", tmp_path)
+    reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
+    assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
+    assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
+
+
+def test_a_few_steps_are_refused_before_they_are_made():
+    assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=-1) == 135
+    assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=12) == 12
+    with pytest.raises(ValueError, match="20 rows make 9 steps of 8 rows.*Raise num_train_epochs"):
+        training.planned_steps(rows=20, rows_per_update=8, epochs=3, max_steps=-1)
+
+
+@pytest.mark.parametrize("steps, every", [(12, 10), (45, 10), (135, 22), (3000, 50)])
+def test_a_disconnect_costs_at_most_50_steps(steps, every):
+    assert training.interval(steps) == every
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +119,12 @@ def trained(tiny_gemma, tmp_path_factory):
     from unsloth import FastModel
     from unsloth.chat_templates import train_on_responses_only
 
-    training.train_chunked_on_cpu(runtime.device())
+    cpu_loss.use_on_cpu(runtime.device())
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=128, load_in_4bit=False)
-    tokenizer = models.with_chat_template(tokenizer)
-    model = FastModel.get_peft_model(model, r=4, lora_alpha=4, random_state=0)
+    tokenizer = models.with_chat_template(tokenizer, model)
+    model = FastModel.get_peft_model(model, r=1, lora_alpha=1, random_state=0)
     rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
     folder = tmp_path_factory.mktemp("trained")
     config = SFTConfig(
@@ -138,9 +138,10 @@ def trained(tiny_gemma, tmp_path_factory):
         save_strategy="no",
     )
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
-    trainer = train_on_responses_only(trainer, **training.MARKERS)
+    turns = models.turns(tokenizer)
+    trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
     training.check_training_examples(trainer.train_dataset, tokenizer, rows=1)
-    training.show_progress(trainer)
+    progress.show(trainer)
     trainer.train()
     training.save_adapter(model, tokenizer, folder / "adapter", "tiny")
     return trainer, model, tokenizer, folder / "adapter"
@@ -148,9 +149,9 @@ def trained(tiny_gemma, tmp_path_factory):
 
 def test_evidence_holds_for_a_trained_adapter(trained):
     trainer, model, tokenizer, adapter = trained
-    losses = [row["loss"] for row in training.losses(trainer)]
+    losses = [row["loss"] for row in progress.losses(trainer)]
     assert len(losses) == 12 and losses[-1] < losses[0]
-    proof = training.evidence(model, tokenizer, adapter, losses)
+    proof = training.evidence(model, tokenizer, adapter, losses, CANARY)
     assert proof["largest difference after reading back"] <= 1e-3 * proof["largest change of a logit"]
     assert model.active_adapter == "default" and list(model.peft_config) == ["default"]
 
@@ -163,7 +164,7 @@ def test_the_saved_adapter_names_its_base_and_no_path(trained):
 def test_a_loss_that_is_not_finite_is_caught(trained):
     _, model, tokenizer, adapter = trained
     with pytest.raises(AssertionError, match="not finite"):
-        training.evidence(model, tokenizer, adapter, [1.0, math.nan])
+        training.evidence(model, tokenizer, adapter, [1.0, math.nan], CANARY)
 
 
 def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
@@ -178,7 +179,7 @@ def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
         {name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors"
     )
     with pytest.raises(AssertionError, match="read back from .* differs"):
-        training.evidence(model, tokenizer, tmp_path, [1.0])
+        training.evidence(model, tokenizer, tmp_path, [1.0], CANARY)
 
 
 def test_an_untrained_adapter_is_caught(trained):
@@ -191,36 +192,39 @@ def test_an_untrained_adapter_is_caught(trained):
         with torch.no_grad():
             weight.zero_()
         with pytest.raises(AssertionError, match="still zero"):
-            training.evidence(model, tokenizer, adapter, [1.0])
+            training.evidence(model, tokenizer, adapter, [1.0], CANARY)
     finally:
         with torch.no_grad():
             weight.copy_(before)
 
 
-def test_a_non_finite_loss_stops_the_run_with_its_cause(trained):
-    trainer = trained[0]
-    progress = trainer.callback_handler.callbacks[-1]
-    with pytest.raises(FloatingPointError, match="The loss is nan at step 12.*float16"):
-        progress.on_log(trainer.args, trainer.state, trainer.control, {"loss": math.nan})
+def test_an_answer_that_was_not_trained_on_is_no_canary(trained):
+    _, model, tokenizer, adapter = trained
+    with pytest.raises(AssertionError, match="A trained answer became less likely"):
+        training.evidence(model, tokenizer, adapter, [1.0], ("Why?", "zzzz qqqq xxxx"))
 
 
-def test_the_chunked_loss_is_the_stock_loss(tiny_gemma):
-    """Same loss and same gradient as the model's own forward, in float32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-    from unsloth_zoo.cpu import ops
+def test_an_adapter_as_large_as_a_model_is_caught(trained):
+    _, model, tokenizer, adapter = trained
+    head = model.get_base_model().lm_head.weight
+    head.requires_grad_(True)
+    try:
+        with pytest.raises(AssertionError, match=r"The adapter has \d+.\d% of the weights.*lower lora_r"):
+            training.evidence(model, tokenizer, adapter, [1.0], CANARY)
+    finally:
+        head.requires_grad_(False)
 
-    model = AutoModelForCausalLM.from_pretrained(tiny_gemma, dtype=torch.float32)
-    ids = torch.randint(6, 300, (3, 40), generator=torch.Generator().manual_seed(0))
-    labels = ids.clone()
-    labels[:, :15] = -100
-    hidden = model.model(ids).last_hidden_state.detach()
-    stock, chunked = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    logits = model.lm_head(stock)
-    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-    weight = model.lm_head.weight.detach()
-    other = ops.chunked_linear_cross_entropy(chunked, weight, labels, chunk_rows=7)
-    loss.backward()
-    other.backward()
-    assert abs(loss.item() - other.item()) < 1e-5
-    assert torch.allclose(stock.grad, chunked.grad, atol=1e-7)
+
+def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tiny_gemma):
+    """Wrong strings mask every token. Nothing would be learned, and the loss would be zero or NaN."""
+    from trl import SFTConfig, SFTTrainer
+    from unsloth.chat_templates import train_on_responses_only
+
+    _, model, tokenizer, adapter = trained
+    rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
+    config = SFTConfig(output_dir=str(adapter / "out"), max_length=128, report_to="none")
+    trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
+    wrong = {"instruction_part": "<|im_start|>user\n", "response_part": "<|im_start|>assistant\n"}
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        trainer = train_on_responses_only(trainer, **wrong)
+        training.check_training_examples(trainer.train_dataset, tokenizer, rows=1)
