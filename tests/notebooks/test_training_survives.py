@@ -133,7 +133,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
         {"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS
     ] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
-    parameters = {**settings(tiny_gemma), "max_steps": 150, "lora_r": 2, "learning_rate": 0.1}
+    parameters = {**settings(tiny_gemma), "max_steps": 150, "learning_rate": 0.1}
     run("05", tmp_path / "work", dataset=str(tmp_path / "few.jsonl"), **parameters)
     record = json.loads((tmp_path / "work" / "training.json").read_text())
     found = {row["step"]: row["loss"] for row in record["validation_losses"]}
