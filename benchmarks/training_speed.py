@@ -11,7 +11,6 @@ After SHIPPED_STEPS the second stops, since its loss curve is not in question.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -89,7 +88,7 @@ def variant(kind: str, start: Path) -> None:
         def on_log(self, args, state, control, logs, **kwargs):
             if "loss" in logs:
                 report = {"seconds": self.seconds, "loss": logs["loss"], "tokens": logs["num_tokens"]}
-                report["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+                report["peak_gb"] = memory.peak_gb()
                 print("STEP", json.dumps(report), flush=True)
 
     config = SFTConfig(

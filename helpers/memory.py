@@ -9,7 +9,9 @@ that nobody has measured yet (benchmarks/memory.json says what was).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from helpers import runtime
 from helpers.cpu_loss import TILE
@@ -89,14 +91,16 @@ def in_use(model) -> int:
 
 
 def peak_gb() -> float:
-    """The highest memory of this process so far in GB: of the GPU where there is one, else resident."""
-    import resource
+    """The highest memory of this process so far in GB: of the GPU where there is one, else resident.
 
+    From Linux's VmHWM: getrusage's figure would begin with that of the process that started this one.
+    """
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e9
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: runtime.Device) -> Plan:

@@ -65,12 +65,12 @@ def test_the_template_refuses_turns_that_do_not_alternate(tokenizer):
         tokenizer.apply_chat_template([DIALOGUE[0], DIALOGUE[0]], tokenize=False)
 
 
-def test_unsloths_template_gives_the_same_text(tokenizer, real_gemma):
+def test_unsloths_template_gives_the_same_text(tokenizer, real_gemma, model):
     from transformers import AutoTokenizer
 
     from helpers import models
 
-    unsloths = models.with_chat_template(AutoTokenizer.from_pretrained(real_gemma))
+    unsloths = models.with_chat_template(AutoTokenizer.from_pretrained(real_gemma), model)
     assert unsloths.chat_template != tokenizer.chat_template
     for answer in (None, "我学会了"):
         assert models.chat_text(unsloths, "微调测试", answer) == models.chat_text(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,11 @@ def test_the_estimate_of_unsloths_published_run():
 
 
 def test_the_peak_is_this_process_own():
+    """getrusage's ru_maxrss begins with the parent's memory at the fork: every run looked as large as the first."""
+    held = bytearray(3_000_000_000)
     code = "x = bytearray(300_000_000); del x; from helpers import memory; print(memory.peak_gb())"
-    import sys
-
-    root = RESULTS.parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert float(done.stdout) > 0.3, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=RESULTS.parents[1]
+    )
+    del held
+    assert 0.3 < float(done.stdout) < 2, done.stderr

@@ -22,7 +22,11 @@ def dataset(*rows: dict):
 def test_a_good_example_passes_and_is_shown(tokenizer, capsys):
     report = training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=1)
     assert report["rows"] == 1 and 0 < report["supervised share"] < 1
-    assert capsys.readouterr().out.rstrip().endswith("<start_of_turn>model\n⟦Because.<end_of_turn>⟧")
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith(f"<start_of_turn>model\n{training.GREEN}⟦Because.<end_of_turn>⟧{training.PLAIN}")
+    )
 
 
 def test_a_doubled_bos_is_caught(tokenizer):
@@ -82,7 +86,7 @@ def test_a_file_of_your_own_is_split(tmp_path):
     rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
     (tmp_path / "mine.json").write_text(json.dumps(rows))
     pairs, _ = training.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
-    assert (len(pairs["train"]), len(pairs["test"])) == (17, 3)
+    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
 
 
 def test_a_dataset_without_the_columns_is_refused(tmp_path):
@@ -198,10 +202,24 @@ def test_an_untrained_adapter_is_caught(trained):
             weight.copy_(before)
 
 
-def test_an_answer_that_was_not_trained_on_is_no_canary(trained):
-    _, model, tokenizer, adapter = trained
-    with pytest.raises(AssertionError, match="A trained answer became less likely"):
-        training.evidence(model, tokenizer, adapter, [1.0], ("Why?", "zzzz qqqq xxxx"))
+def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained, tmp_path):
+    import torch
+
+    _, model, tokenizer, _ = trained
+    matrices = [weight for name, weight in model.named_parameters() if ".lora_B." in name]
+
+    def turn_round():
+        with torch.no_grad():
+            for weight in matrices:
+                weight.neg_()
+
+    turn_round()
+    try:
+        training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny")
+        with pytest.raises(AssertionError, match="A trained answer became less likely"):
+            training.evidence(model, tokenizer, tmp_path / "adapter", [1.0], CANARY)
+    finally:
+        turn_round()
 
 
 def test_an_adapter_as_large_as_a_model_is_caught(trained):
