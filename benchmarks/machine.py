@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, in words, for its result file."""
+"""What the benchmarks share: the machine in words, and random models in the shape of real ones."""
 
 from __future__ import annotations
 
@@ -20,3 +20,21 @@ def describe() -> dict[str, str]:
         machine = f"{torch.cuda.get_device_name(0)}; {machine}"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     return {"date": date.today().isoformat(), "machine": machine, "versions": versions}
+
+
+def random_gemma(folder: str, **shape: int) -> str:
+    """A random Gemma 3 of the given shape, saved in bf16 with Gemma's tokenizer; returns the folder.
+
+    Memory and speed do not depend on the weights.
+    """
+    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
+
+    from helpers import local_gemma
+
+    ids = {"bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0}
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    Gemma3ForCausalLM(Gemma3TextConfig(head_dim=256, **shape, **ids)).save_pretrained(folder)
+    torch.set_default_dtype(before)
+    AutoTokenizer.from_pretrained(local_gemma.path()).save_pretrained(folder)
+    return folder

@@ -26,29 +26,13 @@ RUNS = [
     ("1B, 8 layers", 4, 128, 8, False),
 ]
 STEPS = 20
-
-
-def random_1b(folder: str) -> str:
-    """A random model in the shape of Gemma 3 1B with eight of its 26 layers, saved as bf16."""
-    import torch
-    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
-
-    from helpers import local_gemma
-
-    config = Gemma3TextConfig(
-        hidden_size=1152,
-        intermediate_size=6912,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        head_dim=256,
-        bos_token_id=2,
-        eos_token_id=[1, 106],
-        pad_token_id=0,
-    )
-    Gemma3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(local_gemma.path()).save_pretrained(folder)
-    return folder
+CUT_1B = {  # Gemma 3 1B with 8 of its 26 layers
+    "hidden_size": 1152,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+}
 
 
 def train(source: str, rows: int, length: int, rank: int, checkpointing: bool) -> None:
@@ -113,7 +97,10 @@ def main() -> None:
     from benchmarks import machine
     from helpers import local_gemma
 
-    sources = {"270M": str(local_gemma.path()), "1B, 8 layers": random_1b(tempfile.mkdtemp())}
+    sources = {
+        "270M": str(local_gemma.path()),
+        "1B, 8 layers": machine.random_gemma(tempfile.mkdtemp(), **CUT_1B),
+    }
     found = []
     for shape, rows, length, rank, checkpointing in RUNS:
         numbers = [sources[shape], *map(str, (rows, length, rank, int(checkpointing)))]

@@ -25,6 +25,15 @@ from pathlib import Path
 RESULT = Path(__file__).with_suffix(".json")
 REPOSITORY = Path(__file__).parents[1]
 CAP_GIB, STEPS, TURNS = 14.5, 30, 2
+GEMMA_3_4B = {
+    "vocab_size": 262_208,
+    "hidden_size": 2560,
+    "intermediate_size": 10_240,
+    "num_hidden_layers": 34,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "sliding_window": 1024,
+}
 START_UP = "from benchmarks.t4_path import cap_memory\ncap_memory()\n"
 
 
@@ -35,32 +44,6 @@ def cap_memory() -> None:
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, CAP_GIB * 2**30 / total))
-
-
-def random_4b(folder: str) -> str:
-    """A random text model in the shape of Gemma 3 4B, saved as bf16 (7.8 GB), with Gemma's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
-
-    from helpers import local_gemma
-
-    config = Gemma3TextConfig(
-        vocab_size=262_208,
-        hidden_size=2560,
-        intermediate_size=10_240,
-        num_hidden_layers=34,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        head_dim=256,
-        sliding_window=1024,
-        bos_token_id=2,
-        eos_token_id=[1, 106],
-        pad_token_id=0,
-    )
-    torch.set_default_dtype(torch.bfloat16)
-    Gemma3ForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(local_gemma.path()).save_pretrained(folder)
-    return folder
 
 
 def notebook(source: str) -> dict:
@@ -144,7 +127,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.published:
         return published(asked.published)
-    sources = {"270M": local_gemma.path, "4B": lambda: random_4b(tempfile.mkdtemp())}
+    sources = {"270M": local_gemma.path, "4B": lambda: machine.random_gemma(tempfile.mkdtemp(), **GEMMA_3_4B)}
     result = {**machine.describe(), "memory cap, GiB": CAP_GIB, "steps": STEPS}
     for shape in [asked.only] if asked.only else sources:
         source = str(sources[shape]())

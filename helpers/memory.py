@@ -20,7 +20,8 @@ SPARE = 0.9  # the share of the free memory that may be planned for
 # What is at the peak beside the tensors that are kept: temporaries, gradients, and holes that the allocator does not
 # give back. Fitted: on a CPU to benchmarks/memory.json; on a GPU, where nothing was measured, to the 13.6 GB of
 # Unsloth's published T4 run (Gemma 3 4B in 4 bits, 2 rows of 2,048 tokens).
-HOLES = 1.4  # times all layers, without checkpointing
+HOLES = 1.75  # times all layers, without checkpointing
+CPU_KERNELS = 0.38e9  # bytes; the CPU library compiles one for each new shape, and keeps them
 LAYERS_AT_WORK = {"cpu": 8, "cuda": 5}  # times one layer, with checkpointing
 
 
@@ -68,6 +69,7 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
         "adapter, gradients, optimizer": 18 * adapter,  # float32, its gradient, two Adam moments, a copy
         "activations": wide * tokens * kept,
         "loss": wide * tokens * head,
+        "kernels": CPU_KERNELS if model.device.type == "cpu" else 0,
     }
     return {name: round(size / 1e9, 3) for name, size in parts.items()}
 

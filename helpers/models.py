@@ -35,7 +35,7 @@ class Known:
 
 
 KNOWN = [
-    Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "2.3 GB of RAM, measured here"),
+    Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "3.7 GB of RAM, measured"),
     Known("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", "gemma-3", 6, "T4"),
     Known(
         "Gemma 3 4B",
