@@ -224,7 +224,7 @@ def table() -> list[dict]:
         found = _turns(partial(render, CHAT_TEMPLATES[known.template][0]), known.template)
         turns = f"{found.user.strip()} … {found.end}, {found.model.strip()}"
         row = {"model": known.name, "model_name": known.model_name, "turns": turns, "GPU": known.gpu}
-        rows.append(row | {"free GiB for auto": known.free_gib or "", "peak": known.peak})
+        rows.append(row | {"free GiB": known.free_gib or "", "peak": known.peak})
     return rows
 
 

@@ -182,6 +182,7 @@ def train(trainer, folder: Path, last: Path | None) -> None:
         state = TrainerState.load_from_json(str(last / "trainer_state.json"))
         ended = last / "trainer_state.json" if state.global_step >= state.max_steps else None
     if not ended:
+        (folder / checkpoints.FINISHED).unlink(missing_ok=True)  # of a run that resume=False starts anew
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         trainer.state.save_to_json(str(folder / checkpoints.FINISHED))
         return
