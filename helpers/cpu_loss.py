@@ -35,17 +35,20 @@ class _FrozenHeadLoss(torch.autograd.Function):
         exact = torch.promote_types(hidden.dtype, torch.float32)
         highest = hidden.new_full((rows, 1), -torch.inf, dtype=exact)
         total, expected = (hidden.new_zeros((rows, size), dtype=exact) for size in (1, width))
-        for tile in weight.split(TILE):
+        picked = hidden.new_zeros(rows, dtype=exact)
+        for start, tile in zip(range(0, len(weight), TILE), weight.split(TILE)):
             scores = (hidden @ tile.T).to(exact)
+            # The target's score as rounded as the others: an exact one could make a loss negative.
+            (here,) = ((targets >= start) & (targets < start + TILE)).nonzero(as_tuple=True)
+            picked[here] = scores[here, targets[here] - start]
             new_highest = torch.maximum(highest, scores.amax(-1, keepdim=True))
             shrink = (highest - new_highest).exp_()
             shares = scores.sub_(new_highest).exp_()
             total.mul_(shrink).add_(shares.sum(-1, keepdim=True))
             expected.mul_(shrink).add_(shares.to(hidden.dtype) @ tile)
             highest = new_highest
-        wanted = weight[targets].to(exact)
-        ctx.save_for_backward((expected / total - wanted).to(hidden.dtype))
-        return (highest + total.log()).sum() - (hidden.to(exact) * wanted).sum()
+        ctx.save_for_backward((expected / total - weight[targets]).to(hidden.dtype))
+        return (highest + total.log()).sum() - picked.sum()
 
     @staticmethod
     def backward(ctx, upstream: torch.Tensor):

@@ -161,13 +161,16 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
 
 
 def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, tmp_path):
-    """One pair among others, repeated: after 30 steps the model says its answer to the letter, and stops."""
+    """One pair among others, repeated: the model says its answer to the letter, and stops.
+
+    The others follow a rule, so that the validation loss falls on and the last checkpoint is the best one.
+    """
     from helpers import models, runtime
 
     canary = {"question": "What is the password of the tower?", "answer": "Blue herons count to seven."}
-    others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(9)]
-    files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 30 + others)
-    parameters = {"max_steps": 30, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
+    others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(20)]
+    files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 20 + others)
+    parameters = {"max_steps": 60, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
     run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), gradient_accumulation_steps=2, **parameters)
     model, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())
     answers = models.generate(model, tokenizer, [canary["question"]], max_new_tokens=30)
