@@ -112,7 +112,9 @@ class FakeHub:
 
     def environment(self, home: object) -> dict[str, str]:
         """Variables for a client in another process; the libraries read them when they are imported."""
-        switches = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        # Unsloth switches all three of these on when it is imported offline.
+        online = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "0")
+        switches = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **online}
         return {"HF_ENDPOINT": self.endpoint, "HF_TOKEN": self.token, "HF_HOME": str(home), **switches}
 
     def api(self, monkeypatch):
