@@ -171,11 +171,12 @@ FORMS = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_trains_and_rows_that_are_too_long_are_listed(tmp_path, tiny_gemma, name):
-    """Two rows do not fit: one is a little too long, the other's question alone is."""
+    """Six rows do not fit: five are a little too long, the question of one alone is."""
     import pandas
 
-    pairs = [(f"What about the {word} {n}?", f"The {word} is fine.") for n, word in enumerate(WORDS)]
-    pairs += [("What of the long answer?", "word " * 60), ("word " * 200, "Its answer is cut off whole.")]
+    pairs = [(f"What about the {word} {n}?", f"The {word} is fine.") for n, word in enumerate(3 * WORDS)]
+    pairs += [(f"What of the {word} story?", "word " * 60) for word in WORDS[:5]]
+    pairs += [("word " * 200, "Its answer would be cut off whole.")]
     rows = [FORMS[name](*pair) for pair in pairs]
     path = tmp_path / name
     if name.endswith("csv"):
@@ -186,6 +187,6 @@ def test_each_form_trains_and_rows_that_are_too_long_are_listed(tmp_path, tiny_g
     done = run("05", tmp_path / "work", dataset=str(path), **parameters)
     said = text(done)
     sides = json.loads((tmp_path / "work" / "training.json").read_text())["rows"]
-    listed = len(re.findall(r">(What of the long answer\?|(word ?){200})<", said))
+    listed = len(re.findall(r">(What of the \w+ story\?|(word ?){200})<", said))
     assert "are left out; max_seq_length =" in said and listed >= 1
     assert sides + listed <= len(rows) and sides >= 10
