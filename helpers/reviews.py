@@ -1,10 +1,10 @@
-"""Reviews: cleaning, redaction of personal data, and Markdown (stages 01 and 02).
+"""Reviews: cleaning and Markdown (stages 01 and 02).
 
     records = reviews.read_records("my_reviews.csv")
     parsed, rejected = reviews.parse(records)
     kept, removed = reviews.clean(parsed, min_words=3)
 
-Files are read by `review_files`, records parsed by `records`. What is removed comes back with its reason.
+Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`. What is removed comes back with its reason.
 This module calls no service and no language model.
 """
 
@@ -13,10 +13,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
+from helpers import redaction
 from helpers.records import Review as Review
 from helpers.records import parse as parse
 from helpers.review_files import OTHER_NAMES as OTHER_NAMES
@@ -74,13 +74,13 @@ def clean(reviews: list[dict], min_words: int = 3, redact_pii: bool = True) -> t
         elif twin:
             removed.append(_removed(row, f"near-duplicate of {twin}"))
         else:
-            kept.append(redact(row) if redact_pii else {**row, "redacted": {}})
+            kept.append(redaction.redact(row) if redact_pii else {**row, "redacted": {}})
     return kept, removed
 
 
 def _removed(row: dict, reason: str) -> dict:
     text = f"{row['review_title']} {row['review_content']}".strip()
-    return {"review_id": row["review_id"], "reason": reason, "text": redact_text(text)[0]}
+    return {"review_id": row["review_id"], "reason": reason, "text": redaction.redact_text(text)[0]}
 
 
 class _NearDuplicates:
@@ -101,47 +101,6 @@ class _NearDuplicates:
         if not twins:
             self.index.insert(key, signature)
         return twins[0] if twins else None
-
-
-PATTERNS = {
-    "EMAIL": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
-    "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
-    "ORDER": re.compile(r"\b[A-Z]{2,4}[-#]?\d{5,10}\b"),
-}
-
-
-def redact(row: dict) -> dict:
-    """The row with personal data replaced by placeholders, and their counts in `redacted`."""
-    counts: Counter[str] = Counter()
-    redacted = {**row}
-    for field in ("review_title", "review_content"):
-        redacted[field], found = redact_text(row[field], row["reviewer_name"], row["reviewer_location"])
-        counts += found
-    redacted["reviewer_name"] = "[NAME]" if row["reviewer_name"] else None
-    redacted["redacted"] = dict(counts)
-    return redacted
-
-
-def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
-    """Replace e-mail addresses, IBANs, order and phone numbers and the reviewer's name in `text`.
-
-    `country` (ISO-2) is where a phone number without a country code is looked up.
-    """
-    from phonenumbers import Leniency, PhoneNumberMatcher, is_valid_number
-
-    counts: Counter[str] = Counter()
-    for kind, pattern in PATTERNS.items():
-        text, found = pattern.subn(f"[{kind}]", text)
-        counts[kind] += found
-    phones = PhoneNumberMatcher(text, country or "GB", leniency=Leniency.POSSIBLE)
-    for match in reversed(list(phones)):
-        # Dates and prices are possible numbers too, but seldom begin with 0 or +, or are in use.
-        if match.raw_string.startswith(("+", "0", "(0", "(+")) or is_valid_number(match.number):
-            text = text[: match.start] + "[PHONE]" + text[match.end :]
-            counts["PHONE"] += 1
-    if name:
-        text, counts["NAME"] = re.subn(rf"(?<!\w){re.escape(name)}(?!\w)", "[NAME]", text)
-    return text, +counts
 
 
 def markdown(reviews: list[dict]) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import files, qa, reviews
+from helpers import files, qa, redaction, reviews
 
 
 def review(**fields) -> dict:
@@ -383,7 +383,7 @@ def test_short_and_near_duplicate_reviews_are_set_aside_with_a_reason():
     ],
 )
 def test_personal_data_becomes_a_placeholder(text, country, kind):
-    redacted, counts = reviews.redact_text(text, "Ada Nimbus", country)
+    redacted, counts = redaction.redact_text(text, "Ada Nimbus", country)
     assert counts == {kind: 1}
     assert f"[{kind}]" in redacted and not re.search(r"\d{3}|@|Ada", redacted)
 
@@ -392,7 +392,7 @@ def test_personal_data_becomes_a_placeholder(text, country, kind):
     "text", ["paid 2,899 euros on 12.03.2026", "14 km in 20 minutes, 5/5", "PowerPack 500"]
 )
 def test_prices_and_dates_are_no_personal_data(text):
-    assert reviews.redact_text(text, "Ada Nimbus", "DE") == (text, Counter())
+    assert redaction.redact_text(text, "Ada Nimbus", "DE") == (text, Counter())
 
 
 def test_redaction_can_be_switched_off():
