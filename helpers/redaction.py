@@ -1,6 +1,6 @@
 """Personal data in reviews, replaced by typed placeholders before anything leaves the machine (stage 02).
 
-    text, counts = redact_text("Write to ada@example.com", name="Ada", country="GB")
+text, counts = redact_text("Write to ada@example.com", name="Ada", country="GB")
 """
 
 from __future__ import annotations

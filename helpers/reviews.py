@@ -4,8 +4,8 @@
     parsed, rejected = reviews.parse(records)
     kept, removed = reviews.clean(parsed, min_words=3)
 
-Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`. What is removed comes back with its reason.
-This module calls no service and no language model.
+Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`. What is
+removed comes back with its reason. This module calls no service and no language model.
 """
 
 from __future__ import annotations
