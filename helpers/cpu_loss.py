@@ -18,7 +18,7 @@ import torch
 if TYPE_CHECKING:
     from helpers.runtime import Device
 
-TILE = 2048  # vocabulary entries at a time: about 2 MB of bf16 weights for the 270M; measured, 512 to 8192 are alike
+TILE = 2048  # vocabulary entries at a time, about 2 MB of bf16 weights for the 270M: benchmarks/head_loss.json
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
@@ -84,7 +84,7 @@ def use_on_cpu(device: Device) -> None:
 
     Unsloth 2026.10.9 has a place for such a loss, and leaves Gemma 3 out of it because a Gemma may cap its
     logits. Gemma 3 does not, which Unsloth checks again in the model's config. Its own loss for this
-    place is 1.7 times slower: benchmarks/training_speed.json.
+    place is slower: benchmarks/head_loss.json.
     """
     if device.kind != "cpu":
         return

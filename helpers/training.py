@@ -78,7 +78,8 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
     fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
     if not fitting:
         raise ValueError(
-            f"No row fits max_seq_length={max_seq_length}; the shortest has {min(map(len, ids))} tokens."
+            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}, from {rows[0]['question']!r} on; "
+            f"the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
         )
     return Dataset.from_list(fitting), too_long
 

@@ -71,7 +71,7 @@ def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
     assert "1 of 2 rows are over max_seq_length = 64" in advice
     all_fit, none = training.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
     assert len(all_fit) == 2 and not none
-    with pytest.raises(ValueError, match="No row fits max_seq_length=4"):
+    with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
         training.tokenize(pairs, tokenizer, max_seq_length=4)
 
 
