@@ -2,8 +2,8 @@
 
     python -m benchmarks.head_loss          # about two minutes; writes head_loss.json
 
-The shape is Gemma 3 270M's: 262,144 × 640 in bf16, 1,024 supervised tokens, about eight rows of the sample. Full logits,
-the chunked loss that Unsloth brings, and ours with tiles of 512 to 8192 vocabulary entries take turns.
+The shape is Gemma 3 270M's: 262,144 × 640 in bf16, 1,024 supervised tokens, about eight rows of the sample. Full
+logits, the chunked loss that Unsloth brings, and ours with tiles of 512 to 8192 vocabulary entries take turns.
 """
 
 from __future__ import annotations
