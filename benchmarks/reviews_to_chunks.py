@@ -43,7 +43,9 @@ def synthetic(count: int, seed: int = 3407) -> Iterator[dict]:
     records = reviews.sample()
     for row in records:
         text = texts.plain(row["review_content"])
-        sentences[texts.language(text)] += [part for part in re.split(r"(?<=[.!?])\s+", text) if len(part) > 25]
+        sentences[texts.language(text)] += [
+            part for part in re.split(r"(?<=[.!?])\s+", text) if len(part) > 25
+        ]
     sentences.pop(None)
     languages = list(sentences)
     weights = [len(sentences[language]) for language in languages]
@@ -91,7 +93,11 @@ def chunk(folder: Path) -> dict:
         row["review_id"] for row in rows
     }
     files.write_jsonl(folder / "chunks.jsonl", pieces)
-    return {"reviews": len(rows), "chunks": len(pieces), "longest": max(len(piece["text"]) for piece in pieces)}
+    return {
+        "reviews": len(rows),
+        "chunks": len(pieces),
+        "longest": max(len(piece["text"]) for piece in pieces),
+    }
 
 
 STAGES = {"02": clean, "03": chunk}

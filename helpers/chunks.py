@@ -19,8 +19,9 @@ import pydantic
 
 from helpers import files, reviews, teacher, texts
 
-# Where a long text is cut, the best place first; the empty one cuts anywhere, in texts without spaces.
-SEPARATORS = ["\n", ". ", "! ", "? ", "。", "！", "？", ", ", "，", "、", " ", ""]
+# Where a long text is cut: after a line or sentence, else a clause, else a word, else (without spaces) anywhere.
+# Lines and sentences are one level: with lines first, pieces of long paragraphs would not overlap.
+SEPARATORS = [r"\n|[.!?…][\"'”’»)]* |[。！？]", r"[,;:] |[，、；：]", r"\s", ""]
 
 
 def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256) -> list[dict]:
@@ -39,7 +40,7 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
 
 
 def _group(row: dict) -> tuple[str, str]:
-    return row["company_name"] or "", row["language"] or ""
+    return row["company_name"] or "", row.get("language") or ""
 
 
 def _pack(rows: Iterable[dict], chunk_size: int, chunk_overlap: int) -> Iterator[tuple[list[str], str]]:
@@ -75,6 +76,7 @@ def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
         chunk_size=room,
         chunk_overlap=chunk_overlap,
         separators=SEPARATORS,
+        is_separator_regex=True,
         keep_separator="end",
         # Each piece is escaped by itself, for a cut can put a "#" first; so each such place counts twice.
         length_function=lambda text: len(text) + len(reviews.MAYBE_MARKUP.findall(text)),
@@ -105,9 +107,8 @@ class Refined(pydantic.BaseModel):
     text: str
 
 
-def refine(
-    chunks: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float
-) -> tuple[list[dict], list[dict]]:
+def refine(chunks: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float, chunk_size: int = 1024
+           ) -> tuple[list[dict], list[dict]]:  # fmt: skip
     """The chunks rewritten more clearly by a language model, and those whose rewrite was refused.
 
     A refused chunk stays as it was, and is listed with `id`, `reason` and the `rewrite`. Every answer is
@@ -133,11 +134,10 @@ def refine(
     )
     # What stands in lower case in any review is a word, and no name because a sentence begins with it.
     common = {word for chunk in chunks for word in WORD.findall(chunk["text"]) if word.islower()}
-    longest = max((len(chunk["text"]) for chunk in chunks), default=0)
     texts_now, refused = [], []
     for chunk in chunks:
         answer = answers[requests[chunk["id"]].key].text
-        text, reason = _rewrite(answer, chunk["text"], common, longest)
+        text, reason = _rewrite(answer, chunk["text"], common, chunk_size)
         texts_now.append((chunk["review_ids"], chunk["company"], chunk["text"] if reason else text))
         if reason:
             refused.append({"id": chunk["id"], "reason": reason, "rewrite": text})
@@ -169,11 +169,11 @@ NEGATION = re.compile(
     r"|n['’]t\b|[不没沒無无]|ない|ません",
     re.IGNORECASE,
 )
-NEW_WORDS = 0.3  # the largest share of words that the original lacks; corrected spelling does not count
+NEW_WORDS = 0.15  # the largest share of words that the original lacks; corrected spelling does not count
 LENGTHS = 0.6, 1.3  # the shortest and longest rewrite, as parts of the original's length
 
 
-def _rewrite(answer: str, original: str, common: set[str], longest: int) -> tuple[str, str | None]:
+def _rewrite(answer: str, original: str, common: set[str], chunk_size: int) -> tuple[str, str | None]:
     """The text of a teacher's answer, and why it must not replace the original, if so.
 
     A single plain word can still turn an opinion round: "bad" for "good" gets through.
@@ -184,7 +184,7 @@ def _rewrite(answer: str, original: str, common: set[str], longest: int) -> tupl
         return "", "the answer is not the JSON that was asked for"
     if STRUCTURE.findall(text) != STRUCTURE.findall(original):
         return text, "it changes a heading, a fact, a rule, a link or a placeholder"
-    if not LENGTHS[0] <= len(text) / len(original) <= LENGTHS[1] or len(text) > longest:
+    if not LENGTHS[0] <= len(text) / len(original) <= LENGTHS[1] or len(text) > chunk_size:
         return text, f"it has {len(text)} characters instead of {len(original)}"
     if added := _numbers(text) - _numbers(original):
         return text, f"it adds the number {', '.join(sorted(added))}"

@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -120,8 +120,14 @@ def read_jsonl(path: Path) -> list[dict]:
     return rows
 
 
+@lru_cache(maxsize=4096)
+def _one(text: str) -> str:
+    return text
+
+
 def _row(pairs: list[tuple[str, object]]) -> dict:
-    return {sys.intern(name): value for name, value in pairs}  # one copy of each name, not one a row
+    """The row, with one copy in memory of each name, and of a text that many rows repeat."""
+    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:

@@ -463,7 +463,9 @@ def test_markdown_in_the_form_of_the_article():
         "review_title": "Good", "review_content": "It rides.\nIt stops.", "review_url": "https://t.example/1",
     }  # fmt: skip
     rows, _ = reviews.parse([{"company_name": "Velomarsh", "review_content": "First."}, row])
-    assert reviews.markdown(rows) == """\
+    assert (
+        reviews.markdown(rows)
+        == """\
 # Velomarsh Review Summary
 
 [Visit Website](https://velomarsh.example)
@@ -494,13 +496,52 @@ It stops.
 
 [View Full Review](https://t.example/1)
 """
+    )
 
 
 MARKUP = st.lists(
     st.sampled_from(
-        ["# Title", "### Review by Bob", "---", "***", "- - -", "===", "- **Rating**: 5 of 5", "```", "~~~", "<!--"]
-        + ["<div>", "[a]: b", "[NAME]:", "\\# a", "word", "-", "#", "=", "_", "*", "\n", "\n\n", "\r", "\u2028", " "]
-        + ["    code", "> quote", "+ **Title**: x", "<script>", "1. a", "|--|--|", "\x0b", "</p>", "&#35; a", "`"]
+        [
+            "# Title",
+            "### Review by Bob",
+            "---",
+            "***",
+            "- - -",
+            "===",
+            "- **Rating**: 5 of 5",
+            "```",
+            "~~~",
+            "<!--",
+        ]
+        + [
+            "<div>",
+            "[a]: b",
+            "[NAME]:",
+            "\\# a",
+            "word",
+            "-",
+            "#",
+            "=",
+            "_",
+            "*",
+            "\n",
+            "\n\n",
+            "\r",
+            "\u2028",
+            " ",
+        ]
+        + [
+            "    code",
+            "> quote",
+            "+ **Title**: x",
+            "<script>",
+            "1. a",
+            "|--|--|",
+            "\x0b",
+            "</p>",
+            "&#35; a",
+            "`",
+        ]
     ),
     max_size=12,
 ).map("".join)
@@ -511,7 +552,12 @@ MARKUP = st.lists(
 def test_no_text_can_forge_or_end_a_section(text, title, name, about, raw):
     """With texts as notebook 02 cleans them, and, one by one, with raw ones."""
     fields = {"review_content": text, "review_title": title, "reviewer_name": name}
-    fields |= {"company_about": about, "company_name": name, "company_location": title, "reviewer_location": name}
+    fields |= {
+        "company_about": about,
+        "company_name": name,
+        "company_location": title,
+        "reviewer_location": name,
+    }
     rows, _ = reviews.parse([{"review_id": "1", **fields}, {"review_id": "2", "review_content": "Ends."}])
     plain = {field: reviews.plain_text(rows[0][field]) for field in fields}
     rows[0] |= {"review_content": plain["review_content"]} if raw else plain
@@ -533,7 +579,9 @@ def test_an_escaped_text_can_be_read_back(text):
     assert re.sub(r"(?m)^([^\S\n]*)\\", r"\1", reviews.escaped(text)) == text
 
 
-@pytest.mark.parametrize("text", ["#1 in town", "- late\n- rude", "<3 it", "~20 km", "*nice*", "[NAME]", "5 -"])
+@pytest.mark.parametrize(
+    "text", ["#1 in town", "- late\n- rude", "<3 it", "~20 km", "*nice*", "[NAME]", "5 -"]
+)
 def test_plain_lines_stay_as_they_are(text):
     assert reviews.escaped(text) == text
 

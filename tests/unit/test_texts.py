@@ -50,7 +50,11 @@ def test_every_control_and_format_character_goes_unless_it_is_seen():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=st.sampled_from("ab \n\t\r\u200b\u200c\u200d\u00a0می👩🚀\ufe0f<>/br&;#1e\u0301\U000e0041")))
+@given(
+    st.text(
+        alphabet=st.sampled_from("ab \n\t\r\u200b\u200c\u200d\u00a0می👩🚀\ufe0f<>/br&;#1e\u0301\U000e0041")
+    )
+)
 def test_plain_text_has_no_folds_left(text):
     plain = texts.plain(text)
     assert plain == plain.strip() and "  " not in plain and "\n\n" not in plain and " \n" not in plain
