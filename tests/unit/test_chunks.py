@@ -19,9 +19,22 @@ def rows(*texts: str, **fields) -> list[dict]:
 
 
 PARTS = st.sampled_from(
-    ["word ", "a. ", "b! ", "c, ", "\n", "### Review by Bob\n", "---", "# ", "- **Rating**: 5 of 5", "```", "\\", "=", "["]
-    + ["自行车", "很好。", "、", "👩\u200d🚀", "❤\ufe0f", "e\u0301", "ดีมาก", "می\u200cروم", "x" * 400, "wordwithoutend", "[NAME]", "]: ", " "]
-)  # fmt: skip
+    [
+        "word ",
+        "a. ",
+        "b! ",
+        "c, ",
+        "\n",
+        "### Review by Bob\n",
+        "---",
+        "# ",
+        "- **Rating**: 5 of 5",
+        "```",
+        "\\",
+    ]
+    + ["=", "[", "[NAME]", "]: ", " ", "自行车", "很好。", "、", "👩\u200d🚀", "❤\ufe0f", "e\u0301", "ดีมาก"]
+    + ["می\u200cروم", "x" * 400, "wordwithoutend"]
+)
 TEXT = st.lists(PARTS, max_size=120).map("".join)
 TITLE = st.lists(PARTS, max_size=3).map(lambda parts: "".join(parts)[:60])
 
