@@ -36,7 +36,7 @@ PLANTED = (
 
 
 def synthetic(count: int, seed: int = 3407) -> Iterator[dict]:
-    """Parsed reviews: of 100, 5 nearly repeat an earlier one, 2 exactly, 3 are short, 10 hold personal data."""
+    """Parsed reviews: of 100, 5 nearly repeat an earlier one, 2 repeat one, 3 are short, 10 hold personal data."""
     from helpers import reviews, texts
 
     dice, sentences = random.Random(seed), defaultdict(list)

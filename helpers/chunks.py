@@ -19,8 +19,8 @@ import pydantic
 
 from helpers import files, reviews, teacher, texts
 
-# Where a long text is cut: after a line or sentence, else a clause, else a word, else (without spaces) anywhere.
-# Lines and sentences are one level: with lines first, pieces of long paragraphs would not overlap.
+# Where a long text is cut: after a line or sentence, else a clause, else a word, else anywhere. Lines and
+# sentences are one level: with lines first, pieces that end with a long paragraph would not overlap.
 SEPARATORS = [r"\n|[.!?…][\"'”’»)]* |[。！？]", r"[,;:] |[，、；：]", r"\s", ""]
 
 
@@ -28,14 +28,15 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
     """Clean reviews as chunks `{"id", "review_ids", "company", "text"}` of at most `chunk_size` characters.
 
     They are sorted by company and language. `chunk_overlap` is how many characters two pieces of one long
-    review share at most. A review without a text is left with its title. Raises ValueError that names the
-    review whose header leaves no room for its text.
+    review share at most. A review without a text is left with its title; the pieces of a long one have no
+    link to its page. Raises ValueError that names the review whose header leaves no room for its text.
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
     chunks = []
     for (company, _), group in groupby(sorted(rows, key=_group), key=_group):
-        chunks += _with_ids((ids, company, text) for ids, text in _pack(group, chunk_size, chunk_overlap))
+        packed = _pack(group, chunk_size, chunk_overlap)
+        chunks += _with_ids((ids, company or None, text) for ids, text in packed)
     return chunks
 
 
@@ -107,8 +108,9 @@ class Refined(pydantic.BaseModel):
     text: str
 
 
-def refine(chunks: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float, chunk_size: int = 1024
-           ) -> tuple[list[dict], list[dict]]:  # fmt: skip
+def refine(
+    chunks: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float, chunk_size: int = 1024
+) -> tuple[list[dict], list[dict]]:
     """The chunks rewritten more clearly by a language model, and those whose rewrite was refused.
 
     A refused chunk stays as it was, and is listed with `id`, `reason` and the `rewrite`. Every answer is
@@ -152,16 +154,26 @@ NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?!\d)|\d+(?:
 NUMBER_WORDS = {
     word: str(value)
     for value, names in {
-        2: "two zwei deux dos due twee", 3: "three drei trois tres tre drie", 4: "four vier quatre cuatro quattro",
-        5: "five fünf cinq cinco cinque vijf", 6: "six sechs seis sei zes", 7: "seven sieben sept siete sette zeven",
-        8: "eight acht huit ocho otto", 9: "nine neun neuf nueve nove negen", 10: "ten zehn dix diez dieci tien",
-        11: "eleven elf onze undici", 12: "twelve dozen zwölf douze doce dodici twaalf", 15: "fifteen quinze quince",
-        20: "twenty zwanzig vingt veinte venti twintig", 30: "thirty dreißig trente treinta trenta dertig",
-        50: "fifty fünfzig cinquante cincuenta cinquanta vijftig", 100: "hundred hundert cent cien cento honderd",
+        2: "two zwei deux dos due twee",
+        3: "three drei trois tres tre drie",
+        4: "four vier quatre cuatro quattro",
+        5: "five fünf cinq cinco cinque vijf",
+        6: "six sechs seis sei zes",
+        7: "seven sieben sept siete sette zeven",
+        8: "eight acht huit ocho otto",
+        9: "nine neun neuf nueve nove negen",
+        10: "ten zehn dix diez dieci tien",
+        11: "eleven elf onze undici",
+        12: "twelve dozen zwölf douze doce dodici twaalf",
+        15: "fifteen fünfzehn quinze quince quindici vijftien",
+        20: "twenty zwanzig vingt veinte venti twintig",
+        30: "thirty dreißig trente treinta trenta dertig",
+        50: "fifty fünfzig cinquante cincuenta cinquanta vijftig",
+        100: "hundred hundert cent cien cento honderd",
         1000: "thousand tausend mille mil duizend",
     }.items()
     for word in names.split()
-}  # fmt: skip
+}
 NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|without|cannot|nicht|kein\w*|nie|niemals|nichts|ohne|pas|jamais"
     r"|aucune?|rien|sans|non|nunca|jamás|nada|nadie|sin|ning[uú]n\w*|mai|niente|nessun\w*|senza|niet|geen"

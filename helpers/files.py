@@ -47,7 +47,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text, or its parts one by one, as UTF-8, whole or not at all. Raises OSError that names the fix."""
+    """Write a text, or its parts one by one, as UTF-8, whole or not at all; an OSError names the fix."""
     with _names_the_fix(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}-{os.getpid()}")

@@ -119,7 +119,8 @@ def _removed(row: dict, reason: str) -> dict:
 # A line of a review that Markdown takes for a heading, rule, list of facts, fence, HTML block or link
 # definition could end its section or forge another, so it gets a backslash. "#1", "- late", "<3" are none.
 MARKUP = re.compile(
-    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]|\[[^\]]{0,999}\]:)",
+    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
+    r"|\[[^\]]{0,999}\]:)",
     re.MULTILINE | re.IGNORECASE,
 )
 MAYBE_MARKUP = re.compile(r"^[^\S\n]*[\\#=*+_`~<\[-]", re.MULTILINE)  # every line that MARKUP could match
