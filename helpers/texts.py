@@ -59,10 +59,8 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-CONFIDENT = (
-    0.4  # py3langid's probability: of the sample's texts cut to 2 to 12 words, 99 % above it are right
-)
-READ = 200  # characters that are looked at: more cost time, and change nothing
+CONFIDENT = 0.4  # py3langid's probability; of the sample's texts cut to 2 to 12 words, 98 % so sure are right
+READ = 200  # characters that are looked at: more take longer
 MACRO = {"yue": "zh", "wuu": "zh", "ary": "ar", "arz": "ar"}  # spoken languages, written much like these
 
 

@@ -569,6 +569,7 @@ def test_no_text_can_forge_or_end_a_section(text, title, name, about, raw):
     assert sum(line.startswith("- **") for line in lines) <= 3
     tokens = [token for token in MarkdownIt("commonmark").parse(document) if token.level == 0]
     kinds = Counter(token.tag for token in tokens if token.type in ("heading_open", "hr"))
+    assert kinds["h1"] == len({row["company_name"] or "" for row in rows})
     assert kinds["h3"] == 2 and kinds["hr"] == lines.count("---") and kinds["h2"] == 0
     assert not [token for token in tokens if token.type in ("fence", "html_block")]
     assert "Ends." in lines
