@@ -1,7 +1,7 @@
 """The quality gate (stage 04): which pairs are worth training on, and why the others are not.
 
     kept, rejected = gate.quality_gate(pairs, chunks)
-    plots.table(gate.summary(kept, rejected))
+    plots.table(gate.summary(rejected))
 
 Plain rules with the limits below, no model: the gate sees form, language, copies, invented numbers,
 personal data, repetitions, and the traces of orders that somebody planted in a review. It does not know
@@ -46,9 +46,10 @@ RULES = {
     "copies a long run": f"under {COPIED_WORDS} words in a row of the review",
     "copies too much": f"at most {COPIED_SHARE:.0%} of its runs of five words",
     "number not in the review": "digits, percentages, and words from three to twenty",
-    "duplicate question": "the same words in the same order",
-    "near-duplicate question": f"at most {NEAR_DUPLICATE} of the word 3-grams in common",
-    "near-duplicate answer": f"at most {NEAR_DUPLICATE} of the word 3-grams in common",
+    "duplicate question": "other words or another order",
+    "duplicate answer": "other words or another order",
+    "near-duplicate question": f"at most {NEAR_DUPLICATE:.0%} of the word 3-grams in common",
+    "near-duplicate answer": f"at most {NEAR_DUPLICATE:.0%} of the word 3-grams in common",
 }
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
@@ -119,15 +120,12 @@ def _repeated(pairs: list[dict]) -> dict[int, str]:
     """Index → reason of every pair that says again what an earlier pair that stays has said."""
     repeated: dict[int, str] = {}
     for field in ("question", "answer"):
-        for first, second in sorted(
-            near_duplicates([pair[field] for pair in pairs]), key=lambda two: two[::-1]
-        ):
+        words = [words_of(pair[field]) for pair in pairs]
+        twins = near_duplicates([pair[field] for pair in pairs])
+        for first, second in sorted(twins, key=lambda two: (two[1], two[0])):
             if first not in repeated and second not in repeated:
-                same = (
-                    field == "question"
-                    and len({" ".join(words_of(pairs[at][field])) for at in (first, second)}) == 1
-                )
-                repeated[second] = f"{'' if same else 'near-'}duplicate {field} (of {pairs[first]['id']})"
+                how = "duplicate" if words[first] == words[second] else "near-duplicate"
+                repeated[second] = f"{how} {field} (of {pairs[first]['id']})"
     return repeated
 
 
@@ -235,25 +233,17 @@ def _numbers(text: str, number_words: dict[str, str]) -> dict[str, set[str]]:
     return found
 
 
-def summary(kept: list[dict], rejected: list[dict]) -> list[dict]:
-    """A row a rule, and a row for each other reason: what it asks, how many broke it, and one of them."""
-    counts = Counter(row["reason"].split(" (")[0] for row in rejected)
-    rows = [
-        {
-            "pairs": "kept",
-            "rule": "all of these",
-            "count": len(kept),
-            "example": kept[0]["question"] if kept else "",
-        }
-    ]
-    for reason in [*RULES, *sorted(set(counts) - set(RULES))]:
-        example = next((row for row in rejected if row["reason"].split(" (")[0] == reason), {})
-        detail = example.get("reason", "").partition(" (")[2].removesuffix(")")
-        said = example.get("question") or example.get("text") or ""
-        shown = f"{said[:100]} [{detail[:60]}]" if detail else said[:100]
-        rows.append(
-            {"pairs": reason, "rule": RULES.get(reason, ""), "count": counts[reason], "example": shown}
-        )
+def summary(rejected: list[dict]) -> list[dict]:
+    """A row a reason: the rule, how many broke it, and one of them; what no rule of ours is, comes last."""
+    kinds = [row["reason"].split(" (")[0] for row in rejected]
+    rows = []
+    for reason in [*RULES, *sorted(set(kinds) - set(RULES))]:
+        first = rejected[kinds.index(reason)] if reason in kinds else {}
+        said = (first.get("question") or first.get("text") or "")[:100]
+        detail = first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]
+        example = f"{said} ({detail})" if detail else said
+        rows.append({"reason": reason, "rule": RULES.get(reason, ""), "rejected": kinds.count(reason)})
+        rows[-1]["example"] = example
     return rows
 
 
