@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from functools import cache
 from itertools import chain
 
-from helpers import injection, qa, redaction
+from helpers import injection, qa, redaction, reviews, texts
 from helpers.splits import NEAR_DUPLICATE, grams_of, near_duplicates, words_of
 
 QUESTION_WORDS, ANSWER_WORDS, ANSWER_SENTENCES = (5, 40), (20, 200), (2, 8)
@@ -23,7 +22,7 @@ COPIED_WORDS = 12  # so many words in a row as the review has them
 COPIED_SHARE = 0.4  # of the answer's runs of five words
 PROMPT_WORDS = 8  # in a row as the system prompt has them
 QUOTED_WORDS = 4  # in a row as a planted order has them
-LANGUAGE_WORDS, LANGUAGE_SURE = 8, 0.9  # under either, a text's language is not judged
+LANGUAGE_WORDS = 8  # from which on a text's language is judged
 LEAST_PAIRS = 20  # fewer make neither a training set nor a held-out one
 
 RULES = {
@@ -42,7 +41,7 @@ RULES = {
     "mentions its source": "no “this review”, no “the reviewer”",
     "speaks of its instructions": f"no order to a model; under {PROMPT_WORDS} words in a row of the prompt",
     "follows a planted order": f"under {QUOTED_WORDS} words in a row of it, and no word that only it has",
-    "another language": f"the review's, judged from {LANGUAGE_WORDS} words on, when {LANGUAGE_SURE:.0%} sure",
+    "another language": f"the review's, judged from {LANGUAGE_WORDS} words on",
     "copies a long run": f"under {COPIED_WORDS} words in a row of the review",
     "copies too much": f"at most {COPIED_SHARE:.0%} of its runs of five words",
     "number not in the review": "digits, percentages, and words from three to twenty",
@@ -62,7 +61,10 @@ REFUSAL = re.compile(
     r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)",
     re.IGNORECASE,
 )
-HEADER = re.compile(r"^(#.*|---|- \*\*(Rating|Posted on)\*\*.*)$|^- \*\*Title\*\*: ", re.MULTILINE)
+# What a chunk says about its reviews, but for their titles.
+HEADER = re.compile(
+    r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: ", re.MULTILINE
+)
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
 PERCENT = re.compile(
@@ -99,8 +101,8 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
         for review_id in chunk["review_ids"]:
             by_review[review_id].append(chunk)
     # Words that are nobody's order, from the chunks without one and from our own prompt.
-    texts = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
-    ordinary = set(chain.from_iterable(map(words_of, [*texts, qa.SYSTEM_PROMPT])))
+    harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
+    ordinary = set(chain.from_iterable(map(words_of, [*harmless, qa.SYSTEM_PROMPT])))
     sound, rejected = [], []
     for pair in pairs:
         sources = {chunk["id"]: chunk for name in pair["review_ids"] for chunk in by_review[name]}
@@ -133,7 +135,7 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
     """Why the pair is rejected, by the first rule that it breaks; None when it breaks none."""
     question, answer = pair["question"], pair["answer"]
     asks, says, both = words_of(question), words_of(answer), f"{question}\n{answer}"
-    text = "\n\n".join(chunk["text"] for chunk in sources)
+    text = reviews.RULE.join(chunk["text"] for chunk in sources)
     if not asks or not says:
         return "empty question" if not asks else "empty answer"
     for name, words, (least, most) in (("question", asks, QUESTION_WORDS), ("answer", says, ANSWER_WORDS)):
@@ -178,7 +180,7 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
 
 def _trace(asks: list[str], says: list[str], text: str, ordinary: set[str]) -> str | None:
     """What a pair has of an order that stands in its source, if anything."""
-    for section in text.split("\n\n---\n\n"):
+    for section in text.split(reviews.RULE):
         order = words_of(injection.planted(section))
         if not order:
             continue
@@ -191,22 +193,14 @@ def _trace(asks: list[str], says: list[str], text: str, ordinary: set[str]) -> s
     return None
 
 
-@cache
-def _identifier():
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
 def _language(text: str) -> str | None:
-    """The ISO code of the language, or None when there is too little text to be sure."""
-    language, sure = _identifier().classify(text)
-    return language if sure >= LANGUAGE_SURE and len(words_of(text)) >= LANGUAGE_WORDS else None
+    """The ISO code of the text's language, or None where there is too little of it to be sure."""
+    return texts.language(text) if len(words_of(text)) >= LANGUAGE_WORDS else None
 
 
 def _wrong_language(pair: dict, text: str) -> str | None:
     """The language that it should not be in; the bundled pairs are in English, whatever their reviews are."""
-    wanted = {_language(HEADER.sub("", section)) for section in text.split("\n\n---\n\n")}
+    wanted = {_language(HEADER.sub("", section)) for section in text.split(reviews.RULE)}
     wanted = {"en"} if pair["teacher"] == "sample" else wanted
     wrong = {_language(pair["question"]), _language(pair["answer"])} - {None} - wanted
     return ", ".join(sorted(wrong)) if None not in wanted else None

@@ -4,25 +4,40 @@
     parsed, rejected = reviews.parse(records)
     kept, removed = reviews.clean(parsed, min_words=3)
 
-Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`. What is
-removed comes back with its reason. This module calls no service and no language model.
+Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`, and what
+depends on languages is in `texts`. What is removed comes back with its reason. No service is called.
 """
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
-from helpers import redaction
+from helpers import files, redaction, texts
 from helpers.records import Review as Review
 from helpers.records import parse as parse
 from helpers.review_files import OTHER_NAMES as OTHER_NAMES
 from helpers.review_files import read_records as read_records
+from helpers.texts import plain as plain_text
+from helpers.texts import words as words
 
 SAMPLE = Path(__file__).parent / "samples" / "trustpilot_reviews.json"
+RULE = "\n\n---\n\n"  # between two sections
+# What a cleaned review has. The record's other fields, such as the company's replies, which name customers,
+# are used by no later stage: they stay in reviews.jsonl.
+FIELDS = (
+    *("review_id", "review_date", "review_date_of_experience", "review_rating", "review_title"),
+    *("review_content", "review_url", "reviewer_name", "reviewer_location"),
+    *("company_name", "company_website", "company_overall_rating", "company_total_reviews"),
+    *("company_location", "company_category", "company_about", "language", "redacted"),
+)
+# Below this many words, one word is so much of a text that only equal ones count as the same:
+# "very good bike" and "very bad bike" differ little.
+NEAR_WORDS = 10
 
 
 @cache
@@ -37,109 +52,152 @@ def clean_sample() -> list[dict]:
     return clean(sample())[0]
 
 
-def plain_text(text: str | None) -> str:
-    """Text without HTML, control or zero-width characters, in Unicode NFC, spaces folded."""
-    text = html.unescape(html.unescape(text or ""))
-    text = re.sub(r"<br\s*/?>|</p>", "\n", text, flags=re.IGNORECASE)
-    text = re.sub(r"</?[a-z][^<>]*>", "", text, flags=re.IGNORECASE)
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n"))
-    # U+200D, the zero-width joiner, holds emoji together.
-    text = "".join(c for c in text if c in "\n\u200d" or unicodedata.category(c) not in ("Cc", "Cf"))
-    text = re.sub(r"[^\S\n]+", " ", text)
-    return re.sub(r" ?\n[ \n]*", "\n", text).strip()
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def clean(reviews: list[dict], min_words: int = 3, redact_pii: bool = True) -> tuple[list[dict], list[dict]]:
+def clean(
+    reviews: Iterable[dict], min_words: int = 3, redact_pii: bool = True
+) -> tuple[list[dict], list[dict]]:
     """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
 
-    Removed: fewer than `min_words` words in title and text together, the same text again, and
-    near-duplicates: Jaccard similarity of word pairs above 0.7, found with MinHash.
-    Each kept row gains `redacted`, the number of placeholders by type.
+    Removed are reviews with fewer than `min_words` words in title and text together, and those that repeat
+    an earlier one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of
+    twins the first by date stays, whatever the order of `reviews`; without dates, the lowest id.
+    A kept row has FIELDS: among them its `language` (`texts.language`), and in `redacted` the number of
+    placeholders by type. A redacted one has no `review_url`, for that page shows who wrote it.
     """
-    kept, removed = [], []
-    near = _NearDuplicates()
-    for review in reviews:
-        row = {**review}
-        for field in ("review_title", "review_content", "company_about"):
-            row[field] = plain_text(review[field])
-        # Counted and compared before redaction, so that placeholders make no two reviews alike.
-        tokens = words(f"{row['review_title']} {row['review_content']}")
-        twin = near.find_or_add(row["review_id"], tokens) if len(tokens) >= min_words else None
-        if len(tokens) < min_words:
-            removed.append(_removed(row, f"fewer than {min_words} words"))
-        elif twin:
-            removed.append(_removed(row, f"near-duplicate of {twin}"))
-        else:
-            kept.append(redaction.redact(row) if redact_pii else {**row, "redacted": {}})
+    rows, tokens, pairs, reasons = [], [], [], {}
+    for index, review in enumerate(reviews):
+        title, content = plain_text(review["review_title"]), plain_text(review["review_content"])
+        about = plain_text(review["company_about"])
+        row = {**review, "review_title": title, "review_content": content, "company_about": about}
+        # Compared before redaction, so that placeholders make no two reviews alike.
+        said = words(f"{title}\n{content}")
+        if len(said) < min_words:
+            reasons[index] = f"fewer than {min_words} words"
+        tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
+        pairs.append(texts.pair_hashes(said if len(said) >= NEAR_WORDS else []))
+        row["language"] = texts.language(f"{title}\n{content}")
+        row = {**redaction.redact(row), "review_url": None} if redact_pii else {**row, "redacted": {}}
+        rows.append({field: row[field] for field in FIELDS})
+    order = sorted(
+        set(range(len(rows))) - reasons.keys(),
+        key=lambda index: (rows[index]["review_date"] or "9999", rows[index]["review_id"]),
+    )
+    reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
+    kept = [row for index, row in enumerate(rows) if index not in reasons]
+    removed = [_removed(rows[index], reasons[index]) for index in sorted(reasons)]
+    assert len(kept) + len(removed) == len(rows)
     return kept, removed
+
+
+def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) -> dict[int, str]:
+    """Why the reviews that repeat an earlier one are removed, by index."""
+    first: dict[str, int] = {}
+    for index in order:
+        first.setdefault(said[index][0], index)
+    unique = [index for index in order if first[said[index][0]] == index]
+    near = texts.near_duplicates(pairs, [index for index in unique if len(pairs[index])])
+    reasons = {}
+    for index in order:
+        digest, length, name = said[index]
+        earlier = first[digest]
+        if earlier in near:
+            twin, similarity = near[earlier]
+            reasons[index] = f"near-duplicate of {ids[twin]} ({similarity:.0%} of word pairs shared)"
+        elif earlier != index and length < NEAR_WORDS and name != said[earlier][2]:
+            # An opinion of its own, but as a text to learn from only a copy.
+            reasons[index] = f"common phrase, copy of {ids[earlier]}"
+        elif earlier != index:
+            reasons[index] = f"exact duplicate of {ids[earlier]}"
+    return reasons
 
 
 def _removed(row: dict, reason: str) -> dict:
     text = f"{row['review_title']} {row['review_content']}".strip()
-    return {"review_id": row["review_id"], "reason": reason, "text": redaction.redact_text(text)[0]}
+    return {"review_id": row["review_id"], "reason": reason, "text": text}
 
 
-class _NearDuplicates:
-    """Finds the first earlier text whose word pairs are at least 70 % the same."""
-
-    def __init__(self) -> None:
-        from datasketch import MinHashLSH
-
-        self.index = MinHashLSH(threshold=0.7, num_perm=128)
-
-    def find_or_add(self, key: str, tokens: list[str]) -> str | None:
-        from datasketch import MinHash
-
-        pairs = {f"{a} {b}".encode() for a, b in zip(tokens, tokens[1:])} or {tokens[0].encode()}
-        signature = MinHash(num_perm=128)
-        signature.update_batch(pairs)
-        twins = sorted(self.index.query(signature))
-        if not twins:
-            self.index.insert(key, signature)
-        return twins[0] if twins else None
+# A line of a review that begins like Markdown's headings, rules, lists of facts, code, HTML or links could
+# end its section or forge another, so it gets a backslash. Plain lists, "#1", "~20 km" and "<3" stay.
+MARKUP = re.compile(
+    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|[=_`]|[-*](?![^\S\n]*\w)|~(?!\w)|<(?![\d\s])|\[(?![A-Z]+\](?!:|$)))",
+    re.MULTILINE,
+)
 
 
-def markdown(reviews: list[dict]) -> str:
+def escaped(text: str) -> str:
+    """The text with a backslash before each line that Markdown would take for structure."""
+    return MARKUP.sub(r"\1\\", text)
+
+
+def markdown(reviews: Iterable[dict]) -> str:
     """One Markdown document: a header a company, then a section a review, rules between them."""
-    parts, company = [], None
-    for row in sorted(reviews, key=lambda row: row["company_name"] or ""):
-        if row["company_name"] != company or not parts:
-            company = row["company_name"]
-            parts.append(company_markdown(row))
-        parts.append(review_markdown(row))
-    return "\n\n---\n\n".join(parts) + "\n"
+    return "".join(markdown_parts(reviews))
 
 
-def company_markdown(row: dict) -> str:
-    """The header of a company: what its page says about it."""
-    lines = [f"# {row['company_name'] or 'Unknown company'}: customer reviews", ""]
+def markdown_parts(reviews: Iterable[dict]) -> Iterator[str]:
+    """The document of `markdown` in pieces, to be written one by one: of many reviews, it is long."""
+    rule = ""
+    for _, rows in groupby(sorted(reviews, key=_company), key=_company):
+        rows = list(rows)
+        for section in (company_markdown(rows), *map(review_markdown, rows)):
+            yield rule + section
+            rule = RULE
+    yield "\n"
+
+
+def _company(row: dict) -> str:
+    return row["company_name"] or ""
+
+
+def company_markdown(rows: list[dict]) -> str:
+    """The header of a company: what its page says about it, from the first of its reviews that has it."""
+
+    def fact(field: str) -> str | None:
+        return next((_line(row[field]) for row in rows if row[field] is not None), None)
+
     facts = {
-        "Website": row["company_website"],
-        "Overall rating": row["company_overall_rating"],
-        "Total reviews": row["company_total_reviews"],
-        "Location": row["company_location"],
-        "Industry": row["company_category"],
+        "Overall Rating": fact("company_overall_rating"),
+        "Total Reviews": fact("company_total_reviews"),
+        "Location": fact("company_location"),
+        "Industry": fact("company_category"),
     }
-    lines += [f"- **{name}**: {value}" for name, value in facts.items() if value is not None]
-    return "\n".join(lines + (["", f"> {row['company_about']}"] if row["company_about"] else []))
+    website, about = fact("company_website"), fact("company_about")
+    parts = [
+        f"# {fact('company_name') or 'Unknown company'} Review Summary",
+        f"[Visit Website]({_link(website)})" if website else "",
+        _facts(facts),
+        f"> {about}" if about else "",
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def review_markdown(row: dict) -> str:
-    """The section of a review: heading, facts, text."""
-    return f"{review_header(row)}\n\n{row['review_content'] or ''}".strip()
+    """The section of a review: heading, facts, text, and the link to its page unless that was redacted."""
+    url = row["review_url"]
+    link = f"[View Full Review]({_link(url)})" if url else ""
+    return "\n\n".join(filter(None, [review_header(row), escaped(row["review_content"] or ""), link]))
 
 
 def review_header(row: dict) -> str:
     """Heading and facts of a review, without its text."""
-    place = f" ({row['reviewer_location']})" if row["reviewer_location"] else ""
+    place = f" ({_line(row['reviewer_location'])})" if row["reviewer_location"] else ""
     facts = {
+        "Posted on": (row["review_date"] or "")[:10],
+        "Experience Date": (row["review_date_of_experience"] or "")[:10],
         "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
-        "Posted on": (row["review_date"] or "")[:10] or None,
-        "Title": row["review_title"] or None,
+        "Title": _line(row["review_title"] or ""),
     }
-    lines = [f"- **{name}**: {value}" for name, value in facts.items() if value]
-    return "\n".join([f"### Review by {row['reviewer_name'] or 'an unnamed customer'}{place}", *lines])
+    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')}{place}"
+    return f"{heading}\n{_facts(facts)}".strip()
+
+
+def _facts(facts: dict[str, str | None]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in facts.items() if value)
+
+
+def _line(value: object) -> str:
+    """A record's value on one line, so that it cannot begin another."""
+    return " ".join(str(value).split())
+
+
+def _link(url: str) -> str:
+    return quote(url, safe="%:/?#@!$&'*+,;=~")

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections import Counter, defaultdict
 from itertools import chain
 
+from helpers.texts import words as words_of
+
 NEAR_DUPLICATE = 0.6  # word-3-gram Jaccard similarity above which two texts count as the same
-
-
-def words_of(text: str) -> list[str]:
-    """The words in lower case, without punctuation."""
-    return re.findall(r"\w+(?:['’]\w+)*", text.lower())
 
 
 def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
