@@ -15,10 +15,9 @@ from tests.fakes.openai_api import FakeOpenAI
 KEY = "sk-fake-key"
 
 
-class Pair(pydantic.BaseModel):
+class Pairs(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
-    question: str
-    answer: str
+    pairs: list[dict[str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def ask(monkeypatch, tmp_path):
 
     def call(server, requests, **options):
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        options = {"model": "gpt-4o", "response_model": Pair, "max_cost_usd": 5.0} | options
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0} | options
         return teacher.ask_all(requests, tmp_path / "new" / "journal.jsonl", **options)
 
     return call
@@ -244,7 +243,7 @@ def test_openai_needs_a_key_and_says_where(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(runtime.MissingSecret, match="OPENAI_API_KEY"):
-        teacher.ask_all(some(1), tmp_path / "j", model="gpt-4o", response_model=Pair, max_cost_usd=1)
+        teacher.ask_all(some(1), tmp_path / "j", model="gpt-4o", response_model=Pairs, max_cost_usd=1)
 
 
 @pytest.mark.parametrize("url, own", [
