@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from itertools import chain
 
 from helpers import injection, qa, redaction, reviews, texts
 from helpers.splits import NEAR_DUPLICATE, grams_of, near_duplicates, words_of
@@ -22,8 +21,11 @@ COPIED_WORDS = 12  # so many words in a row as the review has them
 COPIED_SHARE = 0.4  # of the answer's runs of five words
 PROMPT_WORDS = 8  # in a row as the system prompt has them
 QUOTED_WORDS = 4  # in a row as a planted order has them
+STEM = 6  # letters by which two forms of a word are taken for the same
 LANGUAGE_WORDS = 8  # from which on a text's language is judged
-LEAST_PAIRS = 20  # fewer make neither a training set nor a held-out one
+LEAST_PAIRS = 10  # fewer make neither a training set nor a held-out one
+
+SENTENCES = f"answer not {ANSWER_SENTENCES[0]} to {ANSWER_SENTENCES[1]} sentences"
 
 RULES = {
     "unknown chunk": "its chunk is in chunks.jsonl",
@@ -33,7 +35,7 @@ RULES = {
     "question too long": f"at most {QUESTION_WORDS[1]} words",
     "answer too short": f"at least {ANSWER_WORDS[0]} words",
     "answer too long": f"at most {ANSWER_WORDS[1]} words",
-    "answer in too few or too many sentences": f"{ANSWER_SENTENCES[0]} to {ANSWER_SENTENCES[1]} sentences",
+    SENTENCES: "ends of sentences, counted",
     "refusal": "no “I'm sorry, I can't”, no “As an AI”",
     "control token": "no tag, marker or token of a chat template",
     "leaked placeholder": "no [NAME], [EMAIL] and the like",
@@ -47,8 +49,8 @@ RULES = {
     "number not in the review": "digits, percentages, and words from three to twenty",
     "duplicate question": "other words or another order",
     "duplicate answer": "other words or another order",
-    "near-duplicate question": f"at most {NEAR_DUPLICATE:.0%} of the word 3-grams in common",
-    "near-duplicate answer": f"at most {NEAR_DUPLICATE:.0%} of the word 3-grams in common",
+    "near-duplicate question": f"at most {NEAR_DUPLICATE['question']:.0%} of the word 3-grams in common",
+    "near-duplicate answer": f"at most {NEAR_DUPLICATE['answer']:.0%} of the word 3-grams in common",
 }
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
@@ -100,9 +102,9 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
             by_review[review_id].append(chunk)
-    # Words that are nobody's order, from the chunks without one and from our own prompt.
+    # The beginnings of words that are in nobody's order, from the chunks without one and our own prompt.
     harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
-    ordinary = set(chain.from_iterable(map(words_of, [*harmless, qa.SYSTEM_PROMPT])))
+    ordinary = {word[:STEM] for text in [*harmless, qa.SYSTEM_PROMPT] for word in words_of(text)}
     sound, rejected = [], []
     for pair in pairs:
         sources = {chunk["id"]: chunk for name in pair["review_ids"] for chunk in by_review[name]}
@@ -121,10 +123,9 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
 def _repeated(pairs: list[dict]) -> dict[int, str]:
     """Index → reason of every pair that says again what an earlier pair that stays has said."""
     repeated: dict[int, str] = {}
-    for field in ("question", "answer"):
+    for field in NEAR_DUPLICATE:
         words = [words_of(pair[field]) for pair in pairs]
-        twins = near_duplicates([pair[field] for pair in pairs])
-        for first, second in sorted(twins, key=lambda two: (two[1], two[0])):
+        for first, second in sorted(near_duplicates(pairs, field), key=lambda two: (two[1], two[0])):
             if first not in repeated and second not in repeated:
                 how = "duplicate" if words[first] == words[second] else "near-duplicate"
                 repeated[second] = f"{how} {field} (of {pairs[first]['id']})"
@@ -143,7 +144,7 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
             return f"{name} too {'short' if len(words) < least else 'long'} ({len(words)} words)"
     sentences = len(SENTENCE_END.findall(answer))
     if not ANSWER_SENTENCES[0] <= sentences <= ANSWER_SENTENCES[1]:
-        return f"answer in too few or too many sentences ({sentences})"
+        return f"{SENTENCES} ({sentences})"
     if refusal := REFUSAL.search(answer):
         return f"refusal ({refusal.group().strip()})"
     if injection.neutralised(both) != both:
@@ -187,9 +188,9 @@ def _trace(asks: list[str], says: list[str], text: str, ordinary: set[str]) -> s
         runs = grams_of(order, QUOTED_WORDS)
         if quoted := runs & (grams_of(asks, QUOTED_WORDS) | grams_of(says, QUOTED_WORDS)):
             return " ".join(min(quoted))
-        rare = {word for word in order if len(word) >= 5} - ordinary
-        if obeyed := rare & {*asks, *says}:
-            return min(obeyed)
+        rare = {word[:STEM] for word in order if len(word) >= STEM - 1} - ordinary
+        if obeyed := [word for word in asks + says if word[:STEM] in rare]:
+            return obeyed[0]
     return None
 
 
@@ -199,8 +200,12 @@ def _language(text: str) -> str | None:
 
 
 def _wrong_language(pair: dict, text: str) -> str | None:
-    """The language that it should not be in; the bundled pairs are in English, whatever their reviews are."""
-    wanted = {_language(HEADER.sub("", section)) for section in text.split(reviews.RULE)}
+    """The language that it should not be in; the bundled pairs are in English, whatever their reviews are.
+
+    Nothing is judged where the language of a review is not clear: it is too short, or holds a planted order.
+    """
+    sections = [HEADER.sub("", section) for section in text.split(reviews.RULE)]
+    wanted = {None if injection.planted(section) else _language(section) for section in sections}
     wanted = {"en"} if pair["teacher"] == "sample" else wanted
     wrong = {_language(pair["question"]), _language(pair["answer"])} - {None} - wanted
     return ", ".join(sorted(wrong)) if None not in wanted else None
@@ -258,3 +263,8 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
         "or loosen the limits at the top of helpers/gate.py. What was answered is in the journal and not paid again."
     )
+
+
+def languages(pairs: list[dict]) -> set[str]:
+    """The languages that answers are in, as far as they can be told."""
+    return {_language(pair["answer"]) for pair in pairs} - {None}

@@ -14,33 +14,38 @@ import base64
 import re
 import unicodedata
 
+# English, German, French, Spanish, Italian, Dutch, Portuguese; in the imperative, not in the past tense.
+FORGET = (
+    r"\b(?:ignor(?!ed|é|ier(?:t|en)\b|a[dt])|disregard(?!ed)|forget|override|bypass|vergiss|vergessen sie|missachte"
+    r"|oublie[zr]?\b|olvid(?!aron|ado|ó)|omit(?!ted)|dimentic(?!at)|trascur(?!at)|negeer|vergeet|esqueça)\w*"
+)
+INSTRUCTIONS = (
+    r"(?:instru[ckç]|prompt\b|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
+    r"|direttiv|opdracht)"
+)
 ORDERS = re.compile(
     "|".join(
         (
-            r"\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|rule|guideline|direction)",
-            r"\b(?:ignorier|vergiss|vergessen sie|missacht)\w*.{0,40}(?:anweisung|vorgabe|befehl|regel|prompt)",
+            FORGET + ".{0,40}" + INSTRUCTIONS,
             r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
-            r"\b(?:ignor|oubli|néglig)\w*.{0,40}\b(?:instruction|consigne|directive)",
-            r"\b(?:ignor|olvid|omit)\w*.{0,40}\b(?:instrucci|indicaci|prompt)",
-            r"\b(?:ignor|dimentic|trascur)\w*.{0,40}\b(?:istruzion|direttiv|prompt)",
-            r"\b(?:negeer|vergeet)\b.{0,40}\b(?:instructie|opdracht|prompt)",
-            r"\b(?:ignor|esque)\w*.{0,40}\b(?:instruç|prompt)",
             r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
-            r"\bsystem[ -]?(?:prompt|message|nachricht|instruction|override)|prompt (?:système|del sistema|di sistema)",
-            r"systeemprompt|\byou are now an? |\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
+            r"\bsystem[ -]?(?:prompt|message|nachricht|instruction|override)|systeemprompt",
+            r"\bprompt (?:système|del sistema|di sistema)",
+            r"\byou are now an? |\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
             r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
-            r"\b(?:ai|llm|chatgpt|language model|sprachmodell|modèle de langage|modelo de lenguaje|taalmodel)s?\b"
-            r".{0,30}\b(?:must|should now|muss|doit|debe|deve|moet)\b",
+            r"\b(?:ai|llm|chatgpt|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w*"
+            r"\b.{0,30}\b(?:must|should now|muss|doit|debe|deve|moet)\b",
             r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
-            r"[<‹]\|\w+\|[>›]|\[/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
-            r"(?:^|\n)\s*(?:system|assistant|developer)\s*:|[\"'](?:role|pairs|messages)[\"']\s*:",
+            r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
+            r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))(?:system|assistant|developer)\s*:",
+            r"[\"'](?:role|pairs|messages)[\"']\s*:",
         )
     ),
     re.IGNORECASE,
 )
 BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 # Chat servers that build their prompt as text take these for their own, wherever they stand.
-TAG = re.compile(r"<(?=[^\s\d<=.,;)-])")
+TAG = re.compile(r"<(?=[^\s\d=.,;)-])")
 INST = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_TOOLS|MODEL_SETTINGS)[\w ]*\])")
 
 

@@ -67,6 +67,13 @@ def source_of(work_dir: Path, pairs: list[dict]) -> str:
     return "a file of reviews; where it came from is not recorded"
 
 
+def redacted_in(work_dir: Path) -> Counter[str] | None:
+    """Placeholders by kind in stage 02's reviews; None where work_dir has none."""
+    path = work_dir / "reviews_clean.jsonl"
+    rows = files.read_jsonl(path) if path.exists() else None
+    return None if rows is None else sum((Counter(row["redacted"]) for row in rows), Counter())
+
+
 def dataset_card(
     train: list[dict], test: list[dict], *, company: str, source: str, rejected: Iterable[dict] = (),
     redacted: Counter[str] | None = None, licence: str = "", languages: Iterable[str] = (), **facts: object

@@ -2,7 +2,7 @@
 
     requests = requests_for(chunks, pairs_per_chunk=2, model="gpt-4o")
     answers = teacher.ask_all(requests, journal, model="gpt-4o", response_model=QAPairs, max_cost_usd=2.0)
-    pairs, malformed = pairs_from(answers, chunks, "gpt-4o")
+    pairs, unusable = pairs_from(answers, chunks, "gpt-4o")
 
 A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}. Nothing here
 judges one: that is `gate`.
@@ -21,6 +21,7 @@ from helpers.pairs import make
 from helpers.teacher import Answer, Request
 
 SAMPLE = runtime.REPOSITORY / "helpers" / "samples" / "qa_pairs.jsonl"
+NOTHING_TO_ASK = "the teacher found nothing to ask"
 TOKENS_PER_PAIR = 400  # an answer of 200 words, a question, and their JSON
 
 SYSTEM_PROMPT = """\
@@ -97,7 +98,7 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
 
 
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:
-    """The pairs in `model`'s answers to this prompt version, and what was malformed, with "reason"."""
+    """The pairs in `model`'s answers to this prompt version, and what was not usable, with "reason"."""
     pairs, rejected = [], []
     by_id = {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
@@ -107,7 +108,9 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
             continue  # another run's answer in the same journal
         ids = by_id[chunk_id]["review_ids"]
         found, problems = _parse(answer.text)
-        if answer.finish_reason == "length":
+        if answer.reason and not found:
+            problems = [f"no usable answer ({answer.reason})"]
+        elif answer.finish_reason == "length":
             problems = ["cut off by max_tokens"]
         if len(found) > int(count):
             problems = [*problems, f"more pairs than asked for ({len(found)} instead of {count})"]
@@ -115,6 +118,12 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
         row = {"chunk_id": chunk_id, "review_ids": ids, "teacher": model, "text": answer.text}
         rejected += [row | {"reason": problem} for problem in problems]
     return pairs, rejected
+
+
+def readable(text: str) -> bool:
+    """Whether a reply can be used: it has a pair, or says that there is none. Others are asked for again."""
+    found, problems = _parse(text)
+    return bool(found) or problems == [NOTHING_TO_ASK]
 
 
 def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -135,7 +144,7 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
                     wrong = error.errors()[0]
                     problems.append(f"malformed pair ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']})")
             if not items:
-                problems.append("the teacher found nothing to ask")
+                problems.append(NOTHING_TO_ASK)
         except json.JSONDecodeError:
             problems.append("broken JSON")
             end = at + 1
@@ -146,7 +155,10 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
-    """The bundled pairs, each with the first chunk that holds its review; ValueError when none has one."""
+    """The bundled pairs, the last of them flawed as a teacher's are, so that the gate has work.
+
+    Each gets the first chunk that holds its review. Raises ValueError when no chunk holds any.
+    """
     first: dict[str, str] = {}
     for chunk in chunks:
         for review_id in chunk["review_ids"]:

@@ -16,7 +16,9 @@ from itertools import chain
 
 from helpers.texts import words as words_of
 
-NEAR_DUPLICATE = 0.6  # word-3-gram Jaccard similarity above which two texts count as the same
+# Word-3-gram Jaccard similarity above which two questions, or two answers, count as the same. Answers are
+# longer, and share stock phrases without being the same.
+NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 
 
 def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
@@ -24,21 +26,21 @@ def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
 
 
-def near_duplicates(texts: list[str]) -> list[tuple[int, int]]:
-    """Index pairs of texts whose word 3-grams have a Jaccard similarity above NEAR_DUPLICATE.
+def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
+    """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
 
     Exact, and quick by prefix filtering: two texts that are so alike share one of their rarest 3-grams
     (Chaudhuri and others, A Primitive Operator for Similarity Joins in Data Cleaning, ICDE 2006).
     """
-    grams = [grams_of(words_of(text), 3) for text in texts]
+    least, grams = NEAR_DUPLICATE[field], [grams_of(words_of(pair[field]), 3) for pair in pairs]
     count = Counter(chain.from_iterable(grams))
     holders, found = defaultdict(list), []
     for index, own in enumerate(grams):
         rarest = sorted(own, key=lambda gram: (count[gram], gram))
-        rarest = rarest[: len(own) - math.ceil(NEAR_DUPLICATE * len(own)) + 1]
+        rarest = rarest[: len(own) - math.ceil(least * len(own)) + 1]
         for other in sorted(set(chain.from_iterable(holders[gram] for gram in rarest))):
             common = len(own & grams[other])
-            if common > NEAR_DUPLICATE * (len(own) + len(grams[other]) - common):
+            if common > least * (len(own) + len(grams[other]) - common):
                 found.append((other, index))
         for gram in rarest:
             holders[gram].append(index)
@@ -55,7 +57,7 @@ def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tupl
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
     pairs = sorted(pairs, key=lambda pair: (pair["id"], pair["question"]))
-    links = [link for field in ("question", "answer") for link in near_duplicates([p[field] for p in pairs])]
+    links = [link for field in NEAR_DUPLICATE for link in near_duplicates(pairs, field)]
     first: dict[tuple, int] = {}
     for index, pair in enumerate(pairs):
         shared = [("chunk", pair["chunk_id"]), *(("review", name) for name in pair["review_ids"])]
@@ -85,6 +87,21 @@ def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tupl
     sides = [root(index) in test_roots for index in range(len(pairs))]
     assert all(sides[one] == sides[other] for one, other in links), "train and test share something"
     return tuple([pair for pair, side in zip(pairs, sides) if side is wanted] for wanted in (False, True))
+
+
+def leaks(train: list[dict], test: list[dict]) -> list[str]:
+    """What both sides share: reviews, chunks, and near-duplicate questions and answers. Empty as it should be."""
+    found = []
+    for what, names in (
+        ("chunk", lambda pair: [pair["chunk_id"]]),
+        ("review", lambda pair: pair["review_ids"]),
+    ):
+        sides = [{name for pair in side for name in names(pair)} for side in (train, test)]
+        found += [f"{what} {name}" for name in sorted(sides[0] & sides[1])]
+    for field in NEAR_DUPLICATE:
+        twins = near_duplicates(train + test, field)
+        found += [f"{field} {(train + test)[two][field]}" for one, two in twins if one < len(train) <= two]
+    return found
 
 
 def _subset(sizes: list[int], target: float) -> list[int]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers import files, gate, pairs, publish, qa, reviews, splits
 from helpers import chunks as chunking
+from helpers import files, gate, pairs, publish, qa, reviews, splits
 from tests.conftest import REPOSITORY
 from tests.fakes import hub as fake
 from tests.fakes.hub import FakeHub
@@ -22,14 +22,19 @@ REPO = "someone/reviews-qa"
 
 
 def some(count: int, **fields) -> list[dict]:
-    texts = [(f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.") for n in range(count)]
+    texts = [
+        (f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.")
+        for n in range(count)
+    ]
     made = [pairs.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
     return [pair | fields for pair in made]
 
 
 def saved(folder: Path, rows: list[dict], card: str | None = None) -> Path:
     train, test = splits.split(rows)
-    publish.save_dataset(train, test, folder, card or publish.dataset_card(train, test, company="Velo", source="a file"))
+    publish.save_dataset(
+        train, test, folder, card or publish.dataset_card(train, test, company="Velo", source="a file")
+    )
     return folder
 
 
@@ -46,7 +51,9 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
     train, test = splits.split(some(20))
     facts = {"company": 'Velo "24":\nbikes', "source": "a | b", "cost_usd": 0.12}
     rejected = [{"reason": "refusal (As an AI)"}, {"reason": "refusal (Sorry)"}, {"reason": "broken JSON"}]
-    card = publish.dataset_card(train, test, rejected=rejected, redacted=Counter(EMAIL=3), languages={"en"}, **facts)
+    card = publish.dataset_card(
+        train, test, rejected=rejected, redacted=Counter(EMAIL=3), languages={"en"}, **facts
+    )
     for _ in range(2):  # the second time replaces the first
         publish.save_dataset(train, test, tmp_path / "qa_dataset", card)
     read = load_from_disk(tmp_path / "qa_dataset")
@@ -54,7 +61,9 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
     assert (tmp_path / "qa_dataset" / "README.md").read_text(encoding="utf-8") == card
     said = front_matter(card)
     assert said["size_categories"] == ["n<1K"] and 'Velo "24": bikes' in said["pretty_name"]
-    assert said["language"] == ["en"] and {each["split"] for each in said["configs"][0]["data_files"]} == {*read}
+    assert said["language"] == ["en"] and {each["split"] for each in said["configs"][0]["data_files"]} == {
+        *read
+    }
     for line in (
         "| pairs to train on | 17 |", "| pairs held out | 3 |", "| reviews behind them | 20 |", "| cost usd | 0.12 |",
         "| source | a / b |", "| teacher | gpt-4o |", "| prompt version | qa-1 |", "placeholders: 3 × EMAIL.",
@@ -181,7 +190,12 @@ def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back(tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == f"{hub.endpoint}/datasets/{REPO}"
         repo = hub.repos[f"datasets/{REPO}"]
-        assert repo.private and set(repo.files) == {".gitattributes", "README.md", "train.jsonl", "test.jsonl"}
+        assert repo.private and set(repo.files) == {
+            ".gitattributes",
+            "README.md",
+            "train.jsonl",
+            "test.jsonl",
+        }
         read = with_hub(hub, tmp_path / "home", READ)
         assert read.returncode == 0, read.stderr
     why, back = read.stdout.strip().splitlines()[-2:]
@@ -198,7 +212,9 @@ def test_a_secret_stops_the_push_before_anything_is_sent(tmp_path):
         done = push(hub, tmp_path, saved(tmp_path / "qa_dataset", rows))
         assert not hub.requests and not hub.repos
     assert "Nothing was uploaded to someone/reviews-qa" in done.stderr
-    assert ".jsonl, row " in done.stderr and "EMAIL: " in done.stderr and "HUGGING FACE TOKEN: " in done.stderr
+    assert (
+        ".jsonl, row " in done.stderr and "EMAIL: " in done.stderr and "HUGGING FACE TOKEN: " in done.stderr
+    )
     assert "ada@" not in done.stderr and "aB3dE5" not in done.stderr
 
 
@@ -228,5 +244,7 @@ def test_a_push_that_breaks_off_goes_on_and_uploads_nothing_twice(tmp_path, monk
         assert done.returncode == 0 and not hub.troubles, done.stderr
         repo = hub.repos[f"datasets/{REPO}"]
         assert repo.private and len(repo.files["train.jsonl"].splitlines()) == 51
-        assert hub.lfs_received == sum(map(len, hub.lfs.values())) or trouble == "lose" and where == "PUT /lfs/"
+        assert (
+            hub.lfs_received == sum(map(len, hub.lfs.values())) or trouble == "lose" and where == "PUT /lfs/"
+        )
         assert len(repo.commits) == 2, "a commit of its own for nothing"
