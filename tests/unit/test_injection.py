@@ -47,6 +47,7 @@ def chunk(text: str, **fields) -> dict:
     return {"id": "c", "review_ids": ["r"], "company": "Velo", "text": BEFORE + text} | fields
 
 
+MARK = r"(</?reviews-[0-9a-f]{16}>)"
 SAMPLES = [piece for piece in chunking.sample() if injection.planted(piece["text"])]
 
 
@@ -75,36 +76,32 @@ def test_prose_is_no_order_and_stays_as_it_is(prose):
     assert injection.planted(prose) == "" and injection.neutralised(prose) == prose
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [*map(chunk, ORDERS.values()), *SAMPLES, *(chunk("", company=order) for order in ORDERS.values())],
-)
-def test_an_order_leaves_the_form_of_the_request_as_it_is(piece, monkeypatch, tmp_path):
+PIECES = [*map(chunk, ORDERS.values()), *SAMPLES, *(chunk("", company=order) for order in ORDERS.values())]
+
+
+def test_an_order_leaves_the_form_of_its_request_as_it_is(monkeypatch, tmp_path):
     """What the server gets: one system message, word for word; one user message; all data between its markers."""
-    (request,) = qa.requests_for([piece], 1, "gpt-4o")
-    (plain,) = qa.requests_for([chunk("")], 1, "gpt-4o")
+    pieces = [piece | {"id": f"c{number}"} for number, piece in enumerate(PIECES)]
+    requests = qa.requests_for([*pieces, chunk("")], 1, "gpt-4o")
+    options = {"model": "gpt-4o", "response_model": qa.QAPairs, "max_cost_usd": 9, "readable": bool}
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake-key")
     with FakeOpenAI() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        teacher.ask_all(
-            [request],
-            tmp_path / "j",
-            model="gpt-4o",
-            response_model=qa.QAPairs,
-            max_cost_usd=1,
-            readable=bool,
-        )
-    (body,) = server.asked
-    system, user = body["messages"]
-    assert (system["role"], user["role"]) == ("system", "user") and system["content"] == qa.SYSTEM_PROMPT
-    before, start, data, end, after = re.split(r"(</?reviews-[0-9a-f]{16}>)", user["content"])
-    assert end == start.replace("<", "</")
-    first, _, _, _, last = re.split(r"(</?reviews-[0-9a-f]{16}>)", plain.user)
-    assert (before, after) == (first, last), "something stands outside of the markers"
-    assert not re.search(r"<[^\s\d]|\[/?INST\]", data), "a tag or a control token is left"
-    words = re.findall(r"\w+", piece["text"] + (piece["company"] or ""))
-    assert sorted(re.findall(r"\w+", data)) == sorted(["Company", *words]), "a word is lost"
-    assert body["response_format"]["json_schema"]["schema"] == qa.QAPairs.model_json_schema()
+        teacher.ask_all(requests, tmp_path / "j.jsonl", **options)
+    bodies = {body["messages"][1]["content"]: body for body in server.asked}
+    assert len(bodies) == len(server.asked) == len(pieces) + 1
+    first, _, _, _, last = re.split(MARK, requests[-1].user)
+    for piece, request in zip(pieces, requests):
+        body = bodies[request.user]
+        system, user = body["messages"]
+        assert (system["role"], user["role"]) == ("system", "user") and system["content"] == qa.SYSTEM_PROMPT
+        before, start, data, end, after = re.split(MARK, user["content"])
+        assert end == start.replace("<", "</")
+        assert (before, after) == (first, last), "something stands outside of the markers"
+        assert not re.search(r"<[^\s\d]|\[/?INST\]", data), "a tag or a control token is left"
+        words = re.findall(r"\w+", piece["text"] + (piece["company"] or ""))
+        assert sorted(re.findall(r"\w+", data)) == sorted(["Company", *words]), "a word is lost"
+        assert body["response_format"]["json_schema"]["schema"] == qa.QAPairs.model_json_schema()
 
 
 def test_a_marker_cannot_be_known_before_it_is_made():
