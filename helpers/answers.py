@@ -41,9 +41,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the journal that ends a request. `reason` says why its text is not to be used, if so.
+    """A row of the journal that ends a request. `finish_reason` is "length" where max_tokens cut it off.
 
-    `finish_reason` is "length" where max_tokens cut the text off.
+    `reason` is "" for an answer, else it says why there is none to use; before its " (" it names the kind.
     """
 
     key: str
@@ -105,7 +105,7 @@ def summary(journal: Path) -> dict:
     return {
         "requests": len(ends),
         "answers": sum(not end.reason for end in ends),
-        "reasons": dict(Counter(end.reason for end in ends if end.reason)),
+        "reasons": dict(Counter(end.reason.partition(" (")[0] for end in ends if end.reason)),
         "calls": len(billed),
         "prompt_tokens": sum(row["prompt_tokens"] for row in billed),
         "completion_tokens": sum(row["completion_tokens"] for row in billed),
