@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydantic
+
 from helpers import files
 
 # USD per million tokens in and out, live calls, as of April 2026 (developers.openai.com/api/docs/pricing).
@@ -54,6 +56,28 @@ class Answer:
     completion_tokens: int
     cost_usd: float
     reason: str = ""
+
+
+class _Message(pydantic.BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(pydantic.BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(pydantic.BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Reply(pydantic.BaseModel):
+    """What is used of a chat completion."""
+
+    choices: list[_Choice] = pydantic.Field(min_length=1)
+    usage: _Usage | None = None
 
 
 def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import pydantic
 
 from helpers import files, runtime
-from helpers.answers import PRICES, Answer, Request, answered, cost, estimate, read, summary
+from helpers.answers import PRICES, Answer, Reply, Request, answered, cost, estimate, read, summary
 
 __all__ = ["PRICES", "estimate", "summary"]  # used as teacher.PRICES …
 
@@ -100,28 +100,6 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
     except ValueError:
         return 0.0
-
-
-class _Message(pydantic.BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(pydantic.BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(pydantic.BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Reply(pydantic.BaseModel):
-    """What is used of a chat completion."""
-
-    choices: list[_Choice] = pydantic.Field(min_length=1)
-    usage: _Usage | None = None
 
 
 class _Run:
@@ -262,7 +240,7 @@ class _Run:
         client = self.clients.pop()
         try:
             reply = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            return self._end(request, _Reply.model_validate_json(reply.text), asked)
+            return self._end(request, Reply.model_validate_json(reply.text), asked)
         except pydantic.ValidationError as error:
             torn = error.errors()[0]["type"] == "json_invalid" and reply.text.startswith("{")
             if not torn and not self.works:
@@ -285,7 +263,7 @@ class _Run:
         finally:
             self.clients.append(client)
 
-    def _end(self, request: Request, reply: _Reply, asked: dict) -> dict:
+    def _end(self, request: Request, reply: Reply, asked: dict) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
         self.works, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 1 / self.limit)  # one more once all in flight came back
