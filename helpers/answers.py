@@ -17,6 +17,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydantic
+
 from helpers import files
 
 # USD per million tokens in and out, live calls, as of April 2026 (developers.openai.com/api/docs/pricing).
@@ -41,9 +43,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the journal that ends a request. `reason` says why its text is not to be used, if so.
+    """A row of the journal that ends a request. `finish_reason` is "length" where max_tokens cut it off.
 
-    `finish_reason` is "length" where max_tokens cut the text off.
+    `reason` is "" for an answer, else it says why there is none to use; before its " (" it names the kind.
     """
 
     key: str
@@ -54,6 +56,28 @@ class Answer:
     completion_tokens: int
     cost_usd: float
     reason: str = ""
+
+
+class _Message(pydantic.BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(pydantic.BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(pydantic.BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Reply(pydantic.BaseModel):
+    """What is used of a chat completion."""
+
+    choices: list[_Choice] = pydantic.Field(min_length=1)
+    usage: _Usage | None = None
 
 
 def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
@@ -105,7 +129,7 @@ def summary(journal: Path) -> dict:
     return {
         "requests": len(ends),
         "answers": sum(not end.reason for end in ends),
-        "reasons": dict(Counter(end.reason for end in ends if end.reason)),
+        "reasons": dict(Counter(end.reason.partition(" (")[0] for end in ends if end.reason)),
         "calls": len(billed),
         "prompt_tokens": sum(row["prompt_tokens"] for row in billed),
         "completion_tokens": sum(row["completion_tokens"] for row in billed),

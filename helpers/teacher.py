@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import pydantic
 
 from helpers import files, runtime
-from helpers.answers import PRICES, Answer, Request, answered, cost, estimate, read, summary
+from helpers.answers import PRICES, Answer, Reply, Request, answered, cost, estimate, read, summary
 
 __all__ = ["PRICES", "estimate", "summary"]  # used as teacher.PRICES …
 
@@ -102,28 +102,6 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         return 0.0
 
 
-class _Message(pydantic.BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(pydantic.BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
-class _Usage(pydantic.BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Reply(pydantic.BaseModel):
-    """What is used of a chat completion."""
-
-    choices: list[_Choice] = pydantic.Field(min_length=1)
-    usage: _Usage | None = None
-
-
 class _Run:
     """One call of ask_all: what is missing, what it may cost, how fast to send, and when to stop."""
 
@@ -154,7 +132,7 @@ class _Run:
         self.format_works, self.plain = False, set()  # the keys that are asked without a schema
         self.refused, self.failed, self.failure, self.stop = [], {}, None, threading.Event()
         self.clients: list = []
-        self.tries, self.first_sent, self.waiting = Counter(), {}, 0
+        self.tries, self.first_sent, self.timers = Counter(), {}, set()
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
         self.resume_at = self.cut_at = self.last_answer = 0.0  # in time.monotonic() seconds
 
@@ -170,7 +148,7 @@ class _Run:
         self.limit = self.most = float(max_concurrency)
         self.last_answer = time.monotonic()
         bar = tqdm(total=self.total, initial=self.done, desc=self.model, file=sys.stderr)
-        done, flying = set(), set()
+        rows, flying = [], set()
         async with contextlib.AsyncExitStack() as open_clients:
             # A connection each: httpx' pool looks at all of its connections at every request, and again for
             # each of them (encode/httpcore#1035), which at 64 takes longer than all the rest.
@@ -181,25 +159,22 @@ class _Run:
                 )
                 self.clients.append(await open_clients.enter_async_context(client))
             while True:
-                now, rows = time.monotonic(), [task.result() for task in done]
-                sending = self._next(len(flying), now)
+                sending = self._next(len(flying), time.monotonic())
                 rows += [self._row(request, None, "sent", self._most(request)) for request in sending]
                 if rows:
                     files.append_jsonl(self.journal, *rows)  # one flush for all that came meanwhile
                 flying |= {asyncio.create_task(self._ask(request)) for request in sending}
                 bar.set_postfix_str(f"${self.spent:.4f}, {len(flying)} in flight", refresh=False)
                 bar.update(self.done - bar.n)
-                pause = self.resume_at - now
-                if not flying and (self._over() or not (self.missing or self.waiting)):
+                if not flying and (self._over() or not (self.missing or self.timers)):
                     break
-                if not flying and not self.waiting and pause <= 0:
+                if not flying and not self.timers:
                     self.failure = self._budget_reached()
                     break
-                wait = min(0.05, max(0.001, pause)) if self.waiting or pause > 0 else None
-                if flying:
-                    done, flying = await asyncio.wait(flying, timeout=wait, return_when="FIRST_COMPLETED")
-                else:
-                    done = await asyncio.sleep(wait, set())
+                tasks = flying | self.timers
+                done, _ = await asyncio.wait(tasks, timeout=0.2, return_when="FIRST_COMPLETED")
+                rows = [task.result() for task in done & flying]
+                flying, self.timers = flying - done, self.timers - done
         bar.close()
         if self.refused and not self.works:
             self._fail(*self.refused[0], 400)
@@ -222,7 +197,7 @@ class _Run:
     def _next(self, flying: int, now: float) -> list[Request]:
         """What to send now: as much as the limit, the server's wishes and the budget allow."""
         chosen: list[Request] = []
-        while self.missing and flying + len(chosen) < int(self.limit) and now >= self.resume_at:
+        while self.missing and flying + len(chosen) < int(self.limit) and now + 0.001 >= self.resume_at:
             if self._over() or not self._reserve(self.missing[0]):
                 break
             chosen.append(self.missing.popleft())
@@ -265,7 +240,7 @@ class _Run:
         client = self.clients.pop()
         try:
             reply = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            return self._end(request, _Reply.model_validate_json(reply.text), asked)
+            return self._end(request, Reply.model_validate_json(reply.text), asked)
         except pydantic.ValidationError as error:
             torn = error.errors()[0]["type"] == "json_invalid" and reply.text.startswith("{")
             if not torn and not self.works:
@@ -288,7 +263,7 @@ class _Run:
         finally:
             self.clients.append(client)
 
-    def _end(self, request: Request, reply: _Reply, asked: dict) -> dict:
+    def _end(self, request: Request, reply: Reply, asked: dict) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
         self.works, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 1 / self.limit)  # one more once all in flight came back
@@ -299,7 +274,7 @@ class _Run:
         tokens = (used.prompt_tokens, used.completion_tokens) if used else self._most(request)
         text, flaw = message.content or "", ""
         if message.refusal or why == "content_filter":
-            flaw = f"refused: {self._said(message.refusal or 'the provider filtered its content')}"
+            flaw = f"refused ({self._said(message.refusal or 'the provider filtered its content')})"
             return self._settle(request, text, why, tokens, flaw)
         if why == "length":
             flaw = "cut off by max_tokens"
@@ -310,7 +285,7 @@ class _Run:
             self.malformed.add(request.key)
             self.missing.append(request)
             return self._settle(request, None, "malformed", tokens, flaw)
-        return self._settle(request, text, why, tokens, flaw and f"malformed twice: {flaw}")
+        return self._settle(request, text, why, tokens, flaw and f"malformed twice ({flaw})")
 
     def _refuse(self, request: Request, said: str, with_schema: bool) -> dict:
         """A 400: the server doesn't know schemas, or it cannot take this text, or it takes nothing."""
@@ -318,9 +293,9 @@ class _Run:
             self.plain.add(request.key)
             self.missing.appendleft(request)
         elif self.works:
-            return self._settle(request, "", "refused", reason=f"refused: {self._said(said)}")
+            return self._settle(request, "", "refused", reason=f"refused ({self._said(said)})")
         else:
-            self.refused.append((request, f"refused: {self._said(said)}"))
+            self.refused.append((request, f"refused ({self._said(said)})"))
             if len(self.refused) == TRIES:
                 self._fail(request, said, 400)
         return self._settle(request, None, "400", reason=self._said(said))
@@ -333,24 +308,24 @@ class _Run:
         self.tries[key] += 1 if status == 429 else 3  # thirds
         for_all = wait or status == 429
         wait = wait or BACK_OFF_SECONDS * 2 ** (self.tries[key] // 3) * random.uniform(1.0, 1.2)
-        if for_all:
-            self.resume_at = max(self.resume_at, now + wait)
         problem = f"{problem}, after {-(-self.tries[key] // 3)} tries"
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS:
             self._fail(request, f"{problem} (next in {wait:.0f} s)", status)
         elif self.tries[key] < 3 * TRIES:
-            self.waiting += 1
-            asyncio.get_running_loop().call_later(wait, self._back, request)
+            self.resume_at = max(self.resume_at, now + wait) if for_all else self.resume_at
+            self.timers.add(asyncio.create_task(self._back(request, wait)))
         elif self.last_answer > self.first_sent[key]:  # the others do get answers
-            self.failed[key] = Answer(key, self.model, "", "failed", 0, 0, 0.0, self._said(problem))
+            self.failed[key] = Answer(
+                key, self.model, "", "failed", 0, 0, 0.0, f"failed ({self._said(problem)})"
+            )
         else:
             self._fail(request, problem, status)
         if status or isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)):
             return self._settle(request, None, str(status or "unreachable"), reason=self._said(problem))
         return self._settle(request, None, "lost", self._most(request), self._said(problem))
 
-    def _back(self, request: Request) -> None:
-        self.waiting -= 1
+    async def _back(self, request: Request, wait: float) -> None:
+        await asyncio.sleep(wait)
         self.missing.append(request)
 
     def _fail(self, request: Request, problem: str, status: int) -> None:

@@ -26,7 +26,7 @@ import random
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -42,8 +42,8 @@ class FakeOpenAI:
     """`reply(body)` makes the answers: a text, or a whole choice as a dict. `seed` is that of the `rates`.
 
     Tokens are 4 bytes each unless `tokens` (in, out) is given. `plain_only` refuses response_format with
-    400; `refuse_after` answers 401 once that many answers were given; `refuse_text` answers 400 to a request
-    whose text holds it; `delay` is in seconds.
+    400; `refuse_after` answers 401 once that many answers were given; `always` gives each request whose
+    text holds its key that fault; `delay` is in seconds.
     """
 
     def __init__(
@@ -57,21 +57,24 @@ class FakeOpenAI:
         key: str = "sk-fake-key",
         plain_only: bool = False,
         refuse_after: int | None = None,
-        refuse_text: str | None = None,
+        always: Mapping[str, int | str] | None = None,
         retry_after: str = "0",
         tokens: tuple[int, int] | None = None,
         delay: float = 0.0,
     ):
         self.reply, self.key, self.plain_only, self.delay = reply, key, plain_only, delay
-        self.refuse_after, self.refuse_text = refuse_after, refuse_text
+        self.refuse_after, self.always = refuse_after, always or {}
         self.faults, self.retry_after, self.tokens = deque(faults), retry_after, tokens
         self.rates, self.random = rates or {}, random.Random(seed)
         self.a_second = requests_per_minute / 60
         self.bucket, self.filled_at = self.a_second, 0.0
         self.asked: list[dict] = []  # the body of every request that arrived
         self.times: list[float] = []  # and when, in time.monotonic() seconds
+        self.flights: list[int] = []  # and how many were in flight then
+        self.given: Counter = Counter()  # faults
         self.billed: list[tuple[int, int]] = []  # tokens in and out of every answer that was made
         self.handed: list[str] = []  # the user's text of every answer that was sent to its last byte
+        self.spoiled: list[str] = []  # and of those that were malformed or cut off
         self.limited = 0  # 429 because of requests_per_minute
         self.answered = self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -128,7 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
             fake.asked.append(body)
             fake.times.append(time.monotonic())
             fault = fake.next_fault() if fake.admit() else "limit"
+            text = body["messages"][-1]["content"]
+            fault = next((fault for part, fault in fake.always.items() if part in text), fault)
+            fake.given[fault] += 1
             fake.in_flight += 1
+            fake.flights.append(fake.in_flight)
             fake.most_in_flight = max(fake.most_in_flight, fake.in_flight)
         try:
             self._respond(fault, body)
@@ -146,8 +153,6 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(401, f"Incorrect API key provided: {sent_key}", "invalid_api_key")
         if fake.plain_only and "response_format" in body:
             return self._error(400, "this server does not know response_format")
-        if fake.refuse_text and fake.refuse_text in body["messages"][-1]["content"]:
-            return self._error(400, "this text is too long for the model")
         if fault == "limit":
             return self._error(429, "Rate limit reached for requests", "rate_limit_exceeded")
         if fault == "quota":
@@ -157,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "cut":
             return self._send(200, b'{"choices": [{"mess')
         if isinstance(fault, int):
-            return self._error(fault, "try again")
+            return self._error(fault, f"no, not even with the key {sent_key}")
         if fault == "drop":
             return self._drop()
         time.sleep(fake.delay)
@@ -183,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         with fake.lock:
             fake.handed.append(body["messages"][-1]["content"])
+            if fault in ("malformed", "length"):
+                fake.spoiled.append(fake.handed[-1])
 
     def _error(self, status: int, message: str, code: str | None = None) -> None:
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
