@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -162,42 +163,44 @@ def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
 # ---- the push
 
 
-def with_hub(hub: FakeHub, home: Path, code: str) -> subprocess.CompletedProcess:
-    """Run code in a process of its own: the libraries read HF_ENDPOINT when they are imported."""
-    head = "from pathlib import Path\nfrom helpers import publish\n"
-    environment = os.environ | hub.environment(home)
-    command = [sys.executable, "-c", head + code]
-    return subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+@pytest.fixture
+def hub(monkeypatch):
+    """The loopback Hub, for this process and for those that it starts."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
 
-
-def push(hub: FakeHub, home: Path, folder: Path, more: str = "") -> subprocess.CompletedProcess:
-    return with_hub(hub, home, f"print(publish.push_dataset(Path({str(folder)!r}), {REPO!r}{more}))")
+    with FakeHub() as hub:
+        hub.api(monkeypatch)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        yield hub
 
 
 READ = f"""
+import json
+from pathlib import Path
 from helpers import training
 found, why = training.load_qa_dataset({REPO!r}, Path("nowhere"))
-import json
 print(why)
 print(json.dumps({{side: list(rows) for side, rows in found.items()}}))
 """
 
 
-def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back(tmp_path):
+def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back(hub, tmp_path):
     rows = some(60)
-    with FakeHub() as hub:
-        done = push(hub, tmp_path / "home", saved(tmp_path / "qa_dataset", rows))
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == f"{hub.endpoint}/datasets/{REPO}"
-        repo = hub.repos[f"datasets/{REPO}"]
-        assert repo.private and set(repo.files) == {
-            ".gitattributes",
-            "README.md",
-            "train.jsonl",
-            "test.jsonl",
-        }
-        read = with_hub(hub, tmp_path / "home", READ)
-        assert read.returncode == 0, read.stderr
+    url = publish.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
+    assert url == f"{hub.endpoint}/datasets/{REPO}"
+    repo = hub.repos[f"datasets/{REPO}"]
+    assert repo.private and set(repo.files) == {".gitattributes", "README.md", "train.jsonl", "test.jsonl"}
+    read = subprocess.run(  # in a process of its own: `datasets` reads HF_ENDPOINT when it is imported
+        [sys.executable, "-c", READ],
+        env=os.environ | hub.environment(tmp_path / "home"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert read.returncode == 0, read.stderr
     why, back = read.stdout.strip().splitlines()[-2:]
     back = json.loads(back)
     train, test = splits.split(rows)
@@ -205,46 +208,43 @@ def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back(tmp_path):
     assert sorted(back["train"] + back["validation"], key=lambda pair: pair["id"]) == train
 
 
-def test_a_secret_stops_the_push_before_anything_is_sent(tmp_path):
+def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
     rows = some(20)
     rows[7]["answer"] += " Ask ada@example.com with hf_" + "aB3dE5gH7jK9mN1pQ3sT5v."
-    with FakeHub() as hub:
-        done = push(hub, tmp_path, saved(tmp_path / "qa_dataset", rows))
-        assert not hub.requests and not hub.repos
-    assert "Nothing was uploaded to someone/reviews-qa" in done.stderr
+    with pytest.raises(publish.Unsafe) as stopped:
+        publish.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
+    said = str(stopped.value)
+    assert not hub.requests and not hub.repos
+    assert "Nothing was uploaded to someone/reviews-qa" in said and ".jsonl, row " in said
     assert (
-        ".jsonl, row " in done.stderr and "EMAIL: " in done.stderr and "HUGGING FACE TOKEN: " in done.stderr
+        "EMAIL: " in said and "HUGGING FACE TOKEN: " in said and "ada@" not in said and "aB3dE5" not in said
     )
-    assert "ada@" not in done.stderr and "aB3dE5" not in done.stderr
 
 
-@pytest.mark.parametrize("private", [True, False])
-def test_a_public_repository_is_refused_unless_told(tmp_path, private):
+def test_a_public_repository_is_refused_unless_told(hub, tmp_path):
     folder = saved(tmp_path / "qa_dataset", some(20))
-    with FakeHub() as hub:
-        hub.add(f"datasets/{REPO}", {}, private=False)
-        done = push(hub, tmp_path, folder, f", private={private}")
-        uploaded = "train.jsonl" in hub.repos[f"datasets/{REPO}"].files
-    assert uploaded is not private
-    assert ("is public, and nothing was uploaded. Make it private" in done.stderr) is private
+    repo = hub.add(f"datasets/{REPO}", {}, private=False)
+    with pytest.raises(PermissionError, match="is public, and nothing was uploaded. Make it private"):
+        publish.push_dataset(folder, REPO)
+    assert set(repo.files) == {".gitattributes"}
+    publish.push_dataset(folder, REPO, private=False)
+    assert "train.jsonl" in repo.files
 
 
 @pytest.mark.parametrize("trouble", ["drop", "lose", 500])
 @pytest.mark.parametrize("where", ["/repos/create", "/preupload/", "PUT /lfs/", "/commit/"])
-def test_a_push_that_breaks_off_goes_on_and_uploads_nothing_twice(tmp_path, monkeypatch, where, trouble):
+def test_a_push_that_breaks_off_goes_on_and_uploads_nothing_twice(hub, tmp_path, monkeypatch, where, trouble):
     monkeypatch.setattr(fake, "LFS_BYTES", 1000)  # the data goes by LFS, as large files do
     folder = saved(tmp_path / "qa_dataset", some(60))
-    with FakeHub() as hub:
-        hub.troubles = [(where, trouble)]
-        first = push(hub, tmp_path, folder)
-        if first.returncode:
-            assert "broke off" in first.stderr and "uploads no large file twice" in first.stderr
-            assert hub.token not in first.stderr
-        done = push(hub, tmp_path, folder)
-        assert done.returncode == 0 and not hub.troubles, done.stderr
-        repo = hub.repos[f"datasets/{REPO}"]
-        assert repo.private and len(repo.files["train.jsonl"].splitlines()) == 51
-        assert (
-            hub.lfs_received == sum(map(len, hub.lfs.values())) or trouble == "lose" and where == "PUT /lfs/"
-        )
-        assert len(repo.commits) == 2, "a commit of its own for nothing"
+    hub.troubles = [(where, trouble)] * 10  # more than the client tries by itself
+    with pytest.raises(ConnectionError, match="broke off.*uploads no large file twice") as broken:
+        publish.push_dataset(folder, REPO)
+    assert hub.token not in str(broken.value)
+    hub.troubles.clear()
+    publish.push_dataset(folder, REPO)
+    publish.push_dataset(folder, REPO)
+    repo = hub.repos[f"datasets/{REPO}"]
+    assert repo.private and len(repo.files["train.jsonl"].splitlines()) == 51
+    assert len(repo.commits) == 2, "a commit of its own for nothing"
+    if (where, trouble) != ("PUT /lfs/", "lose"):  # the only time that the client cannot know what arrived
+        assert hub.lfs_received == sum(map(len, hub.lfs.values()))
