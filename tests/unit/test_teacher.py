@@ -137,7 +137,10 @@ def test_a_torn_last_line_of_the_journal_is_asked_again(ask, tmp_path, capsys):
         path.write_bytes(path.read_bytes()[:-20])
         assert len(ask(server, some(3))) == 3
     assert len(server.asked) == 4 and sum(row["text"] is not None for row in rows(tmp_path)) == 3
-    assert "1 requests were in flight" in capsys.readouterr().out and teacher.summary(path)["lost"] == 1
+    assert (
+        "in flight when the last run ended: 1." in capsys.readouterr().out
+        and teacher.summary(path)["lost"] == 1
+    )
 
 
 def test_the_same_key_twice_is_asked_once(ask):
@@ -337,7 +340,7 @@ def test_a_killed_run_is_counted_and_reported(ask, tmp_path, capsys):
         with pytest.raises(teacher.BudgetReached):
             ask(server, some(3, max_tokens=1000), max_cost_usd=real + 2 * most + 0.001)
         said = capsys.readouterr().out
-        assert "2 requests were in flight when the last run ended" in said and f"${2 * most:.4f}" in said
+        assert "in flight when the last run ended: 2." in said and f"${2 * most:.4f}" in said
         ask(server, some(3, max_tokens=1000))
     found = teacher.summary(path)
     assert "in flight" not in capsys.readouterr().out, "reported twice"
