@@ -9,9 +9,9 @@ the same chunks; OPENAI_BASE_URL leads both to tests/fakes/openai_api.py in a th
 The server answers each side in the form that its prompt asks for. Writes teacher.json and teacher.md.
 
 - `asking`: seconds from the first request to the last answer; `seconds`: from the start of the process to its
-  end, with its imports. `times_faster` is the ratio of `asking`, the median of the turns. `pairs`: what it left on the disk. `reported`: what it
-  says of itself. `paid`: answers that the server made and billed; `paid_twice`: more than one for a chunk,
-  beyond those that were malformed or cut off.
+  end, with its imports. `times_faster` is the ratio of `asking`, the median of the turns.
+- `pairs`: what it left on the disk. `reported`: what it says of itself. `paid`: answers that the server made
+  and billed; `paid_twice`: more than one for a chunk, beyond those that were malformed or cut off.
 - `share_of_limit`: answers, as a share of what the limit allowed from the first request to the last; the
   second's worth of requests that the server's bucket holds at the start counts as allowed.
 - `budget`: ours alone. The article's script has none.
