@@ -120,7 +120,7 @@ class _Run:
             files.append_jsonl(journal, *lost)
             outcomes += lost
             print(
-                f"{len(lost)} requests were in flight when the last run ended. They may be paid twice: up to "
+                f"Requests in flight when the last run ended: {len(lost)}. They may be paid twice: up to "
                 f"${sum(row['cost_usd'] for row in lost):.4f}, which count as spent."
             )
         have, unique = answered(journal), {request.key: request for request in requests}
@@ -307,7 +307,7 @@ class _Run:
         now, key = time.monotonic(), request.key
         self.tries[key] += 1 if status == 429 else 3  # thirds
         for_all = wait or status == 429
-        wait = wait or BACK_OFF_SECONDS * 2 ** (self.tries[key] // 3) * random.uniform(1.0, 1.2)
+        wait = wait or BACK_OFF_SECONDS * 2 ** ((self.tries[key] - 1) // 3) * random.uniform(1.0, 1.2)
         problem = f"{problem}, after {-(-self.tries[key] // 3)} tries"
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS:
             self._fail(request, f"{problem} (next in {wait:.0f} s)", status)

@@ -74,6 +74,7 @@ class FakeOpenAI:
         self.given: Counter = Counter()  # faults
         self.billed: list[tuple[int, int]] = []  # tokens in and out of every answer that was made
         self.handed: list[str] = []  # the user's text of every answer that was sent to its last byte
+        self.handed_at = 0.0  # when the last of them was
         self.spoiled: list[str] = []  # and of those that were malformed or cut off
         self.limited = 0  # 429 because of requests_per_minute
         self.answered = self.in_flight = self.most_in_flight = 0
@@ -188,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         with fake.lock:
             fake.handed.append(body["messages"][-1]["content"])
+            fake.handed_at = time.monotonic()
             if fault in ("malformed", "length"):
                 fake.spoiled.append(fake.handed[-1])
 

@@ -71,7 +71,7 @@ def wait_for(server: FakeOpenAI, requests: int, process: subprocess.Popen) -> No
 
 
 def reported(said: str) -> int:
-    found = re.search(r"(\d+) requests were in flight when the last run ended", said)
+    found = re.search(r"in flight when the last run ended: (\d+)\.", said)
     return int(found[1]) if found else 0
 
 
