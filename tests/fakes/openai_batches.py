@@ -2,8 +2,9 @@
 
     with FakeBatches(ends=["expired"], share=0.5) as server:  # OPENAI_BASE_URL = server.base_url
 
-A batch moves one state further each time that it is retrieved, or after `looks` times: validating, in_progress, finalizing, then
-what `ends` says for it, or completed. Its result lines come in another order than its requests.
+A batch moves one state further at every look at it, or at every `looks`th: validating, in_progress,
+finalizing, then what `ends` says for it, or completed. Its result lines come in another order than its
+requests.
 
 `faults` maps "GET /v1/batches/{id}" and the like to a list; each request uses one up, None answers normally:
     500          that status, with nothing done
