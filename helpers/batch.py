@@ -65,8 +65,8 @@ def _custom_id(key: str) -> str:
 def _status(line: dict) -> int:
     """The HTTP status of a result line; 0 for one that was never carried out or has no answer in it."""
     response = line.get("response") or {}
-    whole = {"choices", "usage"} <= response.get("body", {}).keys()
-    return 0 if response.get("status_code") == 200 and not whole else response.get("status_code", 0)
+    status, body = response.get("status_code") or 0, response.get("body") or {}
+    return 0 if status == 200 and not (body.get("choices") and body.get("usage")) else status
 
 
 def _said(line: dict) -> str:

@@ -209,6 +209,14 @@ def test_a_line_that_failed_for_now_is_asked_again(ask, status):
     assert set(server.billed.values()) == {1}
 
 
+def test_a_completion_without_an_answer_in_it_is_asked_again(ask):
+    with FakeBatches() as server:
+        made, calls = server._answer, []
+        server._answer = lambda body: made(body) | ({} if calls or calls.append(1) else {"choices": []})
+        assert len(ask(server, some(2))) == 2
+    assert len(server.batches) == 2
+
+
 def test_a_text_that_is_refused_gets_a_reason_and_is_not_asked_again(ask, journal):
     with FakeBatches(line_errors={"text 3": 400}) as server:
         answers = ask(server, some(6))
