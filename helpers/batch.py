@@ -5,8 +5,9 @@
 
 It may be interrupted, killed or continued on another day: the same call takes up the batches that are
 under way, from `qa_batches.json` beside the journal, and finds one there whose creation was never noted by
-its tag, a hash of its requests. The answers land in the same journal as the live ones. One process at a
-time. It starts and collects batches; to stop one, use platform.openai.com/batches.
+its tag, a hash of its requests. The answers land in the journal of the live ones. An answer that is cut
+off or malformed is kept as it is: another one would take another day. One process at a time. It cancels
+nothing: for that there is platform.openai.com/batches.
 
 Facts from platform.openai.com/docs/guides/batch, its API reference and help.openai.com/articles/9197833,
 read in November 2026: half the live price; at most 50,000 requests and 200 MB a file, and for each model
@@ -16,53 +17,44 @@ are charged; a cancelled batch keeps what it has; lines come in any order; files
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import accumulate, takewhile
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from helpers import files, teacher
-from helpers.teacher import Answer, BudgetReached, Request, TeacherError
+from helpers import batch_api, files, teacher
+from helpers.answers import Answer, Reply, Request, answered, cost, summary
+from helpers.teacher import BudgetReached, TeacherError
 
-ENDPOINT = "/v1/chat/completions"
 PRICE_SHARE = 0.5
 MAX_REQUESTS, MAX_BYTES = 50_000, 200_000_000  # in one input file
-KEPT_DAYS = 30
-TAG = "requests"  # the name in a batch's metadata under which its tag stands
 ENDED = ("completed", "failed", "expired", "cancelled")
+REFUSED = (400, 413, 422)  # this text will not be taken another time either
 TRIES = 3  # batches that a request is sent with, in one call of ask_all
 LEAST_SHARE = 0.1  # of all requests: what the real figures leave of the budget is not spent on less
-RETRIES = 60  # of a look at a batch under way: about eight minutes without a network end no long wait
-LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have been created
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
-    """The answers by key, in the order of `requests`; only keys that the journal lacks are asked.
+    """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
     `max_cost_usd` covers all that this journal ever cost, and what batches under way may cost at most.
     Raises BudgetReached, TeacherError or runtime.MissingSecret; what was answered is in the journal.
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, poll_seconds)
     if run.unanswered():
-        run.connect()
+        run.service = batch_api.Service()
         try:
             run.all()
         except KeyboardInterrupt:
-            going = (
-                ", ".join(batch["id"] for batch in run.under_way()) or "A batch that may have been started"
-            )
+            going = ", ".join(each["id"] for each in run.under_way()) or "A batch that may have been started"
             print(f"\n{going} goes on at OpenAI and is paid for. The same call takes it up; to stop it, use "
                   "platform.openai.com/batches")  # fmt: skip
             raise
-    have = teacher.answered(run.journal)
+    have = answered(run.journal) | run.failed
     return {request.key: have[request.key] for request in requests}
 
 
@@ -73,8 +65,8 @@ def _custom_id(key: str) -> str:
 def _status(line: dict) -> int:
     """The HTTP status of a result line; 0 for one that was never carried out or has no answer in it."""
     response = line.get("response") or {}
-    status = response.get("status_code") or 0
-    return 0 if status == 200 and not response["body"].get("choices") else status
+    status, body = response.get("status_code") or 0, response.get("body") or {}
+    return 0 if status == 200 and not (body.get("choices") and body.get("usage")) else status
 
 
 def _said(line: dict) -> str:
@@ -97,63 +89,55 @@ class _Run:
         schema["schema"] = response_model.model_json_schema()
         self.format = {"type": "json_schema", "json_schema": schema}
         self.size, self.one_by_one = MAX_REQUESTS, False
-        self.tries, self.problems = Counter(), {}
-
-    def connect(self) -> None:
-        import openai
-
-        self.base_url = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        self.key = teacher._key(self.base_url)
-        web = openai.DefaultHttpxClient(trust_env=not teacher._is_own(self.base_url))
-        self.client = openai.OpenAI(
-            api_key=self.key, base_url=self.base_url, max_retries=4, timeout=600, http_client=web
-        )
-        self.patient = self.client.with_options(max_retries=RETRIES)
+        self.tries, self.problems, self.failed = Counter(), {}, {}
 
     def all(self) -> None:
         """Take up, send and collect until nothing more can be answered."""
         from tqdm import tqdm
 
-        spent = self._journal_cost()
+        before, total = summary(self.journal)["usd"], len(self.requests)
         self._take_up()
-        with tqdm(total=len(self.requests), desc=self.model, file=sys.stderr) as self.bar:
+        with tqdm(total=total, desc=self.model, file=sys.stderr) as self.bar:
             while True:
                 self._send()
                 missing = self.unanswered().keys()
-                waiting = [batch for batch in self.under_way() if missing & set(batch["keys"])]
+                waiting = [each for each in self.under_way() if missing & set(each["keys"])]
                 if not waiting:
                     break
                 self._collect(*self._wait(waiting))
-        done = len(self.requests) - len(missing)
-        print(f"{done} of {len(self.requests)} requests are answered; this call collected answers for "
-              f"${self._journal_cost() - spent:.4f}")  # fmt: skip
-        if given_up := [key for key in missing if self.tries[key] >= TRIES]:
+        spent, done = summary(self.journal)["usd"], total - len(missing)
+        print(
+            f"{done} of {total} requests are answered; this call collected answers for ${spent - before:.4f}"
+        )
+        for key in missing:
+            if self.tries[key] >= TRIES:  # as in a live run: a reason for now, and the next call asks again
+                reason = f"failed ({self.problems[key]}, in {TRIES} batches)"
+                self.failed[key] = Answer(key, self.model, "", "failed", 0, 0, 0.0, reason)
+        if self.failed and not done:
             raise TeacherError(
-                f"{len(given_up)} requests have no answer after {TRIES} batches, for example {given_up[0]!r}: "
-                f"{self.problems[given_up[0]]}. {self.journal.name} keeps the others: the same call asks the rest."
+                f"None of {total} requests is answered: {next(iter(self.failed.values())).reason}"
             )
-        if missing:
+        if missing := missing - self.failed.keys():
             raise BudgetReached(
-                f"{done} of {len(self.requests)} requests are answered, for ${self._journal_cost():.4f}; the "
-                f"other {len(missing)} may cost up to ${sum(self._most(key) for key in missing):.4f}, which is "
-                f"more than max_cost_usd = {self.max_cost_usd} leaves. {self.journal.name} keeps the answers: "
-                "the same call with a higher max_cost_usd asks and pays only for the rest."
+                f"{done} of {total} requests are answered, for ${spent:.4f}; the other {len(missing)} may cost "
+                f"up to ${sum(map(self._most, missing)):.4f}, which is more than max_cost_usd = "
+                f"{self.max_cost_usd} leaves. {self.journal.name} keeps the answers: the same call with a "
+                "higher max_cost_usd asks and pays only for the rest."
             )
 
     def unanswered(self) -> dict[str, Request]:
-        have = teacher.answered(self.journal)
+        have = answered(self.journal)
         return {key: request for key, request in self.requests.items() if key not in have}
 
     def under_way(self) -> list[dict]:
-        return [batch for batch in self.batches if batch["state"] == "running"]
+        return [each for each in self.batches if each["state"] == "running"]
 
     def _save(self, batch: dict, **changes: object) -> None:
         batch |= changes
         files.write_json(self.state, self.batches)
 
-    def _journal_cost(self) -> float:
-        rows = files.read_jsonl(self.journal) if self.journal.exists() else []
-        return sum(row["cost_usd"] for row in rows)
+    def _find(self, tag: str, pauses: tuple[float, ...] = (0,)) -> str | None:
+        return self.service.find(tag, {each["id"] for each in self.batches}, pauses)
 
     def _body(self, request: Request) -> dict:
         messages = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
@@ -164,106 +148,73 @@ class _Run:
         """The most that a request can cost: no tokenizer makes more tokens than bytes."""
         request = self.requests[key]
         most = len(json.dumps(self._body(request), ensure_ascii=False).encode())
-        return PRICE_SHARE * teacher.cost(self.model, most, request.max_tokens)
+        return PRICE_SHARE * cost(self.model, most, request.max_tokens)
 
     def _take_up(self) -> None:
         """Find out about batches whose creation an earlier process did not live to note."""
         for batch in self.batches:
             if batch["state"] == "asked":
-                found = self._find(batch["tag"], LISTED_LATE)
+                found = self._find(batch["tag"], batch_api.LISTED_LATE)
                 self._save(batch, id=found, state="running" if found else "failed")
 
     def _send(self) -> None:
         """Start batches of what is missing, as far as the budget, the limits and the queue allow."""
-        pending = {key for batch in self.under_way() for key in batch["keys"]}
+        going = self.under_way()
+        pending = {key for each in going for key in each["keys"]}
         keys = [key for key in self.unanswered() if key not in pending and self.tries[key] < TRIES]
-        left = self.max_cost_usd - self._journal_cost() - sum(b["usd_at_most"] for b in self.under_way())
+        left = self.max_cost_usd - summary(self.journal)["usd"] - sum(each["usd_at_most"] for each in going)
         fit = len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))
         if self.tries and fit < min(len(keys), LEAST_SHARE * len(self.requests)):
             return
         keys = keys[:fit]
         while keys and not (self.one_by_one and self.under_way()):
-            bodies = [(_custom_id(key), self._body(self.requests[key])) for key in keys[: self.size]]
-            row = {"method": "POST", "url": ENDPOINT}
-            lines = [json.dumps({"custom_id": name, **row, "body": body}) for name, body in bodies]
+            lines = []
+            for key in keys[: self.size]:
+                line = {"custom_id": _custom_id(key), "method": "POST", "url": batch_api.ENDPOINT}
+                lines.append(json.dumps(line | {"body": self._body(self.requests[key])}))
             sizes = accumulate(len(line) + 1 for line in lines)
             count = max(1, len(list(takewhile(lambda size: size <= MAX_BYTES, sizes))))
             self._start(keys[:count], lines[:count])
             keys = keys[count:]
 
     def _start(self, keys: list[str], lines: list[str]) -> None:
-        """One batch: noted as asked, then created, then noted as running. Each step finds the one before."""
+        """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
         tag = files.content_id(lines)
+        found = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "model": self.model, "keys": keys}
         batch["usd_at_most"] = sum(map(self._most, keys))
-        found = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         self.batches.append(batch)
         self._save(batch)
         self.tries.update(keys)
+        try:
+            found = found or self.service.create(tag, lines)
+        except TeacherError:
+            self._save(batch, state="failed")
+            raise
+        found = found or self._find(tag, batch_api.LISTED_LATE)
         if not found:
-            with self._explained("uploading the requests"):
-                data = "\n".join([*lines, ""]).encode()
-                file = self.client.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
-            found = self._create(file.id, batch)
+            raise TeacherError(
+                "The answer to the start of a batch was lost, and no such batch is listed. Run this again in some "
+                "minutes: it looks once more before it starts another."
+            )
         self._save(batch, id=found, state="running")
         print(f"{found}: {len(keys)} requests for at most ${batch['usd_at_most']:.4f}, half the live price. It "
               "may take a day; interrupt this whenever you like, the same call goes on")  # fmt: skip
 
-    def _create(self, file_id: str, batch: dict) -> str:
-        """The id of the new batch. Sent once, whatever comes back: a second one would be paid as well."""
-        import openai
-
-        create = self.client.with_options(max_retries=0).batches.create
-        metadata = {TAG: batch["tag"]}
-        with self._explained("starting the batch"):
-            try:
-                return create(
-                    input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h", metadata=metadata
-                ).id
-            except (openai.APIConnectionError, openai.InternalServerError) as error:
-                lost = str(error)
-            except openai.APIStatusError:
-                self._save(batch, state="failed")
-                raise
-        if found := self._find(batch["tag"], LISTED_LATE):
-            return found
-        raise TeacherError(
-            f"The answer to the start of a batch was lost ({lost[:200]}), and no such batch is listed. Run this "
-            "again in some minutes: it looks once more before it starts another."
-        )
-
-    def _find(self, tag: str, pauses: tuple[float, ...] = (0,)) -> str | None:
-        """The id of a batch of the last 30 days with this tag that the state file does not know."""
-        known, oldest = {batch["id"] for batch in self.batches}, time.time() - KEPT_DAYS * 86400
-        for pause in pauses:
-            time.sleep(pause)
-            with self._explained("listing the batches", absent="It has no Batch API: use mode='live'"):
-                for found in self.client.batches.list(limit=100):  # the newest first, page by page
-                    if found.created_at < oldest:
-                        break
-                    same = (found.metadata or {}).get(TAG) == tag
-                    if same and found.id not in known and found.status != "failed":
-                        return found.id
-        return None
-
     def _wait(self, waiting: list[dict]) -> tuple[dict, object]:
         """The first batch that ended, as the state file and as the server describe it."""
-        answered = len(self.requests) - len(self.unanswered())
+        before = len(self.requests) - len(self.unanswered())
         while True:
             counts, shown = 0, []
             for batch in waiting:
-                absent = (
-                    f"Is OPENAI_API_KEY the account's that started it? If it is gone, delete {self.state}"
-                )
-                with self._explained(f"asking for {batch['id']}", absent):
-                    found = self.patient.batches.retrieve(batch["id"])
+                found = self.service.retrieve(batch["id"])
                 if found.status in ENDED:
                     return batch, found
                 done = found.request_counts.completed if found.request_counts else 0
-                counts += done
                 minutes = (time.time() - found.created_at) / 60
-                shown.append(f"{batch['id']} {found.status}, {done}/{len(batch['keys'])}, {minutes:.0f} min")
-            self.bar.n = min(self.bar.total, answered + counts)
+                shown.append(f"{found.id} {found.status}, {done}/{len(batch['keys'])}, {minutes:.0f} min")
+                counts += done
+            self.bar.n = min(self.bar.total, before + counts)
             self.bar.set_postfix_str("; ".join(shown))
             time.sleep(self.poll)
 
@@ -271,49 +222,52 @@ class _Run:
         """Journal the results of an ended batch, then note it as done. Raises TeacherError after that."""
         if found.status == "failed":
             return self._failed(batch, found)
-        have, model = teacher.answered(self.journal), batch["model"]
-        keys = {_custom_id(key): key for key in batch["keys"] if key not in have}
-        lines = [*self._lines(batch, found.output_file_id), *self._lines(batch, found.error_file_id)]
-        statuses = Counter(map(_status, lines))
-        if 400 in statuses and 200 not in statuses and not any(a.model == model for a in have.values()):
+        try:
+            lines = self.service.results(found)
+        except batch_api.ResultsGone:
+            self._save(batch, state="gone")
+            raise
+        have, statuses, rows, fatal = answered(self.journal), set(map(_status, lines)), [], ""
+        works = 200 in statuses or any(answer.model == batch["model"] for answer in have.values())
+        if not works and statuses & set(REFUSED):
             self._save(batch, state="failed")
             raise TeacherError(
-                f"{model!r} refused all {len(lines)} requests of {batch['id']}: {_said(lines[0])}. Nothing is "
-                "paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
+                f"{batch['model']!r} refused all {len(lines)} requests of {found.id}: {_said(lines[0])}. Nothing "
+                "is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
             )
-        fatal = None
+        keys = {_custom_id(key): key for key in batch["keys"] if key not in have}
         for line in lines:
             status, key = _status(line), keys.pop(line.get("custom_id"), None)
-            if key is None:
-                continue
-            if status == 200:
-                self._keep(key, model, line["response"]["body"])
-            elif status in (400, 422):  # this text is refused for good: a reason, not asked again
-                refused = Answer(key, model, "", f"refused: {_said(line)}", 0, 0, 0.0)
-                files.append_jsonl(self.journal, asdict(refused))
-            else:
+            if key and (status == 200 or status in REFUSED):
+                rows.append(asdict(self._answer(key, batch["model"], status, line)))
+            elif key:
                 self.problems[key] = f"{status} {_said(line)}"
                 fatal = fatal or (
-                    f"{self.problems[key]}. {teacher.FIXES[status]}" if 400 < status < 405 else None
+                    f"{self.problems[key]}. {teacher.FIXES[status]}" if 400 < status < 405 else ""
                 )
+        if rows:
+            files.append_jsonl(self.journal, *rows)
         self.problems |= {key: f"its batch is {found.status}" for key in keys.values()}
         self._save(batch, state="done")
         again = len(self.unanswered().keys() & set(batch["keys"]))
-        print(f"{batch['id']}: {found.status}, {len(batch['keys']) - again} of {len(batch['keys'])} answered")
+        print(f"{found.id}: {found.status}, {len(batch['keys']) - again} of {len(batch['keys'])} answered")
         if fatal or found.status == "cancelled":
             raise TeacherError(
-                f"{batch['id']} {fatal or 'was cancelled'}. {again} of its requests have no answer; "
+                f"{found.id}: {fatal or 'it was cancelled'}. {again} of its requests have no answer; "
                 f"{self.journal.name} keeps the others. The same call asks those {again} in a new batch."
             )
 
-    def _keep(self, key: str, model: str, body: dict) -> None:
-        used, choice = body["usage"], body["choices"][0]
-        tokens = (used["prompt_tokens"], used["completion_tokens"])
-        usd = PRICE_SHARE * teacher.cost(model, *tokens)
-        text = choice["message"]["content"] or ""
-        files.append_jsonl(
-            self.journal, asdict(Answer(key, model, text, choice["finish_reason"], *tokens, usd))
-        )
+    def _answer(self, key: str, model: str, status: int, line: dict) -> Answer:
+        """The end of a request: an answer, or the reason why there is none to use."""
+        if status != 200:
+            return Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({_said(line)})")
+        reply = Reply.model_validate(line["response"]["body"])
+        message, why = reply.choices[0].message, reply.choices[0].finish_reason or "stop"
+        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        filtered = message.refusal or ("the provider filtered its content" if why == "content_filter" else "")
+        reason = f"refused ({filtered[:300]})" if filtered else ""
+        usd = PRICE_SHARE * cost(model, *tokens)
+        return Answer(key, model, message.content or "", why, *tokens, usd, reason)
 
     def _failed(self, batch: dict, found) -> None:
         """A batch that was refused as a whole, unpaid. One that is too long for the queue is halved."""
@@ -323,40 +277,8 @@ class _Run:
         queue = any(error.code == "token_limit_exceeded" for error in errors)
         if not queue or len(batch["keys"]) == 1:
             fix = "Other batches of the account may fill its queue: wait for them." if queue else ""
-            raise TeacherError(f"{batch['id']} was refused, unpaid: {said[:600]}. {fix}")
+            raise TeacherError(f"{found.id} was refused, unpaid: {said[:600]}. {fix}")
         self.size, self.one_by_one = min(self.size, len(batch["keys"]) // 2), True
         self.tries.subtract(batch["keys"])
-        print(f"{batch['id']} is too long for the account's queue ({said[:300]}): from here on batches of at "
-              f"most {self.size} requests, one after another")  # fmt: skip
-
-    def _lines(self, batch: dict, file_id: str | None) -> list[dict]:
-        if not file_id:
-            return []
-        import openai
-
-        with self._explained(f"downloading the results of {batch['id']}"):
-            try:
-                text = self.patient.files.content(file_id).content.decode()
-            except openai.NotFoundError:
-                self._save(batch, state="gone")
-                raise TeacherError(
-                    f"The results of {batch['id']} are gone: OpenAI keeps them for {KEPT_DAYS} days. The same "
-                    "call asks its requests again, which is paid again."
-                ) from None
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
-
-    @contextlib.contextmanager
-    def _explained(self, doing: str, absent: str = "") -> Iterator[None]:
-        """Turn the client's errors into a TeacherError; `absent` is the fix where a path is not there."""
-        import openai
-
-        try:
-            yield
-        except (openai.APIError, json.JSONDecodeError) as error:
-            status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            fix = absent if absent and status in (404, 405, 501) else teacher.FIXES.get(status, "Is it up?")
-            said = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
-            raise TeacherError(
-                f"{urlsplit(self.base_url).hostname} failed at {doing}: {said}. {fix}. {self.journal.name} and "
-                f"{self.state.name} keep what there is: the same call goes on from there."
-            ) from None
+        print(f"{found.id} is too long for the account's queue ({said[:300]}): from here on batches of at most "
+              f"{self.size} requests, one after another")  # fmt: skip

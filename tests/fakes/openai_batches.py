@@ -2,8 +2,9 @@
 
     with FakeBatches(ends=["expired"], share=0.5) as server:  # OPENAI_BASE_URL = server.base_url
 
-A batch moves one state further each time that it is retrieved: validating, in_progress, finalizing, then
-what `ends` says for it, or completed. Its result lines come in another order than its requests.
+A batch moves one state further at every look at it, or at every `looks`th: validating, in_progress,
+finalizing, then what `ends` says for it, or completed. Its result lines come in another order than its
+requests.
 
 `faults` maps "GET /v1/batches/{id}" and the like to a list; each request uses one up, None answers normally:
     500          that status, with nothing done
@@ -55,10 +56,12 @@ class FakeBatches:
         faults=None,
         max_requests=50_000,
         max_bytes=200_000_000,
+        looks=1,
     ):
         self.reply, self.key, self.ends, self.share = reply, key, list(ends), share
         self.line_errors, self.queue, self.tokens = line_errors or {}, queue, tokens
         self.faults, self.max_requests, self.max_bytes = faults or {}, max_requests, max_bytes
+        self.looks, self.seen = looks, 0
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
         self.log: list[str] = []  # every request, as "GET /v1/batches/{id}"
@@ -103,8 +106,9 @@ class FakeBatches:
         return self.batches[batch["id"]]
 
     def move(self, batch: dict) -> dict:
-        """One state further."""
-        if batch["status"] in ENDED:
+        """One state further, at every look or at every `looks`th."""
+        self.seen += 1
+        if batch["status"] in ENDED or self.seen % self.looks:
             return batch
         requests = self.requests_of(batch)
         if batch["status"] == WAY[0] and (code := self._invalid(batch, requests)):

@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import traceback
 
+import pydantic
 import pytest
 
-from helpers import batch, files, runtime, teacher
+from helpers import batch, batch_api, files, runtime, teacher
 from tests.fakes.openai_api import FakeOpenAI
 from tests.fakes.openai_batches import PAGE, FakeBatches
-from tests.unit.test_teacher import KEY, Pair, some
 
+KEY = "sk-fake-key"
 NEW_BATCH = {"completion_window": "24h", "endpoint": "/v1/chat/completions", "input_file_id": "file-0"}
+
+
+class Pair(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+    question: str
+    answer: str
+
+
+class Pairs(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+    pairs: list[Pair]
+
+
+def some(count: int, **fields) -> list[teacher.Request]:
+    return [teacher.Request(f"k{n}", "You are a teacher.", f"text {n}", **fields) for n in range(count)]
 
 
 @pytest.fixture(autouse=True)
 def quick_and_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(batch, "LISTED_LATE", (0, 0.01))
-    monkeypatch.setattr(batch, "RETRIES", 2)
+    monkeypatch.setattr(batch_api, "LISTED_LATE", (0, 0.01))
+    monkeypatch.setattr(batch_api, "RETRIES", 2)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.chdir(tmp_path)
 
@@ -34,7 +50,7 @@ def ask(monkeypatch, journal):
 
     def call(server, requests, **options):
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        fixed = {"model": "gpt-4o", "response_model": Pair, "max_cost_usd": 5.0, "poll_seconds": 0.001}
+        fixed = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0, "poll_seconds": 0.001}
         return batch.ask_all(requests, journal, **fixed | options)
 
     return call
@@ -68,7 +84,7 @@ def test_the_body_is_the_one_of_a_live_request(ask, tmp_path, monkeypatch):
     with FakeBatches() as batches, FakeOpenAI() as live:
         ask(batches, some(1))
         monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
-        options = {"model": "gpt-4o", "response_model": Pair, "max_cost_usd": 5.0}
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
         teacher.ask_all(some(1), tmp_path / "live.jsonl", **options)
     assert batches.requests_of(batches.batches["batch_0"])[0]["body"] == live.asked[0]
 
@@ -85,7 +101,7 @@ def test_a_rerun_pays_nothing_and_needs_no_key(ask, monkeypatch):
 def test_live_answers_of_the_same_journal_are_not_asked_again(ask, journal, monkeypatch):
     with FakeOpenAI() as live:
         monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
-        options = {"model": "gpt-4o", "response_model": Pair, "max_cost_usd": 5.0}
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
         teacher.ask_all(some(3), journal, **options)
         with FakeBatches() as server:
             assert len(ask(server, some(8))) == 8
@@ -149,9 +165,20 @@ def test_an_expired_batch_is_paid_for_what_it_did_and_the_rest_is_asked_anew(ask
     assert set(server.billed.values()) == {1}
 
 
-def test_what_expires_again_and_again_is_given_up_for_this_time(ask, journal):
+def test_what_fails_again_and_again_gets_a_reason_for_now_and_is_asked_by_the_next_call(ask, journal):
+    with FakeBatches(line_errors={"text 3": 500}) as server:
+        answers = ask(server, some(4))
+        assert (
+            answers["k3"].reason == "failed (500 refused with 500, in 3 batches)" and len(server.batches) == 3
+        )
+        server.line_errors.clear()
+        assert not ask(server, some(4))["k3"].reason
+    assert set(server.billed.values()) == {1} and len(server.billed) == 4
+
+
+def test_where_nothing_is_ever_answered_it_says_so(ask, journal):
     with FakeBatches(ends=["expired"] * 3, share=0) as server:
-        with pytest.raises(teacher.TeacherError, match="4 requests have no answer after 3 batches.*expired"):
+        with pytest.raises(teacher.TeacherError, match="None of 4.*failed.*window expired., in 3 batches"):
             ask(server, some(4))
         assert len(server.batches) == 3
         assert len(ask(server, some(4))) == 4, "the next call tries again"
@@ -159,7 +186,7 @@ def test_what_expires_again_and_again_is_given_up_for_this_time(ask, journal):
 
 def test_a_cancelled_batch_stops_and_keeps_what_it_did(ask, journal):
     with FakeBatches(ends=["cancelled"], share=0.25) as server:
-        with pytest.raises(teacher.TeacherError, match="batch_0 was cancelled. 15 of its.*asks those 15"):
+        with pytest.raises(teacher.TeacherError, match="batch_0: it was cancelled. 15 of its.*asks those 15"):
             ask(server, some(20))
         assert len(teacher.answered(journal)) == 5 and len(server.batches) == 1
         assert len(ask(server, some(20))) == 20
@@ -182,14 +209,32 @@ def test_a_line_that_failed_for_now_is_asked_again(ask, status):
     assert set(server.billed.values()) == {1}
 
 
+def test_a_completion_without_an_answer_in_it_is_asked_again(ask):
+    with FakeBatches() as server:
+        made, calls = server._answer, []
+        server._answer = lambda body: made(body) | ({} if calls or calls.append(1) else {"choices": []})
+        assert len(ask(server, some(2))) == 2
+    assert len(server.batches) == 2
+
+
 def test_a_text_that_is_refused_gets_a_reason_and_is_not_asked_again(ask, journal):
     with FakeBatches(line_errors={"text 3": 400}) as server:
         answers = ask(server, some(6))
         refused = answers["k3"]
-        assert refused.text == "" and refused.finish_reason == "refused: refused with 400"
+        assert refused.text == "" and refused.reason == "refused (refused with 400)"
         assert refused.cost_usd == 0 and len(server.batches) == 1
         assert ask(server, some(6)) == answers
     assert len(server.batches) == 1 and "k3" not in server.billed
+
+
+def test_a_refusal_by_the_model_gets_a_reason(ask, journal):
+    message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+    with FakeBatches() as server:
+        made = server._answer
+        server._answer = lambda body: made(body) | {"choices": [{"index": 0, "message": message,
+                                                                 "finish_reason": "stop"}]}  # fmt: skip
+        answer = ask(server, some(1))["k0"]
+    assert answer.reason == "refused (I can't help with that.)" and answer.text == "" and answer.cost_usd > 0
 
 
 def test_a_model_that_refuses_every_request_leaves_no_reasons_behind(ask, journal):
@@ -250,11 +295,11 @@ def test_what_is_left_of_the_budget_is_used_after_the_real_figures_are_known(ask
 
 
 def test_the_budget_counts_live_answers_and_batches_under_way(ask, journal, monkeypatch):
-    with FakeOpenAI(tokens=(0, 900)) as live:
+    with FakeOpenAI(tokens=(1, 900)) as live:
         monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
-        options = {"model": "gpt-4o", "response_model": Pair, "max_cost_usd": 5.0}
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
         teacher.ask_all(some(3), journal, **options)  # $0.027
-    with FakeBatches(tokens=(0, 1000)) as server:
+    with FakeBatches(tokens=(1, 1000)) as server:
         with pytest.raises(teacher.BudgetReached):
             ask(server, some(20, max_tokens=1000), max_cost_usd=0.05)
         assert 0.027 + server.usd(2.5, 10.0) <= 0.05 and server.billed
@@ -298,7 +343,7 @@ def test_a_start_that_failed_is_not_repeated_at_once(ask, journal, fault):
             ask(server, some(5))
         assert states(journal) == ["asked"] and server.log.count("POST /v1/batches") == 1
         tag = json.loads(journal.with_name("qa_batches.json").read_text())[0]["tag"]
-        server.create({**NEW_BATCH, "metadata": {batch.TAG: tag}})
+        server.create({**NEW_BATCH, "metadata": {batch_api.TAG: tag}})
         assert len(ask(server, some(5))) == 5, "it had arrived after all"
     assert server.log.count("POST /v1/batches") == 1 and states(journal) == ["done"]
 
@@ -316,7 +361,7 @@ def test_a_lost_work_dir_does_not_pay_twice(ask, journal):
     with FakeBatches() as server:
         first = ask(server, some(6))
         for _ in range(2 * PAGE):
-            server.create({**NEW_BATCH, "metadata": {batch.TAG: "of other requests"}})
+            server.create({**NEW_BATCH, "metadata": {batch_api.TAG: "of other requests"}})
         for path in journal.parent.iterdir():
             path.unlink()
         server.log.clear()
