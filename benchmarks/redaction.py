@@ -42,8 +42,8 @@ def read(path: Path) -> list[tuple[str, dict, list[redaction.Span]]]:
 def score(path: Path) -> tuple[dict[str, dict], list[str]]:
     """Figures by kind and in total, and each mistake in words.
 
-    A planted item is found when a placeholder of its kind covers the whole of it; one of another kind hides it,
-    but does not count as found. A placeholder is right when it covers some of an item of its kind.
+    A planted item is found when a placeholder of its kind covers the whole of it; one of another kind hides
+    it, but does not count as found. A placeholder is right when it covers some of an item of its kind.
     """
     tally: dict[str, Counter] = {}
     mistakes = []
@@ -84,7 +84,7 @@ def _figures(count: Counter) -> dict:
 
 
 def reviews_per_second(rounds: int = 10) -> int:
-    """How many of the bundled sample's reviews one core redacts in a second, loading of libraries left out."""
+    """How many of the bundled sample's reviews one core redacts in a second, after loading the libraries."""
     rows = reviews.sample()
     plain = [
         row | {key: reviews.plain_text(row[key]) for key in ("review_title", "review_content")}

@@ -50,8 +50,8 @@ THANKS = r"cheers|thanks|thank you|ta|danke|merci|gracias|grazie|bedankt"
 OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THANKS}))\s*\Z")
 GREETING = re.compile(
     r"\b(?i:dear|hello|hi|hey|hallo|liebe[rs]?|geehrte[rs]?|guten tag|bonjour|bonsoir|ch[eè]re?|salut|hola"
-    r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte|hoi"
-    r"|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
+    r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte"
+    r"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
     r"|thanks|thank you|merci|gracias|grazie|bedankt|cheers),? \Z"
 )
 ARTICLES = set(
@@ -151,7 +151,7 @@ def _own(text: str, own: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def _belongs(word: re.Match, plain: str, own: tuple[str, ...]) -> bool:
-    """Whether a word beside a part of the name is of the name too: a part, a particle, or by its first letter."""
+    """Whether a word beside a part of the name is of it too: a part, a particle, or by its first letter."""
     if plain in own or plain in PARTICLES:
         return True
     initials = {part[0] for part in own} if len(plain) == 1 else {part for part in own if len(part) == 1}

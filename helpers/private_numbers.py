@@ -44,8 +44,8 @@ NUMBERED = re.compile(
 )
 NORMS = r"(?:EN|ISO|DIN|IEC|BS|NF|NEN|UNI|UNE|ASTM|SAE|UL|UN|CR|LR|ER)\b|(?:EN|ISO|DIN|IEC|UN|UL)\d"
 ORDER_FORM = re.compile(
-    rf"(?<![\w-])(?!{NORMS})(?:#(?!(?:19|20)\d\d\b)\d{{4,}}|[A-Za-z]{{2,4}}[-#]\d{{5,10}}|[A-Z]{{2,4}}\d{{5,10}}"
-    r"|[A-Z]{1,4}[-/]?20\d\d[-/]\d{3,}|\d{3}-\d{7}-\d{7})(?![\w-])"
+    rf"(?<![\w-])(?!{NORMS})(?:#(?!(?:19|20)\d\d\b)\d{{4,}}|[A-Za-z]{{2,4}}[-#]\d{{5,10}}"
+    r"|[A-Z]{2,4}\d{5,10}|[A-Z]{1,4}[-/]?20\d\d[-/]\d{3,}|\d{3}-\d{7}-\d{7})(?![\w-])"
 )
 
 DAY, MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
@@ -74,7 +74,8 @@ NEXT_GROUP = re.compile(r"\D*\d+")
 PHONE_CUE = re.compile(
     r"(?:\b(?:tel|phon|mobil|cell|call|ring|rang|rung|text|sms|whats|fax|landline|number|reach|contact|handy"
     r"|natel|rufnummer|anruf|rückruf|erreich|festnetz|nummer|portable|appel|rappel|joign|joindre|fixe|gsm"
-    r"|num[eé]ro|número|m[óo]vil|ll[aá]m|fijo|marqu|cellulare|chiam|fisso|bel\b|bellen|bereik|vast)|télé|teléf|fono)\D{0,30}$",
+    r"|num[eé]ro|número|m[óo]vil|ll[aá]m|fijo|marqu|cellulare|chiam|fisso|bel\b|bellen|bereik"
+    r"|vast)|télé|teléf|fono)\D{0,30}$",
     re.IGNORECASE,
 )
 

@@ -2,9 +2,9 @@
 
     text, counts = redact_text("Write to ada@example.com", name="Ada", country="GB")
 
-Rules find what has a form: addresses, links, numbers and their checksums, and the reviewer's own name. They do
-not find a stranger's name without a title, a nickname in the middle of a sentence, or a street. Names have
-their rules in `names`. Whatever the text, nothing is raised, and redacting twice changes nothing.
+Rules find what has a form: addresses, links, numbers (`private_numbers`) and the reviewer's own name
+(`names`). They do not find a stranger's name without a title, a number in words, a street or a birthday.
+Whatever the text, nothing is raised, and redacting twice changes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ QUERY_KEYS = (
 )
 PERSON_PATHS = (
     r"u|users?|usuarios?|utent[ei]|utilisateurs?|nutzer|benutzer|gebruikers?|members?|membres?"
-    r"|mitglied(?:er)?|miembros?|membri|leden|people|person|authors?|profiles?|profiel|profil|profils|perfil|profilo|in"
+    r"|mitglied(?:er)?|miembros?|membri|leden|people|person|authors?|profiles?|profils?|profiel"
+    r"|perfil|profilo|in"
 )
 USER_PART = re.compile(
     rf"//[^/]*@|[?&;#](?:\w+[-_.])?(?:{QUERY_KEYS})(?:[-_.]\w+)?=|/(?:{PERSON_PATHS})/\w|/[@~]\w"
@@ -113,7 +114,7 @@ def _country_names() -> dict[str, str]:
 
 
 def spans(text: str, name: str | None = None, country: str | None = None) -> list[Span]:
-    """What the rules find at the first look, in order of place. A rule's find is hidden from the next rules."""
+    """What the rules find at the first look, in order of place. A rule's find is hidden from the next."""
     region = country_code(country)
     found = [(match.start(), match.end(), "") for match in PLACEHOLDER.finditer(text)]
     text = _hide(text, found)
