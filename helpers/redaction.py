@@ -48,30 +48,30 @@ EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%-]+{AT}[\w-]+(?:{DOT}[\w-]+)+", re.IGNO
 def redact(row: dict) -> dict:
     """The row with personal data replaced by placeholders, and their counts in `redacted`.
 
-    Counted are the placeholders in the review's own title, text and replies; the company's description is
-    redacted too, uncounted, as every row repeats it. Of the location the country stays, or [PLACE].
+    Counted are the placeholders in the review's title and text; the company's description is redacted too.
+    Of the location the country stays, or [PLACE]. The review's page and the company's replies, which show or
+    name the writer, are left out: no later stage reads them.
     """
-    counts: Counter[str] = Counter()
     name, place = row["reviewer_name"], row["reviewer_location"]
     region = country_code(place) or country_code(row["company_country"])
+    title, in_title = redact_text(row["review_title"] or "", name, region)
+    content, in_content = redact_text(row["review_content"] or "", name, region)
+    return row | {
+        "review_title": title,
+        "review_content": content,
+        "company_about": _company_text(row["company_about"] or "", region),
+        "reviewer_name": "[NAME]" if name else None,
+        "reviewer_location": country_code(place) or "[PLACE]" if place else None,
+        "review_url": None,
+        "review_replies": None,
+        "redacted": dict(in_title + in_content),
+    }
 
-    def hide(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: hide(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [hide(each) for each in value]
-        if not isinstance(value, str):
-            return value
-        text, found = redact_text(value, name, region)
-        counts.update(found)
-        return text
 
-    redacted = row | {key: hide(row[key]) for key in ("review_title", "review_content", "review_replies")}
-    redacted["company_about"] = redact_text(row["company_about"] or "", country=region)[0]
-    redacted["reviewer_name"] = "[NAME]" if name else None
-    redacted["reviewer_location"] = country_code(place) or "[PLACE]" if place else None
-    redacted["redacted"] = dict(counts)
-    return redacted
+@lru_cache(maxsize=256)
+def _company_text(text: str, region: str | None) -> str:
+    """What every review of a company repeats, redacted once."""
+    return redact_text(text, country=region)[0]
 
 
 def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
