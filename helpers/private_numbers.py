@@ -69,7 +69,6 @@ PHONE = re.compile(
     r"(?<![\w€£$#@+])(?<!\d[.,:/-])(?!0\.|(?:\d ){7})(?:\+|\(\+?)?\d(?:[ ./()–-]{0,3}\d){6,16}(?!\w|[.,:]\d)",
     re.IGNORECASE,
 )
-ZIP = re.compile(r"\d{5}-\d{4}")
 NEXT_GROUP = re.compile(r"\D*\d+")
 PHONE_CUE = re.compile(
     r"(?:\b(?:tel|phon|mobil|cell|call|ring|rang|rung|text|sms|whats|fax|landline|number|reach|contact|handy"
@@ -121,13 +120,10 @@ def _numbered(text: str, region: str | None) -> Iterator[Span]:
         value, (start, end) = match["value"], match.span("value")
         labelled = bool(match["before"] or match["after"] or value[0] == "#")
         least = 3 if labelled else 4 if re.search("[a-z]", value) else 5
-        moment = MOMENT.fullmatch(value)
-        known = moment and re.search("[./-]", value)
+        known = MOMENT.fullmatch(value) and re.search("[./-]", value)
         if not labelled:
             known = (
-                moment
-                or any(each.fullmatch(value) for each in (AMOUNT, VERSION))
-                or _is_measure(text, start, end)
+                known or AMOUNT.fullmatch(value) or VERSION.fullmatch(value) or _is_measure(text, start, end)
             )
         if _digits(value) >= least and not known:
             yield start, end, "ORDER" if match["ORDER"] else "ACCOUNT"
@@ -164,21 +160,21 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     groups = re.findall(r"\d+", raw)
     if not 7 <= len(digits) <= 15 or len(groups) > 7 or raw.count("(") != raw.count(")"):
         return False
-    if MOMENT.fullmatch(raw.strip("()")) or (region == "US" and ZIP.fullmatch(raw)):
-        return False
     abroad = raw.lstrip("(").startswith(("+", "00"))
-    if not abroad and digits[0] != "0" and (_is_measure(text, start, end)):
+    measured = not abroad and digits[0] != "0" and _is_measure(text, start, end)
+    if measured or MOMENT.fullmatch(raw.strip("()")):
         return False
-    cue = PHONE_CUE.search(text, max(0, start - 45), start)
+    if PHONE_CUE.search(text, max(0, start - 45), start):
+        return True
     date = DATED.search(text, start, end + 6)
-    if not abroad and not cue and (AMOUNT.fullmatch(raw) or len(digits) < 8 or (date and date.start() < end)):
+    if not abroad and (AMOUNT.fullmatch(raw) or len(digits) < 8 or (date and date.start() < end)):
         return False
     try:
         number = phonenumbers.parse("+" + digits.removeprefix("00") if abroad else raw, region)
     except phonenumbers.NumberParseException:  # no country code, and no country to look it up in
-        return bool(cue) or (digits[0] == "0" and len(digits) >= 9)
-    if abroad or digits[0] == "0" or cue:
-        return bool(cue) or phonenumbers.is_possible_number(number)
+        return digits[0] == "0" and len(digits) >= 9
+    if abroad or digits[0] == "0":
+        return phonenumbers.is_possible_number(number)
     return phonenumbers.is_valid_number(number)
 
 

@@ -89,10 +89,10 @@ def test_placeholders_are_typed(text, redacted):
 @pytest.mark.parametrize(
     "text",
     ["paid 2,899 euros on 12.03.2026", "14 km in 20 minutes, 5/5", "PowerPack 500", ""]
-    + ["0.103898 (1.00)", "version 3.4.6 (2026-04-02)", "Boston, MA 02110-1301", "invoice 2,899.00 USD"],
+    + ["build 0.2026.7.13.0", "version 0400 / 2026-04-02", "invoice 2,899.00 USD"],
 )
 def test_prices_dates_and_versions_are_no_personal_data(text):
-    assert redaction.redact_text(text, "Ada Nimbus", "US") == (text, Counter())
+    assert redaction.redact_text(text, "Ada Nimbus", "DE") == (text, Counter())
 
 
 def test_without_a_country_a_number_that_begins_with_0_is_a_phone():
