@@ -1,10 +1,11 @@
 """Where a review names its writer, or anyone by title, closing formula or introduction (for `redaction`).
 
-The rule. These are names wherever they stand: the reviewer's full name, in any case, with or without accents;
-initials and surname; a name after a title (Mrs Okonkwo, Herr Koch), after "my name is" and its like, and after
-a closing formula (Regards, …). A part of the reviewer's name alone can be an ordinary word (Will, Rose, Koch).
-It counts as the name in a signature, after a greeting, and inside a sentence where it has a capital letter,
-no article before it, and does not stand elsewhere in the text in small letters.
+The rule. These are names wherever they stand: the reviewer's full name, in any case, with or without
+accents; initials and surname; a name after a title (Mrs Okonkwo, Herr Koch), after "my name is" and its
+like, and after a closing formula (Regards, …). A part of the reviewer's name alone can be an ordinary word
+(Will, Rose, Koch). It counts as the name in a signature, after a greeting, as the first word before a comma,
+and inside a sentence where it has a capital letter, no article before it, and does not stand elsewhere in
+the text in small letters. Scripts without spaces between words are not looked at.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d
 PARTICLES = "de del della di da dos du la le van der den von zu zum zur el al ten ter".split()
 PARTICLE = rf"(?:(?:{'|'.join(PARTICLES)}) ){{0,2}}"
 RUN = rf"{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,3}}"
-SHORT_TITLES = "Mr Mrs Ms Mx Dr Prof Mag Ing Hr Fr Mme Mlle Sr Sra Srta Sig Dott Dhr Mevr Mw Fam".split()
+SHORT_TITLES = "Mr Mrs Ms Mx Dr Prof Mme Mlle Sra Srta Dhr Mevr".split()  # with or without a full stop
+DOTTED_TITLES = "M Mag Ing Hr Fr Sr Sig Dott Mw Fam".split()
 LONG_TITLES = (
     "Miss Herr Herrn Frau Familie Monsieur Madame Mademoiselle Señor Señora Señorita Signor Signora Signore "
-    "Dottor Dottoressa Meneer Mevrouw Doña Don"
+    "Dottor Dottoressa Meneer Mevrouw Doña"
 ).split()
-TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(LONG_TITLES)})) "
+TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(DOTTED_TITLES)})\.|(?:{'|'.join(LONG_TITLES)})) "
 TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
-INTRODUCED = re.compile(
-    r"(?i:\b(?:my name(?: is|['’]s)|ich hei(?:ß|ss)e|mein name ist|je m['’]appelle|mon nom est|me llamo|mi nombre es"
-    r"|mi chiamo|il mio nome è|mijn naam is|ik heet)) "
-    rf"({RUN})"
+INTRODUCTIONS = (
+    "my name is|my name's|my name’s|ich heiße|ich heisse|mein name ist|je m'appelle|je m’appelle|mon nom est"
+    "|me llamo|mi nombre es|mi chiamo|il mio nome è|mijn naam is|ik heet"
 )
+INTRODUCED = re.compile(rf"(?i:\b(?:{INTRODUCTIONS})) ({RUN})")
 FORMULA = (
     r"regards|(?:best|kind|warm) wishes|yours|(?:yours )?(?:sincerely|faithfully|truly)|signed"
     r"|gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|[lv]g|mfg|hochachtungsvoll|gezeichnet|gez\."
@@ -41,35 +43,47 @@ FORMULA = (
 END = r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)"
 CLOSED = re.compile(rf"(?i:\b(?:{FORMULA}))[\s,.!:–-]{{1,4}}({RUN}){END}")
 
+SURNAMES = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{1,3}}")
 AT_END = re.compile(END)
 ONLY_SYMBOLS = re.compile(r"\W*\Z")
 THANKS = r"cheers|thanks|thank you|ta|danke|merci|gracias|grazie|bedankt"
 OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THANKS}))\s*\Z")
 GREETING = re.compile(
     r"\b(?i:dear|hello|hi|hey|hallo|liebe[rs]?|geehrte[rs]?|guten tag|bonjour|bonsoir|ch[eè]re?|salut|hola"
-    r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte|hoi|dag"
-    r"|i am|i['’]m|im|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
+    r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte"
+    r"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
     r"|thanks|thank you|merci|gracias|grazie|bedankt|cheers),? \Z"
 )
 ARTICLES = set(
-    "the a an this that my your our every no der die das den dem des ein eine einen einem einer kein keine mein meine "
-    "dieser diese dieses jeder im am zum zur vom beim ins ans le la les un une du des ce cet cette mon ma el los las "
-    "una uno unos del al este esta mi il lo gli i uno del della dello nel nella al alla de het een deze dit mijn".split()
-)
+    "the a an this that these those my your his her its our their every no der die das den dem des am "
+    "im zum zur vom beim ins ans unser euer le la les un une du des ce cet cette mon ma mes son sa ses "
+    "notre votre leur el los las una unos del al este esta mi tu su mis sus nuestro nuestra il lo gli i "
+    "uno della dello nel nella alla mio mia tuo tua suo sua nostro nostra de het een deze dit mijn onze "
+    "ons zijn haar uw".split()
+) | {
+    stem + ending
+    for stem in "ein kein mein dein sein ihr unser dies jed".split()
+    for ending in " e em en er es".split(" ")
+}
 MONTHS = set(
-    "january february march april may june july august september october november december januar februar marz mai "
-    "juni juli oktober dezember monday tuesday wednesday thursday friday saturday sunday sommer winter".split()
+    "january february march april may june july august september october november december januar "
+    "februar märz mai juni juli oktober dezember monday tuesday wednesday thursday friday saturday "
+    "sunday sommer winter".split()
 )
-IN_NAMES = {*PARTICLES, *(title.lower() for title in SHORT_TITLES + LONG_TITLES)} | set(
-    "the at in from and of for und uit aus im et les des with team fam mr mrs client customer user kunde".split()
+# In a reviewer's name, but no part of it.
+IN_NAMES = set(PARTICLES) | set(
+    "mr mrs ms mx dr prof mag ing mme mlle miss herr frau familie family fam monsieur madame señor "
+    "señora signor signora meneer mevrouw the at in from and of for und uit aus im et les des with team "
+    "client customer user kunde".split()
 )
 WORD = re.compile(r"\w+")
 GAP = re.compile(r"[ .\-'’&,]{1,3}")
 # Letters without their accents, one for one, so that places stay.
-FOLD = {ord(a): b for a, b in zip("ßøłđıæœðþ", "soldiaodt")} | {
-    code: unicodedata.normalize("NFD", chr(code))[0].lower() for code in range(0x41, 0x530) if chr(code).isalpha()
-}
-FOLD |= {ord(a): b for a, b in zip("ßøØłŁđĐıæÆœŒ", "soollddiaaoo")}
+FOLD = {
+    code: unicodedata.normalize("NFD", chr(code))[0].lower()
+    for code in range(0x41, 0x530)
+    if chr(code).isalpha()
+} | {ord(letter): plain for letter, plain in zip("ßøØłŁđĐıæÆœŒ", "soollddiaaoo")}
 
 
 def canonical(text: str) -> str:
@@ -88,7 +102,10 @@ def parts(name: str | None) -> tuple[str, ...]:
 def find(text: str, name: str | None) -> list[tuple[int, int]]:
     """Start and end of every name in the text, in order, none over another."""
     spans = [match.span() for match in TITLED.finditer(text)]
-    spans += [match.span(1) for pattern in (INTRODUCED, CLOSED) for match in pattern.finditer(text)]
+    small = text.lower()
+    if any(phrase in small for phrase in INTRODUCTIONS.split("|")):
+        spans += [match.span(1) for match in INTRODUCED.finditer(text)]
+    spans += [match.span(1) for match in CLOSED.finditer(text, max(0, len(text) - 200))]
     own = parts(name)
     plain = canonical(text) if own else ""
     if any(len(part) > 1 and part in plain for part in own):
@@ -107,57 +124,50 @@ def _own(text: str, own: tuple[str, ...]) -> list[tuple[int, int]]:
     words = list(WORD.finditer(text))
     plain = [canonical(word.group()) for word in words]
     small = {each for each, word in zip(plain, words) if word.group().islower()}
+    joined = [bool(GAP.fullmatch(text, a.end(), b.start())) for a, b in zip(words, words[1:])]
     spans, done = [], -1
-    for place, word in enumerate(words):
-        if place <= done or len(plain[place]) < 2 or plain[place] not in own:
+    for place, part in enumerate(plain):
+        if place <= done or len(part) < 2 or part not in own:
             continue
-        first = last = place
-        while first > done + 1 and _joined(text, words, first - 1) and _is_part(words, plain, first - 1, own):
+        first = done = place
+        while first > 0 and joined[first - 1] and _belongs(words[first - 1], plain[first - 1], own):
             first -= 1
-        while last + 1 < len(words) and _joined(text, words, last) and _is_part(words, plain, last + 1, own):
-            last += 1
-        while plain[first] in PARTICLES:
-            first += 1
-        while plain[last] in PARTICLES:
-            last -= 1
-        run = [each for each in range(first, last + 1) if plain[each] not in PARTICLES]
-        start, capitals = words[first].start(), all(words[each].group()[0].isupper() for each in run)
-        whole = [plain[each] for each in run] == list(own) and len(own) > 1
-        sure = whole or (len(run) > 1 and capitals) or not plain[place].isalpha()
-        end = words[last].end()
-        if sure or _is_alone(text, start, end, plain[place], small):
-            unknown = len(own) == 1 or len(own[-1]) == 1  # Amparo, Jürgen T.: the surname may follow
-            more = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{1,3}}").match(text, end) if unknown else None
-            end = more.end() if more else end
-            spans.append((start, end))
-            done = last
+        while done + 1 < len(words) and joined[done] and _belongs(words[done + 1], plain[done + 1], own):
+            done += 1
+        run = [each for each in range(first, done + 1) if plain[each] not in PARTICLES]
+        start, end = words[run[0]].start(), words[run[-1]].end()
+        capitals = all(words[each].group()[0].isupper() for each in run)
+        whole = len(own) > 1 and [plain[each] for each in run] == list(own)
+        if (
+            whole
+            or (len(run) > 1 and capitals)
+            or not part.isalpha()
+            or _is_alone(text, start, end, part in small)
+        ):
+            # Amparo, Jürgen T.: the surname may follow.
+            more = SURNAMES.match(text, end) if len(own) == 1 or len(own[-1]) == 1 else None
+            spans.append((start, more.end() if more else end))
     return spans
 
 
-def _joined(text: str, words: list[re.Match], place: int) -> bool:
-    return bool(GAP.fullmatch(text, words[place].end(), words[place + 1].start()))
-
-
-def _is_part(words: list[re.Match], plain: list[str], place: int, own: tuple[str, ...]) -> bool:
-    """Whether a word beside a part of the name belongs to it: a part, a particle, or an initial's word."""
-    word = plain[place]
-    if word in own or word in PARTICLES:
+def _belongs(word: re.Match, plain: str, own: tuple[str, ...]) -> bool:
+    """Whether a word beside a part of the name is of it too: a part, a particle, or by its first letter."""
+    if plain in own or plain in PARTICLES:
         return True
-    initials = {part[0] for part in own} if len(word) == 1 else {part for part in own if len(part) == 1}
-    return word[0] in initials and words[place].group()[0].isupper()
+    initials = {part[0] for part in own} if len(plain) == 1 else {part for part in own if len(part) == 1}
+    return plain[0] in initials and word.group()[0].isupper()
 
 
-def _is_alone(text: str, start: int, end: int, plain: str, small: set[str]) -> bool:
-    """Whether a single part of the name stands where only a name can."""
-    capital = text[start].isupper()
+def _is_alone(text: str, start: int, end: int, in_small: bool) -> bool:
+    """Whether a single part of the name stands where only a name can. `in_small`: so it stands elsewhere."""
     before = text[max(0, start - 40) : start]
-    more = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{0,3}}").match(text, end).end() if capital else end
-    if OWN_LINE.search(before) and (AT_END if capital else ONLY_SYMBOLS).match(text, more):
+    if not text[start].isupper():
+        return bool(OWN_LINE.search(before) and ONLY_SYMBOLS.match(text, end))
+    surnames = SURNAMES.match(text, end)
+    if OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end):
         return True
-    if not capital:
-        return False
-    if GREETING.search(before):
+    if GREETING.search(before) or (start == 0 and text.startswith(",", end)):
         return True
     inside = re.search(r"(\w+),? \Z", before)
-    ordinary = plain in small or plain in MONTHS
+    ordinary = in_small or text[start:end].lower() in MONTHS
     return bool(inside and inside[1].islower() and inside[1] not in ARTICLES and not ordinary)
