@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -45,14 +46,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all. Raises OSError that names the fix."""
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text, or its parts one by one, as UTF-8, whole or not at all; an OSError names the fix."""
     with _names_the_fix(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}-{os.getpid()}")
         try:
             with scratch.open("w", encoding="utf-8", newline="\n") as opened:
-                opened.write(text)
+                opened.writelines([text] if isinstance(text, str) else text)
                 opened.flush()
                 os.fsync(opened.fileno())
             scratch.replace(path)
@@ -65,7 +66,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def append_jsonl(path: Path, *rows: dict) -> None:
@@ -105,18 +106,28 @@ def read_jsonl(path: Path) -> list[dict]:
 
     Raises ValueError that names the line when a complete line is not JSON.
     """
-    *lines, torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
     rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not JSON ({error}): {line[:80]!r}") from None
-    if _is_json(torn):  # complete, but written by another program without its newline
-        rows.append(json.loads(torn))
-    elif torn.strip():
-        print(f"{path}: dropped a torn last line, {torn[:60]!r}")
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(json.loads(line, object_pairs_hook=_row))
+            except json.JSONDecodeError as error:
+                if line.endswith("\n"):
+                    where = f"{path}, line {number} is not JSON ({error})"
+                    raise ValueError(f"{where}: {line.rstrip()[:80]!r}") from None
+                if line.strip():
+                    print(f"{path}: dropped a torn last line, {line[:60]!r}")
     return rows
+
+
+@lru_cache(maxsize=4096)
+def _one(text: str) -> str:
+    return text
+
+
+def _row(pairs: list[tuple[str, object]]) -> dict:
+    """The row, with one copy in memory of each name, and of a text that many rows repeat."""
+    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -64,10 +64,11 @@ def clean(
     placeholders by type. A redacted one has no `review_url`, for that page shows who wrote it.
     """
     rows, tokens, pairs, reasons = [], [], [], {}
+    about = lru_cache(plain_text)  # the same in each review of a company
     for index, review in enumerate(reviews):
         title, content = plain_text(review["review_title"]), plain_text(review["review_content"])
-        about = plain_text(review["company_about"])
-        row = {**review, "review_title": title, "review_content": content, "company_about": about}
+        row = {**review, "review_title": title, "review_content": content}
+        row["company_about"] = about(review["company_about"])
         # Compared before redaction, so that placeholders make no two reviews alike.
         said = words(f"{title}\n{content}")
         if len(said) < min_words:
@@ -115,12 +116,14 @@ def _removed(row: dict, reason: str) -> dict:
     return {"review_id": row["review_id"], "reason": reason, "text": text}
 
 
-# A line of a review that begins like Markdown's headings, rules, lists of facts, code, HTML or links could
-# end its section or forge another, so it gets a backslash. Plain lists, "#1", "~20 km" and "<3" stay.
+# A line of a review that Markdown takes for a heading, rule, list of facts, fence, HTML block or link
+# definition could end its section or forge another, so it gets a backslash. "#1", "- late", "<3" are none.
 MARKUP = re.compile(
-    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|[=_`]|[-*](?![^\S\n]*\w)|~(?!\w)|<(?![\d\s])|\[(?![A-Z]+\](?!:|$)))",
-    re.MULTILINE,
+    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
+    r"|\[[^\]]{0,999}\]:)",
+    re.MULTILINE | re.IGNORECASE,
 )
+MAYBE_MARKUP = re.compile(r"^[^\S\n]*[\\#=*+_`~<\[-]", re.MULTILINE)  # every line that MARKUP could match
 
 
 def escaped(text: str) -> str:
