@@ -250,9 +250,9 @@ def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), priv
         api.upload_folder(
             repo_id=repo, repo_type=kind, folder_path=folder, commit_message=f"Upload the {kind}"
         )
-    except (HfHubHTTPError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # the last for a large file
         raise ConnectionError(
-            f"The push to {repo} broke off ({type(error).__name__}: {str(error)[:300]}). A commit is whole or not "
+            f"The push to {repo} broke off ({type(error).__name__}: {str(error.__cause__ or error)[:300]}). A commit is whole or not "
             "there. Run it again: it goes on, and uploads no large file twice."
         ) from error
     return f"{api.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"
