@@ -69,15 +69,15 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
     write_text(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def append_jsonl(path: Path, row: dict) -> None:
-    """Append one complete line and flush it to the disk; a torn last line is cut off first."""
+def append_jsonl(path: Path, *rows: dict) -> None:
+    """Append complete lines and flush them to the disk; a torn last line is cut off first."""
     with _names_the_fix(path), path.open("ab+") as journal:
         tail = _tail(journal)
         if tail and _is_json(tail):  # complete, but written by another program without its newline
             journal.write(b"\n")
         else:
             journal.truncate(journal.seek(0, os.SEEK_END) - len(tail))
-        journal.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        journal.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         journal.flush()
         os.fsync(journal.fileno())
 

@@ -1,19 +1,24 @@
-"""A split without leaks: what shares a review, or nearly a question, stays on one side (stage 04).
+"""A split without leaks: what shares a review, a chunk, or nearly its words, stays on one side (stage 04).
 
     train, test = split(pairs, test_share=0.15)
 
 Similarity is of words, not of meaning: two questions that say the same in other words may part.
+The order in which groups are held out depends on their reviews alone: another prompt, teacher or chunk size
+holds out the same reviews, as far as their numbers allow.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from itertools import chain
 
 from helpers.texts import words as words_of
 
-NEAR_DUPLICATE = 0.6  # word-3-gram Jaccard similarity above which two questions count as the same
+# Word-3-gram Jaccard similarity above which two questions, or two answers, count as the same. Answers are
+# longer, and share stock phrases without being the same.
+NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 
 
 def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
@@ -21,23 +26,30 @@ def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
 
 
-def near_duplicates(questions: list[str]) -> list[tuple[int, int]]:
-    """Index pairs of questions whose word 3-grams have a Jaccard similarity above NEAR_DUPLICATE."""
-    grams = [grams_of(words_of(question), 3) for question in questions]
+def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
+    """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
+
+    Exact, and quick by prefix filtering: two texts that are so alike share one of their rarest 3-grams
+    (Chaudhuri and others, A Primitive Operator for Similarity Joins in Data Cleaning, ICDE 2006).
+    """
+    least, grams = NEAR_DUPLICATE[field], [grams_of(words_of(pair[field]), 3) for pair in pairs]
+    count = Counter(chain.from_iterable(grams))
     holders, found = defaultdict(list), []
     for index, own in enumerate(grams):
-        shared = Counter(chain.from_iterable(holders[gram] for gram in own))
-        for other, count in shared.items():
-            if count > NEAR_DUPLICATE * (len(own) + len(grams[other]) - count):
+        rarest = sorted(own, key=lambda gram: (count[gram], gram))
+        rarest = rarest[: len(own) - math.ceil(least * len(own)) + 1]
+        for other in sorted(set(chain.from_iterable(holders[gram] for gram in rarest))):
+            common = len(own & grams[other])
+            if common > least * (len(own) + len(grams[other]) - common):
                 found.append((other, index))
-        for gram in own:
+        for gram in rarest:
             holders[gram].append(index)
     return found
 
 
 def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list[dict], list[dict]]:
-    """(train, test), each sorted by id. Pairs that share a review, or nearly a question, stay together,
-    also through chains of such pairs.
+    """(train, test), each sorted by id. Pairs that share a review or a chunk, or nearly a question or an
+    answer, stay together, also through chains of such pairs.
 
     Test has the number of pairs nearest to `test_share` that whole groups can make. The order of
     `pairs` doesn't matter. Raises ValueError when there are fewer than two groups.
@@ -45,10 +57,11 @@ def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tupl
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
     pairs = sorted(pairs, key=lambda pair: (pair["id"], pair["question"]))
-    links = near_duplicates([pair["question"] for pair in pairs])
-    first: dict[str, int] = {}
+    links = [link for field in NEAR_DUPLICATE for link in near_duplicates(pairs, field)]
+    first: dict[tuple, int] = {}
     for index, pair in enumerate(pairs):
-        links += [(first.setdefault(review_id, index), index) for review_id in pair["review_ids"]]
+        shared = [("chunk", pair["chunk_id"]), *(("review", name) for name in pair["review_ids"])]
+        links += [(first.setdefault(what, index), index) for what in shared]
     group = list(range(len(pairs)))  # union-find: each points towards the lowest index of its group
 
     def root(index: int) -> int:
@@ -65,12 +78,30 @@ def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tupl
             f"The {len(pairs)} pairs form {len(sizes)} group(s) that share reviews or questions, so none can "
             "be held out. Collect more reviews, or make smaller chunks (chunk_size)."
         )
-    order = sorted(sizes, key=lambda index: hashlib.sha256(f"{seed}/{pairs[index]['id']}".encode()).digest())
+    names: dict[int, str] = {}
+    for index, pair in enumerate(pairs):
+        names[root(index)] = min([*pair["review_ids"], names.get(root(index), "\uffff")])
+    order = sorted(sizes, key=lambda index: hashlib.sha256(f"{seed}/{names[index]}".encode()).digest())
     held_out = _subset([sizes[index] for index in order], test_share * len(pairs))
     test_roots = {order[at] for at in held_out}
     sides = [root(index) in test_roots for index in range(len(pairs))]
     assert all(sides[one] == sides[other] for one, other in links), "train and test share something"
     return tuple([pair for pair, side in zip(pairs, sides) if side is wanted] for wanted in (False, True))
+
+
+def leaks(train: list[dict], test: list[dict]) -> list[str]:
+    """What both sides share: reviews, chunks, and near-duplicate questions and answers. Empty as it should be."""
+    found = []
+    for what, names in (
+        ("chunk", lambda pair: [pair["chunk_id"]]),
+        ("review", lambda pair: pair["review_ids"]),
+    ):
+        sides = [{name for pair in side for name in names(pair)} for side in (train, test)]
+        found += [f"{what} {name}" for name in sorted(sides[0] & sides[1])]
+    for field in NEAR_DUPLICATE:
+        twins = near_duplicates(train + test, field)
+        found += [f"{field} {(train + test)[two][field]}" for one, two in twins if one < len(train) <= two]
+    return found
 
 
 def _subset(sizes: list[int], target: float) -> list[int]:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import checkpoints, chunks, files, models, pairs, qa, splits
+from helpers import checkpoints, chunks, files, gate, models, pairs, qa, splits
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -38,7 +38,7 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
             "work_dir/qa_dataset, from notebook 04",
         )
     elif dataset == "auto":
-        rows, _ = qa.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
+        rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
         found, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
     elif Path(dataset).is_dir():
         found, why = datasets.load_from_disk(dataset), "the folder that the parameter names"

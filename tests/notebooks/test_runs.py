@@ -9,7 +9,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import files, training
+from helpers import files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -99,49 +99,6 @@ def test_03_chunks_the_sample_alone(work_dir):
     chunks = files.read_jsonl(work_dir / "chunks.jsonl")
     assert list(chunks[0]) == ["id", "review_ids", "company", "text"]
     assert max(len(chunk["text"]) for chunk in chunks) <= 1024
-
-
-def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
-    from datasets import load_from_disk
-
-    done = run("04", work_dir)
-    assert "450 pairs for" in text(done) and pictures(done) == 2
-    pairs = files.read_jsonl(work_dir / "qa_pairs.jsonl")
-    columns = ["id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"]
-    assert list(pairs[0]) == columns
-    dataset = load_from_disk(str(work_dir / "qa_dataset"))
-    assert len(dataset["train"]) + len(dataset["test"]) == len(pairs)
-    sides = [{i for ids in dataset[side]["review_ids"] for i in ids} for side in ("train", "test")]
-    assert not sides[0] & sides[1]
-    # 06 opened alone asks the bundled adapter the sample's held-out questions: it must be the same split.
-    alone, _ = training.load_qa_dataset("auto", work_dir / "empty")
-    assert alone["test"]["id"] == dataset["test"]["id"]
-
-
-def test_04_asks_a_teacher_and_pays_once(work_dir, monkeypatch):
-    from tests.fakes.openai_api import FakeOpenAI
-
-    files.write_jsonl(
-        work_dir / "chunks.jsonl",
-        [{"id": f"c{n}", "review_ids": [f"r{n}"], "company": "A", "text": f"### Review {n}"} for n in range(12)],
-    )
-    topics = "bell brake frame chain price color order saddle weight motor light lock".split()
-
-    def reply(body: dict) -> str:
-        number = int(body["messages"][-1]["content"].split("### Review ")[1].split()[0])
-        answer = f"Customers speak of the {topics[number]} a lot. It matters to them. The company should look into it."
-        pair = {"question": f"Why does the {topics[number]} matter to them?", "answer": f"{answer} They would stay."}
-        return json.dumps({"pairs": [pair]})
-
-    with FakeOpenAI(reply=reply, faults=[429, 500]) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.key)
-        said = text(run("04", work_dir, teacher="openai"))
-        assert "12 calls, at most $" in said and "12 pairs kept, 0 rejected" in said
-        paid = len(server.billed)
-        run("04", work_dir, teacher="openai")
-        assert len(server.billed) == paid == 12
-    assert server.key not in said
 
 
 TINY = dict(max_seq_length=1024, max_steps=12, learning_rate=1e-2, lora_r=1, lora_alpha=1)

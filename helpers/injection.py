@@ -1,0 +1,72 @@
+"""Prompt injection: orders to a language model inside a review (stage 04).
+
+    safe = neutralised(text)          # no tag or control token of a chat template is left
+    order = planted(text)             # the part of the text that gives orders, or ""
+
+`planted` knows the common forms in eight languages, forged markers and base64. It is a net, not a proof:
+an order in new words passes. What keeps orders from being obeyed is the form of the request
+(`qa.requests_for`), and what keeps their effects out of the data is the gate (`gate.quality_gate`).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+
+# English, German, French, Spanish, Italian, Dutch, Portuguese; in the imperative, not in the past tense.
+FORGET = (
+    r"\b(?:ignor(?!ed|é|ier(?:t|en)\b|a[dt])|disregard(?!ed)|forget|override|bypass|vergiss|vergessen sie|missachte"
+    r"|oublie[zr]?\b|olvid(?!aron|ado|ó)|omit(?!ted)|dimentic(?!at)|trascur(?!at)|negeer|vergeet|esqueça)\w*"
+)
+INSTRUCTIONS = (
+    r"(?:instru[ckç]|prompt\b|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
+    r"|direttiv|opdracht)"
+)
+ORDERS = re.compile(
+    "|".join(
+        (
+            FORGET + ".{0,40}" + INSTRUCTIONS,
+            r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
+            r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
+            r"\bsystem[ -]?(?:prompt|message|nachricht|instruction|override)|systeemprompt",
+            r"\bprompt (?:système|del sistema|di sistema)",
+            r"\byou are now an? |\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
+            r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
+            r"\b(?:ai|llm|chatgpt|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w*"
+            r"\b.{0,30}\b(?:must|should now|muss|doit|debe|deve|moet)\b",
+            r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
+            r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
+            r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))(?:system|assistant|developer)\s*:",
+            r"[\"'](?:role|pairs|messages)[\"']\s*:",
+        )
+    ),
+    re.IGNORECASE,
+)
+BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
+# Chat servers that build their prompt as text take these for their own, wherever they stand.
+TAG = re.compile(r"<(?=[^\s\d=.,;)-])")
+INST = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_TOOLS|MODEL_SETTINGS)[\w ]*\])")
+
+
+def neutralised(text: str) -> str:
+    """The text with typographic brackets where it could be read as a tag or a control token."""
+    return INST.sub("〔", TAG.sub("‹", text))
+
+
+def planted(text: str) -> str:
+    """From the sentence with the first order to the end of the text; "" where there is none."""
+    text = BASE64.sub(_decoded, unicodedata.normalize("NFKC", text))
+    found = ORDERS.search(text)
+    if not found:
+        return ""
+    starts = [end.end() for end in re.finditer(r"[.!?。！？]\s+|\n+", text[: found.start() + 1])]
+    return text[max(starts, default=0) :]
+
+
+def _decoded(found: re.Match) -> str:
+    """Base64 followed by what it says, if it says anything."""
+    try:
+        return f"{found[0]} {base64.b64decode(found[0] + '==').decode('utf-8')}"
+    except ValueError:
+        return found[0]

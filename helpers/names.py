@@ -1,0 +1,173 @@
+"""Where a review names its writer, or anyone by title, closing formula or introduction (for `redaction`).
+
+The rule. These are names wherever they stand: the reviewer's full name, in any case, with or without
+accents; initials and surname; a name after a title (Mrs Okonkwo, Herr Koch), after "my name is" and its
+like, and after a closing formula (Regards, …). A part of the reviewer's name alone can be an ordinary word
+(Will, Rose, Koch). It counts as the name in a signature, after a greeting, as the first word before a comma,
+and inside a sentence where it has a capital letter, no article before it, and does not stand elsewhere in
+the text in small letters. Scripts without spaces between words are not looked at.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from functools import lru_cache
+
+UPPER = "".join(filter(str.isupper, map(chr, range(0x41, 0x250))))
+CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*)"
+PARTICLES = "de del della di da dos du la le van der den von zu zum zur el al ten ter".split()
+PARTICLE = rf"(?:(?:{'|'.join(PARTICLES)}) ){{0,2}}"
+RUN = rf"{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,3}}"
+SHORT_TITLES = "Mr Mrs Ms Mx Dr Prof Mme Mlle Sra Srta Dhr Mevr".split()  # with or without a full stop
+DOTTED_TITLES = "M Mag Ing Hr Fr Sr Sig Dott Mw Fam".split()
+LONG_TITLES = (
+    "Miss Herr Herrn Frau Familie Monsieur Madame Mademoiselle Señor Señora Señorita Signor Signora Signore "
+    "Dottor Dottoressa Meneer Mevrouw Doña"
+).split()
+TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(DOTTED_TITLES)})\.|(?:{'|'.join(LONG_TITLES)})) "
+TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
+INTRODUCTIONS = (
+    "my name is|my name's|my name’s|ich heiße|ich heisse|mein name ist|je m'appelle|je m’appelle|mon nom est"
+    "|me llamo|mi nombre es|mi chiamo|il mio nome è|mijn naam is|ik heet"
+)
+INTRODUCED = re.compile(rf"(?i:\b(?:{INTRODUCTIONS})) ({RUN})")
+FORMULA = (
+    r"regards|(?:best|kind|warm) wishes|yours|(?:yours )?(?:sincerely|faithfully|truly)|signed"
+    r"|gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|[lv]g|mfg|hochachtungsvoll|gezeichnet|gez\."
+    r"|cordialement|salutations|bien à vous|amicalement|sincèrement"
+    r"|saludos?|atentamente|atte\.?|cordialmente|saluti|groet(?:en|jes)?|mvg|hoogachtend"
+)
+# At most 40 characters may follow: a town, an age.
+END = r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)"
+CLOSED = re.compile(rf"(?i:\b(?:{FORMULA}))[\s,.!:–-]{{1,4}}({RUN}){END}")
+
+SURNAMES = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{1,3}}")
+AT_END = re.compile(END)
+ONLY_SYMBOLS = re.compile(r"\W*\Z")
+THANKS = r"cheers|thanks|thank you|ta|danke|merci|gracias|grazie|bedankt"
+OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THANKS}))\s*\Z")
+GREETING = re.compile(
+    r"\b(?i:dear|hello|hi|hey|hallo|liebe[rs]?|geehrte[rs]?|guten tag|bonjour|bonsoir|ch[eè]re?|salut|hola"
+    r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte"
+    r"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
+    r"|thanks|thank you|merci|gracias|grazie|bedankt|cheers),? \Z"
+)
+ARTICLES = set(
+    "the a an this that these those my your his her its our their every no der die das den dem des am "
+    "im zum zur vom beim ins ans unser euer le la les un une du des ce cet cette mon ma mes son sa ses "
+    "notre votre leur el los las una unos del al este esta mi tu su mis sus nuestro nuestra il lo gli i "
+    "uno della dello nel nella alla mio mia tuo tua suo sua nostro nostra de het een deze dit mijn onze "
+    "ons zijn haar uw".split()
+) | {
+    stem + ending
+    for stem in "ein kein mein dein sein ihr unser dies jed".split()
+    for ending in " e em en er es".split(" ")
+}
+MONTHS = set(
+    "january february march april may june july august september october november december januar "
+    "februar märz mai juni juli oktober dezember monday tuesday wednesday thursday friday saturday "
+    "sunday sommer winter".split()
+)
+# In a reviewer's name, but no part of it.
+IN_NAMES = set(PARTICLES) | set(
+    "mr mrs ms mx dr prof mag ing mme mlle miss herr frau familie family fam monsieur madame señor "
+    "señora signor signora meneer mevrouw the at in from and of for und uit aus im et les des with team "
+    "client customer user kunde".split()
+)
+WORD = re.compile(r"\w+")
+GAP = re.compile(r"[ .\-'’&,]{1,3}")
+# Letters without their accents, one for one, so that places stay.
+FOLD = {
+    code: unicodedata.normalize("NFD", chr(code))[0].lower()
+    for code in range(0x41, 0x530)
+    if chr(code).isalpha()
+} | {ord(letter): plain for letter, plain in zip("ßøØłŁđĐıæÆœŒ", "soollddiaaoo")}
+
+
+def canonical(text: str) -> str:
+    """Small letters without accents; ä, ae and a are the same, and so are ß, ss and s."""
+    text = text.translate(FOLD)
+    return text.replace("ae", "a").replace("oe", "o").replace("ue", "u").replace("ss", "s")
+
+
+@lru_cache(maxsize=1024)
+def parts(name: str | None) -> tuple[str, ...]:
+    """The words of a name in canonical form, without titles and particles; initials are single letters."""
+    words = WORD.findall(html.unescape(name or ""))
+    return tuple(canonical(word) for word in words if word.lower() not in IN_NAMES)
+
+
+def find(text: str, name: str | None) -> list[tuple[int, int]]:
+    """Start and end of every name in the text, in order, none over another."""
+    spans = [match.span() for match in TITLED.finditer(text)]
+    small = text.lower()
+    if any(phrase in small for phrase in INTRODUCTIONS.split("|")):
+        spans += [match.span(1) for match in INTRODUCED.finditer(text)]
+    spans += [match.span(1) for match in CLOSED.finditer(text, max(0, len(text) - 200))]
+    own = parts(name)
+    plain = canonical(text) if own else ""
+    if any(len(part) > 1 and part in plain for part in own):
+        spans += _own(text, own)
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if kept and start < kept[-1][1]:
+            kept[-1] = (kept[-1][0], max(end, kept[-1][1]))
+        else:
+            kept.append((start, end))
+    return kept
+
+
+def _own(text: str, own: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Where the reviewer's own name stands."""
+    words = list(WORD.finditer(text))
+    plain = [canonical(word.group()) for word in words]
+    small = {each for each, word in zip(plain, words) if word.group().islower()}
+    joined = [bool(GAP.fullmatch(text, a.end(), b.start())) for a, b in zip(words, words[1:])]
+    spans, done = [], -1
+    for place, part in enumerate(plain):
+        if place <= done or len(part) < 2 or part not in own:
+            continue
+        first = done = place
+        while first > 0 and joined[first - 1] and _belongs(words[first - 1], plain[first - 1], own):
+            first -= 1
+        while done + 1 < len(words) and joined[done] and _belongs(words[done + 1], plain[done + 1], own):
+            done += 1
+        run = [each for each in range(first, done + 1) if plain[each] not in PARTICLES]
+        start, end = words[run[0]].start(), words[run[-1]].end()
+        capitals = all(words[each].group()[0].isupper() for each in run)
+        whole = len(own) > 1 and [plain[each] for each in run] == list(own)
+        if (
+            whole
+            or (len(run) > 1 and capitals)
+            or not part.isalpha()
+            or _is_alone(text, start, end, part in small)
+        ):
+            # Amparo, Jürgen T.: the surname may follow.
+            more = SURNAMES.match(text, end) if len(own) == 1 or len(own[-1]) == 1 else None
+            spans.append((start, more.end() if more else end))
+    return spans
+
+
+def _belongs(word: re.Match, plain: str, own: tuple[str, ...]) -> bool:
+    """Whether a word beside a part of the name is of it too: a part, a particle, or by its first letter."""
+    if plain in own or plain in PARTICLES:
+        return True
+    initials = {part[0] for part in own} if len(plain) == 1 else {part for part in own if len(part) == 1}
+    return plain[0] in initials and word.group()[0].isupper()
+
+
+def _is_alone(text: str, start: int, end: int, in_small: bool) -> bool:
+    """Whether a single part of the name stands where only a name can. `in_small`: so it stands elsewhere."""
+    before = text[max(0, start - 40) : start]
+    if not text[start].isupper():
+        return bool(OWN_LINE.search(before) and ONLY_SYMBOLS.match(text, end))
+    surnames = SURNAMES.match(text, end)
+    if OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end):
+        return True
+    if GREETING.search(before) or (start == 0 and text.startswith(",", end)):
+        return True
+    inside = re.search(r"(\w+),? \Z", before)
+    ordinary = in_small or text[start:end].lower() in MONTHS
+    return bool(inside and inside[1].islower() and inside[1] not in ARTICLES and not ordinary)

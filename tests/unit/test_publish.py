@@ -1,0 +1,250 @@
+"""publish: the card, the scan, and the push to a private data set on the loopback Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from helpers import chunks as chunking
+from helpers import files, gate, pairs, publish, qa, reviews, splits
+from tests.conftest import REPOSITORY
+from tests.fakes import hub as fake
+from tests.fakes.hub import FakeHub
+
+REPO = "someone/reviews-qa"
+
+
+def some(count: int, **fields) -> list[dict]:
+    texts = [
+        (f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.")
+        for n in range(count)
+    ]
+    made = [pairs.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
+    return [pair | fields for pair in made]
+
+
+def saved(folder: Path, rows: list[dict], card: str | None = None) -> Path:
+    train, test = splits.split(rows)
+    publish.save_dataset(
+        train, test, folder, card or publish.dataset_card(train, test, company="Velo", source="a file")
+    )
+    return folder
+
+
+def front_matter(card: str) -> dict:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+# ---- the card
+
+
+def test_the_dataset_is_read_back_with_its_card(tmp_path):
+    from datasets import load_from_disk
+
+    train, test = splits.split(some(20))
+    facts = {"company": 'Velo "24":\nbikes', "source": "a | b", "cost_usd": 0.12}
+    rejected = [{"reason": "refusal (As an AI)"}, {"reason": "refusal (Sorry)"}, {"reason": "broken JSON"}]
+    card = publish.dataset_card(
+        train, test, rejected=rejected, redacted=Counter(EMAIL=3), languages={"en"}, **facts
+    )
+    for _ in range(2):  # the second time replaces the first
+        publish.save_dataset(train, test, tmp_path / "qa_dataset", card)
+    read = load_from_disk(tmp_path / "qa_dataset")
+    assert list(read["train"]) == train and list(read["test"]) == test
+    assert (tmp_path / "qa_dataset" / "README.md").read_text(encoding="utf-8") == card
+    said = front_matter(card)
+    assert said["size_categories"] == ["n<1K"] and 'Velo "24": bikes' in said["pretty_name"]
+    assert said["language"] == ["en"] and {each["split"] for each in said["configs"][0]["data_files"]} == {
+        *read
+    }
+    for line in (
+        "| pairs to train on | 17 |", "| pairs held out | 3 |", "| reviews behind them | 20 |", "| cost usd | 0.12 |",
+        "| source | a / b |", "| teacher | gpt-4o |", "| prompt version | qa-1 |", "placeholders: 3 × EMAIL.",
+        "rejected 3 pairs or replies and kept 20: 2 × refusal, 1 × broken JSON.",
+    ):  # fmt: skip
+        assert line in card
+
+
+def test_the_licence_is_a_persons_to_give_except_for_the_samples():
+    train, test = splits.split(some(20))
+    facts = {"company": "Velo", "source": "s"}
+    other = publish.dataset_card(train, test, **facts)
+    assert front_matter(other)["license"] == "other" and "No licence is granted here" in other
+    assert "how many is not recorded" in other
+    given = publish.dataset_card(train, test, licence="cc-by-4.0", **facts)
+    assert front_matter(given)["license"] == "cc-by-4.0" and "`cc-by-4.0`" in given.split("## Licence")[1]
+    ours = publish.dataset_card(*splits.split(some(20, teacher="sample")), **facts)
+    assert front_matter(ours)["license"] == "apache-2.0" and "Apache License 2.0" in ours
+
+
+def test_the_source_is_what_the_work_dir_knows(tmp_path):
+    assert "not recorded" in publish.source_of(tmp_path, some(2))
+    (tmp_path / "snapshot.json").write_text("{}")
+    assert publish.source_of(tmp_path, some(2)) == "Trustpilot, collected through Bright Data"
+    sample = [{"review_ids": [reviews.sample()[0]["review_id"]]}]
+    assert "fictional" in publish.source_of(tmp_path, sample)
+
+
+# ---- the scan
+
+SECRETS = [
+    ("HUGGING FACE TOKEN", "hf_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f"),
+    ("OPENAI KEY", "sk-" + "proj-aB3dE5gH7jK9mN1pQ3sT5vW7yZ9"),
+    ("AWS KEY", "AKIA" + "IOSFODNN7EXAMPLE"),
+    ("GITHUB TOKEN", "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f5g"),
+    ("GOOGLE KEY", "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"),
+    ("SLACK TOKEN", "xoxb-" + "123456789012-abcdefABCDEF"),
+    ("JSON WEB TOKEN", "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"),
+    ("PRIVATE KEY", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow" + "IBAAKCAQEA7\n-----END RSA PRIVATE KEY-----"),
+    ("API KEY", "0f1e2d3c4b5a6978" * 4),
+    ("API KEY", "6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0"),
+    ("SECRET", "api_key = 'q7Zr2LxP9vKt4WmB'"),
+    ("SECRET", "Authorization: q7Zr2LxP9vKt4WmB8n"),
+    ("EMAIL", "ada@example.com"),
+    ("PHONE", "+44 20 7946 0958"),
+    ("NAME", "Ada Lovelace"),
+]
+
+
+@pytest.mark.parametrize("kind, secret", SECRETS)
+@pytest.mark.parametrize("field", ["question", "answer", "teacher", "card"])
+def test_what_must_not_be_uploaded_is_found_wherever_it_stands_and_never_shown(tmp_path, kind, secret, field):
+    rows, card = some(3), "# A card\n\nof this data"
+    if field == "card":
+        card += f"\nand {secret} too"
+    else:
+        rows[1][field] = f"Write to {secret} now"
+    files.write_jsonl(tmp_path / "train.jsonl", rows)
+    files.write_text(tmp_path / "README.md", card)
+    found = list(publish.scan(tmp_path, {"Ada Lovelace", "Other Name"}))
+    place = ("README.md", 4) if field == "card" else ("train.jsonl", 2)
+    assert {(row["file"], row["row"]) for row in found} == {place} or "\n" in secret
+    assert found[0]["kind"] == kind and f"[{kind}]" in found[0]["excerpt"]
+    value = secret.partition("= '")[2].rstrip("'") or secret.rpartition(": ")[2]
+    assert not any(value in row["excerpt"] or value[6:14] in row["excerpt"] for row in found)
+
+
+def test_this_machines_own_keys_are_found_whatever_their_form(tmp_path, monkeypatch):
+    monkeypatch.setenv("BRIGHTDATA_API_KEY", "plainword")
+    files.write_text(tmp_path / "README.md", "it was plainword then")
+    (found,) = publish.scan(tmp_path)
+    assert found["kind"] == "KEY OF THIS MACHINE" and "plainword" not in found["excerpt"]
+
+
+def test_the_scan_passes_ids_and_ordinary_prose(tmp_path):
+    rows = some(3, id="8c4737c4e29a4108", review_ids=["447900123456" * 2, "8c4737c4e29a41081a5b76ab"])
+    prose = "The token: a bell. Their password rules changed, 1,999 euros, 2026-01-01, the key to success is patience."
+    files.write_jsonl(tmp_path / "train.jsonl", [row | {"answer": prose} for row in rows])
+    assert list(publish.scan(tmp_path, {"Ada Lovelace"})) == []
+
+
+def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
+    """Also against the 200 and more full names of the reviewers."""
+    files.write_jsonl(tmp_path / "reviews.jsonl", reviews.sample())
+    names = publish.reviewer_names(tmp_path)
+    kept, _ = gate.quality_gate(qa.sample_pairs(chunking.sample()), chunking.sample())
+    train, test = splits.split(kept)
+    files.write_jsonl(tmp_path / "up" / "train.jsonl", kept)
+    card = publish.dataset_card(train, test, company="Velomarsh", source="s", redacted=Counter(EMAIL=7))
+    files.write_text(tmp_path / "up" / "README.md", card)
+    assert len(names) > 200 and all(" " in name for name in names)
+    assert list(publish.scan(tmp_path / "up", names)) == []
+    assert publish.reviewer_names(tmp_path / "empty") == set()
+
+
+# ---- the push
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The loopback Hub, for this process and for those that it starts."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    with FakeHub() as hub:
+        hub.api(monkeypatch)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        yield hub
+
+
+READ = f"""
+import json
+from pathlib import Path
+from helpers import training
+found, why = training.load_qa_dataset({REPO!r}, Path("nowhere"))
+print(why)
+print(json.dumps({{side: list(rows) for side, rows in found.items()}}))
+"""
+
+
+def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back(hub, tmp_path):
+    rows = some(60)
+    url = publish.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
+    assert url == f"{hub.endpoint}/datasets/{REPO}"
+    repo = hub.repos[f"datasets/{REPO}"]
+    assert repo.private and set(repo.files) == {".gitattributes", "README.md", "train.jsonl", "test.jsonl"}
+    read = subprocess.run(  # in a process of its own: `datasets` reads HF_ENDPOINT when it is imported
+        [sys.executable, "-c", READ],
+        env=os.environ | hub.environment(tmp_path / "home"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert read.returncode == 0, read.stderr
+    why, back = read.stdout.strip().splitlines()[-2:]
+    back = json.loads(back)
+    train, test = splits.split(rows)
+    assert "Hub data set" in why and back["test"] == test
+    assert sorted(back["train"] + back["validation"], key=lambda pair: pair["id"]) == train
+
+
+def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
+    rows = some(20)
+    rows[7]["answer"] += " Ask ada@example.com with hf_" + "aB3dE5gH7jK9mN1pQ3sT5v."
+    with pytest.raises(publish.Unsafe) as stopped:
+        publish.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
+    said = str(stopped.value)
+    assert not hub.requests and not hub.repos
+    assert "Nothing was uploaded to someone/reviews-qa" in said and ".jsonl, row " in said
+    assert (
+        "EMAIL: " in said and "HUGGING FACE TOKEN: " in said and "ada@" not in said and "aB3dE5" not in said
+    )
+
+
+def test_a_public_repository_is_refused_unless_told(hub, tmp_path):
+    folder = saved(tmp_path / "qa_dataset", some(20))
+    repo = hub.add(f"datasets/{REPO}", {}, private=False)
+    with pytest.raises(PermissionError, match="is public, and nothing was uploaded. Make it private"):
+        publish.push_dataset(folder, REPO)
+    assert set(repo.files) == {".gitattributes"}
+    publish.push_dataset(folder, REPO, private=False)
+    assert "train.jsonl" in repo.files
+
+
+@pytest.mark.parametrize("trouble", ["drop", "lose", 500])
+@pytest.mark.parametrize("where", ["/repos/create", "/preupload/", "PUT /lfs/", "/commit/"])
+def test_a_push_that_breaks_off_goes_on_and_uploads_nothing_twice(hub, tmp_path, monkeypatch, where, trouble):
+    monkeypatch.setattr(fake, "LFS_BYTES", 1000)  # the data goes by LFS, as large files do
+    folder = saved(tmp_path / "qa_dataset", some(60))
+    hub.troubles = [(where, trouble)] * 40  # more than the client tries by itself
+    with pytest.raises(ConnectionError, match="(?s)broke off.*uploads no large file twice") as broken:
+        publish.push_dataset(folder, REPO)
+    assert hub.token not in str(broken.value)
+    hub.troubles.clear()
+    publish.push_dataset(folder, REPO)
+    publish.push_dataset(folder, REPO)
+    repo = hub.repos[f"datasets/{REPO}"]
+    assert repo.private and len(repo.files["train.jsonl"].splitlines()) == 51
+    assert len(repo.commits) == 2, "a commit of its own for nothing"
+    if (where, trouble) != ("PUT /lfs/", "lose"):  # the only time that the client cannot know what arrived
+        assert hub.lfs_received == sum(map(len, hub.lfs.values()))

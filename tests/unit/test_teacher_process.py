@@ -1,0 +1,121 @@
+"""A run of teacher.ask_all whose process is killed or interrupted, and the next run that goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from helpers import answers, files, teacher
+from tests.fakes.openai_api import FakeOpenAI
+
+REPOSITORY = Path(__file__).parents[2]
+KEY = "sk-fake-key"
+KILLS = 20 if os.environ.get("ALL") else 4
+IN_FLIGHT = 16
+ASK = """
+import signal, sys
+from pathlib import Path
+from helpers import qa, teacher
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+requests = [teacher.Request(f"k{n}", "You are a teacher.", f"text {n}.") for n in range(int(sys.argv[2]))]
+teacher.ask_all(requests, Path(sys.argv[1]), model="gpt-4o", response_model=qa.QAPairs, max_cost_usd=50,
+                max_concurrency=int(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def start():
+    """Starts a process that asks a server `count` questions, with its journal at a path."""
+    started = []
+
+    def start(server: FakeOpenAI, journal: Path, count: int) -> subprocess.Popen:
+        settings = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", ASK, str(journal), str(count), str(IN_FLIGHT)],
+            cwd=journal.parent,
+            env={**os.environ, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def finish(process: subprocess.Popen) -> str:
+    said = process.communicate(timeout=120)[0]
+    assert KEY not in said
+    return said
+
+
+def wait_for(server: FakeOpenAI, requests: int, process: subprocess.Popen) -> None:
+    while len(server.asked) < requests and process.poll() is None:
+        time.sleep(0.001)
+    assert process.poll() is None, "it was through too early: enlarge the job"
+
+
+def reported(said: str) -> int:
+    found = re.search(r"in flight when the last run ended: (\d+)\.", said)
+    return int(found[1]) if found else 0
+
+
+def key_of(text: str) -> str:
+    return text.replace("text ", "k").rstrip(".")
+
+
+def test_kill_9_at_random_moments(start, tmp_path):
+    """All that was handed over is in the journal, or was in flight: reported, counted, and paid again."""
+    moments, journal, count = random.Random(9), tmp_path / "journal.jsonl", 40 * KILLS + 100
+    in_flight, said = Counter(), []
+    with FakeOpenAI(delay=0.02) as server:
+        for _ in range(KILLS):
+            process = start(server, journal, count)
+            wait_for(server, len(server.asked) + moments.randint(1, 40), process)
+            time.sleep(moments.random() * 0.03)
+            process.kill()
+            said.append(finish(process))
+            killed = Counter(row["key"] for row in answers.read(journal)[1])
+            assert len(killed) <= IN_FLIGHT
+            missing = {key_of(text) for text in server.handed} - teacher.answered(journal).keys()
+            assert missing <= killed.keys(), "an answer that was handed over is lost"
+            in_flight += killed
+        said.append(finish(start(server, journal, count)))
+    assert len(teacher.answered(journal)) == count and in_flight
+    assert sum(map(reported, said)) == in_flight.total(), "the user was not told how many"
+    for text, times in Counter(body["messages"][1]["content"] for body in server.asked).items():
+        assert times <= 1 + in_flight[key_of(text)], "asked again though its answer was there"
+    found = teacher.summary(journal)
+    assert found["lost"] == in_flight.total() and server.usd(2.5, 10.0) <= found["usd"]
+    assert KEY not in journal.read_text()
+
+
+def test_ctrl_c_keeps_what_is_in_flight(start, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    with FakeOpenAI(delay=0.3) as server:
+        process = start(server, journal, 60)
+        wait_for(server, 20, process)
+        process.send_signal(signal.SIGINT)
+        said = finish(process)
+        assert process.returncode and "KeyboardInterrupt" in said
+        asked = len(server.asked)
+        assert len(teacher.answered(journal)) == len(server.billed) == asked < 60
+        server.delay = 0
+        assert not reported(finish(start(server, journal, 60)))
+    assert len(server.asked) == len(server.billed) == len(teacher.answered(journal)) == 60
+    assert {row["finish_reason"] for row in files.read_jsonl(journal)} == {"sent", "stop"}
