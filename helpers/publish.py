@@ -210,12 +210,16 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def push_dataset(folder: Path, repo: str, names: set[str] = frozenset(), private: bool = True) -> str:
-    """Push what `save_dataset` saved, as JSON Lines and its card; what was scanned is what is uploaded."""
+    """Push what `save_dataset` saved, as JSON Lines and its card; what was scanned is what is uploaded.
+
+    A review's id leads to the page that shows who wrote it, so only its hash goes to the Hub.
+    """
     from datasets import load_from_disk
 
     with tempfile.TemporaryDirectory() as scratch:
         for side, rows in load_from_disk(str(folder)).items():
-            files.write_jsonl(Path(scratch) / f"{side}.jsonl", rows)
+            hashed = (row | {"review_ids": [files.content_id(name) for name in row["review_ids"]]} for row in rows)
+            files.write_jsonl(Path(scratch) / f"{side}.jsonl", hashed)
         files.write_text(Path(scratch) / "README.md", (folder / "README.md").read_text(encoding="utf-8"))
         return push(Path(scratch), repo, "dataset", names, private)
 
@@ -252,7 +256,7 @@ def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), priv
         )
     except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # the last for a large file
         raise ConnectionError(
-            f"The push to {repo} broke off ({type(error).__name__}: {str(error.__cause__ or error)[:300]}). A commit is whole or not "
-            "there. Run it again: it goes on, and uploads no large file twice."
+            f"The push to {repo} broke off ({type(error).__name__}: {str(error.__cause__ or error)[:300]}). A commit "
+            "is whole or not there. Run it again: it goes on, and uploads no large file twice."
         ) from error
     return f"{api.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"

@@ -76,7 +76,7 @@ def clean(
         tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
         pairs.append(texts.pair_hashes(said if len(said) >= NEAR_WORDS else []))
         row["language"] = texts.language(f"{title}\n{content}")
-        row = {**redaction.redact(row), "review_url": None} if redact_pii else {**row, "redacted": {}}
+        row = redaction.redact(row) if redact_pii else {**row, "redacted": {}}
         rows.append({field: row[field] for field in FIELDS})
     order = sorted(
         set(range(len(rows))) - reasons.keys(),
