@@ -49,8 +49,8 @@ RULES = {
     "number not in the review": "digits, percentages, and words from three to twenty",
     "duplicate question": "other words or another order",
     "duplicate answer": "other words or another order",
-    "near-duplicate question": f"at most {NEAR_DUPLICATE['question']:.0%} of the word 3-grams in common",
-    "near-duplicate answer": f"at most {NEAR_DUPLICATE['answer']:.0%} of the word 3-grams in common",
+    "near-duplicate question": f"at most {NEAR_DUPLICATE['question']:.0%} of its word 3-grams in common",
+    "near-duplicate answer": f"at most {NEAR_DUPLICATE['answer']:.0%} of its word 3-grams in common",
 }
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")

@@ -1,4 +1,4 @@
-"""Publishing: the data set and its card, a scan for secrets and personal data, the push to the Hub (stage 04).
+"""Publishing: the data set, its card, a scan for secrets and personal data, the push to the Hub (stage 04).
 
     save_dataset(train, test, work_dir / "qa_dataset", dataset_card(train, test, …))
     push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
@@ -46,7 +46,8 @@ SECRETS = {
     "API KEY": r"\b(?:[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b",  # Bright Data's, for one
 }
 ASSIGNED = re.compile(
-    r"(?i)(?:key|token|secret|password|passwd|pwd|bearer|authorization)[\"']?(?:\s*[:=]\s*|\s+)[\"']?([^\s\"',;]{12,})"
+    r"(?i)(?:key|token|secret|password|passwd|pwd|bearer|authorization)[\"']?(?:\s*[:=]\s*|\s+)[\"']?"
+    r"([^\s\"',;]{12,})"
 )
 SURPRISE = 3.0  # bits a character (Shannon entropy) from which an assigned value counts as a secret
 # Our hashes, Trustpilot's review ids and UUIDs: as a whole value, one of these is an id.
@@ -255,8 +256,9 @@ def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), priv
             repo_id=repo, repo_type=kind, folder_path=folder, commit_message=f"Upload the {kind}"
         )
     except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # the last for a large file
+        said = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
         raise ConnectionError(
-            f"The push to {repo} broke off ({type(error).__name__}: {str(error.__cause__ or error)[:300]}). A commit "
-            "is whole or not there. Run it again: it goes on, and uploads no large file twice."
+            f"The push to {repo} broke off ({said}). A commit is whole or not there. Run it again: it goes on, "
+            "and uploads no large file twice."
         ) from error
     return f"{api.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"

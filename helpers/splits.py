@@ -17,8 +17,9 @@ from itertools import chain
 from helpers.texts import words as words_of
 
 # Word-3-gram Jaccard similarity above which two questions, or two answers, count as the same. Answers are
-# longer, and share stock phrases without being the same.
+# longer, and share stock phrases without being the same; a short one, such as "Yes", may be everybody's.
 NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
+LEAST_WORDS = {"question": 1, "answer": 20}
 
 
 def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
@@ -29,6 +30,8 @@ def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
     """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
 
+    Texts that have fewer 3-grams than LEAST_WORDS[field] words make are left out.
+
     Exact, and quick by prefix filtering: two texts that are so alike share one of their rarest 3-grams
     (Chaudhuri and others, A Primitive Operator for Similarity Joins in Data Cleaning, ICDE 2006).
     """
@@ -38,6 +41,8 @@ def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
     for index, own in enumerate(grams):
         rarest = sorted(own, key=lambda gram: (count[gram], gram))
         rarest = rarest[: len(own) - math.ceil(least * len(own)) + 1]
+        if len(own) < LEAST_WORDS[field] - 2:
+            continue
         for other in sorted(set(chain.from_iterable(holders[gram] for gram in rarest))):
             common = len(own & grams[other])
             if common > least * (len(own) + len(grams[other]) - common):
