@@ -150,7 +150,9 @@ def run_all(
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as threads:
         for _ in range(count):
             workers.put(stack.enter_context(contextlib.closing(_Worker(limits))))
-        made = tqdm(threads.map(work, jobs), total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100)
+        made = tqdm(
+            threads.map(work, jobs), total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100
+        )
         return list(made)
 
 
@@ -209,8 +211,9 @@ class _Worker:
     def ask(self, context: str, *queries: str) -> list[Result]:
         if self.process is None or self.process.poll() is not None:
             self._start()
-        self.process.stdin.write(json.dumps({"context": context, "queries": queries}).encode() + b"\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended while it read; its silence below says so
+            self.process.stdin.write(json.dumps({"context": context, "queries": queries}).encode() + b"\n")
+            self.process.stdin.flush()
         results: list[Result] = []
         while len(results) < len(queries):
             begun = time.monotonic()

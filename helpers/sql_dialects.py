@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
-from sqlglot.errors import SqlglotError, UnsupportedError
+from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
 
 # Tried in this order. T-SQL goes before MySQL, which reads ISNULL(a, 0) as a test and forgets the 0.
 DIALECTS = ("postgres", "tsql", "mysql", "snowflake", "bigquery", "oracle")
@@ -60,7 +60,13 @@ def to_sqlite(text: str, dialect: str) -> str:
         for named in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
             named.set("db", None)
             named.set("catalog", None)
-    return ";\n".join(_Generator(dialect="sqlite").generate(tree) for tree in trees)
+    return ";\n".join(map(_generated, trees))
+
+
+def _generated(tree: exp.Expr) -> str:
+    # What a table is stored in may be left out (ENGINE=InnoDB), what a query asks for may not.
+    level = ErrorLevel.IGNORE if isinstance(tree, exp.Create) else ErrorLevel.RAISE
+    return _Generator(dialect="sqlite", unsupported_level=level).generate(tree)
 
 
 def tie_keys(query: str) -> str | None:
@@ -76,12 +82,12 @@ def tie_keys(query: str) -> str | None:
         aliases = {}
     else:
         outputs = [column.unalias() for column in tree.expressions]
-        aliases = {column.alias: column.unalias() for column in tree.expressions if column.alias}
+        aliases = {column.alias.lower(): column.unalias() for column in tree.expressions if column.alias}
     for key in keys:
         if key.is_int:
             key = outputs[int(key.name) - 1]
         elif isinstance(key, exp.Column) and not key.table:
-            key = aliases.get(key.name, key)
+            key = aliases.get(key.name.lower(), key)
         tree = tree.select(key.copy())
     return tree.sql(dialect="sqlite")
 
@@ -130,7 +136,7 @@ def _difference(later: str, earlier: str, unit: str, boundaries: bool) -> str:
         if boundaries and unit == "YEAR":
             return f"({years})"
         short = 0 if boundaries else f"(STRFTIME('%d', {later}) < STRFTIME('%d', {earlier}))"
-        return f"((({years}) * 12 + {months} - {short}) / { {'YEAR': 12, 'QUARTER': 3, 'MONTH': 1}[unit]})"
+        return f"((({years}) * 12 + {months} - {short}) / { {'YEAR': 12, 'QUARTER': 3, 'MONTH': 1}[unit] })"
     if unit in ("DAY", "WEEK"):
         days = f"CAST(JULIANDAY(DATE({later})) - JULIANDAY(DATE({earlier})) AS INTEGER)"
         return days if unit == "DAY" else f"({days} / 7)"
@@ -198,7 +204,9 @@ class _Generator(SQLite.Generator):
         exp.TimestampAdd: _move(1),
         exp.TimestampSub: _move(-1),
         exp.AddMonths: lambda self, tree: _shifted(*map(self.sql, (tree.this, tree.expression)), "MONTH", 1),
-        exp.LastDay: lambda self, tree: f"DATE({self.sql(tree, 'this')}, 'start of month', '1 month', '-1 day')",
+        exp.LastDay: lambda self, tree: (
+            f"DATE({self.sql(tree, 'this')}, 'start of month', '1 month', '-1 day')"
+        ),
         exp.DateDiff: _count,
         exp.TimestampDiff: _count,
         exp.DateTrunc: _start,
@@ -214,6 +222,8 @@ class _Generator(SQLite.Generator):
         exp.Left: lambda self, tree: self.func("SUBSTR", tree.this, "1", tree.expression),
         exp.Right: lambda self, tree: self.func("SUBSTR", tree.this, exp.Neg(this=tree.expression.copy())),
         exp.Array: lambda self, tree: self.func("JSON_ARRAY", *tree.expressions),
+        exp.National: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
+        exp.ByteString: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
         exp.DataType: _type,
         exp.Anonymous: lambda self, tree: (
             "CURRENT_TIMESTAMP" if tree.name.upper() == "NOW" else self.anonymous_sql(tree)

@@ -4,7 +4,7 @@
 the context (CREATE TABLE and INSERT) nor the queries are trusted:
 - an authorizer names the few actions that are allowed, so that what SQLite may learn to do later is
   refused as well; of the functions only SQLite's own harmless ones;
-- after the imports, the process can open no file and write none (RLIMIT_NOFILE, RLIMIT_FSIZE);
+- after the imports, the process can open no file, neither to read nor to write (RLIMIT_NOFILE);
 - time: a progress handler interrupts SQLite, and where SQLite is busy inside one function, an alarm of
   the kernel ends the process;
 - memory: SQLite's heap has a hard limit, the process one of its address space. macOS does not keep
@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import sqlglot.optimizer  # sqlglot imports parts of it when it needs them; later no file can be opened
+import sqlglot.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
 from sqlglot.dialects.dialect import Dialect
 
 from helpers import sql_dialects
@@ -73,9 +73,7 @@ SIZES = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 ANY_NOW = re.compile(r"'now'", re.IGNORECASE)
-SELECT = re.compile(
-    r"(?:[\s(]|--[^\n]*|/\*.*?\*/)*+(?:select|with|values)\b", re.IGNORECASE | re.DOTALL
-)
+SELECT = re.compile(r"(?:[\s(]|--[^\n]*|/\*.*?\*/)*+(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 # SQLite's own functions (no extension's) without its mark of side effects, which load_extension bears.
 with contextlib.closing(sqlite3.connect(":memory:")) as _db:
     _listed = _db.execute("SELECT name FROM pragma_function_list WHERE builtin AND NOT flags & 0x80000")
@@ -102,13 +100,13 @@ def serve(limits: dict) -> None:
 
 
 def lock(heap: int) -> None:
-    """Make the process unable to open or write a file, to grow, or to survive its alarm."""
+    """Make the process unable to open a file, to grow, or to survive its alarm."""
     logging.disable()  # sqlglot's warnings
     for dialect in ("sqlite", *sql_dialects.DIALECTS):
         Dialect.get_or_raise(dialect)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 3}
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 3}
     if sys.platform == "linux":
         limits[resource.RLIMIT_AS] = heap + INTERPRETER_BYTES
     for name, value in limits.items():

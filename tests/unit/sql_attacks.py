@@ -20,6 +20,7 @@ ERROR = ("does not run", "")  # in words that differ between versions of SQLite
 HARMLESS = ("rows", "")
 
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {})"
+ENDLESS = NUMBERS.replace(" LIMIT {}", "")
 
 QUERIES = {
     # Writes
@@ -83,15 +84,28 @@ QUERIES = {
     "bracketed": ("(((((DELETE FROM t)))))", NOT),
     "parameters": ("SELECT ?, :name, @other", ERROR),
     # Time
-    "endless": (NUMBERS.replace(" LIMIT {}", "") + " SELECT COUNT(*) FROM n", SLOW),
-    "endless rows": (NUMBERS.replace(" LIMIT {}", "") + " SELECT i FROM n WHERE i < 0", SLOW),
+    "endless": (ENDLESS + " SELECT COUNT(*) FROM n", SLOW),
+    "endless rows": (ENDLESS + " SELECT i FROM n WHERE i < 0", SLOW),
     "cartesian": ("SELECT COUNT(*) FROM " + ", ".join(f"t t{i}" for i in range(60)), SLOW),
     "cartesian numbers": (NUMBERS.format(5000) + " SELECT SUM(a.i * b.i * c.i) FROM n a, n b, n c", SLOW),
     "long function": ("SELECT printf('%.*c', 2000000000, 'x')", SLOW),
-    "replace at length": (NUMBERS.format(10**6) + " SELECT SUM(LENGTH(REPLACE(HEX(ZEROBLOB(400000 + i % 9)), '0', 'x'))) FROM n", SLOW),
-    "like": (NUMBERS.format(10**6) + f" SELECT SUM(HEX(ZEROBLOB(400000 + i % 9)) LIKE '{'%0' * 100}1') FROM n", SLOW),
-    "glob": (NUMBERS.format(10**6) + f" SELECT SUM(HEX(ZEROBLOB(400000 + i % 9)) GLOB '{'*0' * 100}1') FROM n", SLOW),
-    "instr": (NUMBERS.format(10**6) + " SELECT SUM(INSTR(ZEROBLOB(999999), ZEROBLOB(500000) || 'x')) FROM n", SLOW),
+    "replace at length": (
+        NUMBERS.format(10**6)
+        + " SELECT SUM(LENGTH(REPLACE(HEX(ZEROBLOB(400000 + i % 9)), '0', 'x'))) FROM n",
+        SLOW,
+    ),
+    "like": (
+        NUMBERS.format(10**6) + f" SELECT SUM(HEX(ZEROBLOB(400000 + i % 9)) LIKE '{'%0' * 100}1') FROM n",
+        SLOW,
+    ),
+    "glob": (
+        NUMBERS.format(10**6) + f" SELECT SUM(HEX(ZEROBLOB(400000 + i % 9)) GLOB '{'*0' * 100}1') FROM n",
+        SLOW,
+    ),
+    "instr": (
+        NUMBERS.format(10**6) + " SELECT SUM(INSTR(ZEROBLOB(999999), ZEROBLOB(500000) || 'x')) FROM n",
+        SLOW,
+    ),
     # Memory and size
     "zeroblob": ("SELECT ZEROBLOB(2000000000)", BIG),
     "randomblob": ("SELECT RANDOMBLOB(1000000000)", UNAUTHORIZED),
@@ -133,37 +147,61 @@ CONTEXTS = {
     "heap limit": ("PRAGMA hard_heap_limit = 0", "SELECT 1", "not authorized"),
     "writable schema": ("PRAGMA writable_schema = 1", "SELECT 1", "not authorized"),
     "journal": ("PRAGMA journal_mode = WAL", "SELECT 1", "not authorized"),
-    "schema insert": ("INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 2, '')", "SELECT 1", "may not be modified"),
+    "schema insert": (
+        "INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 2, '')",
+        "SELECT 1",
+        "may not be modified",
+    ),
     "schema update": ("UPDATE sqlite_master SET sql = 'x'", "SELECT 1", "may not be modified"),
     "trigger": ("CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END", "SELECT 1", "not authorized"),
-    "temp trigger": ("CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END", "SELECT 1", "not authorized"),
+    "temp trigger": (
+        "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END",
+        "SELECT 1",
+        "not authorized",
+    ),
     "temp table": ("CREATE TEMP TABLE x (a)", "SELECT 1", "not authorized"),
     "temp view": ("CREATE TEMP VIEW x AS SELECT 1", "SELECT 1", "not authorized"),
     "fts5": ("CREATE VIRTUAL TABLE f USING fts5(a, content='sqlite_master')", "SELECT 1", "not authorized"),
     "rtree": ("CREATE VIRTUAL TABLE r USING rtree(a, b, c)", "SELECT 1", "not authorized"),
     "csv": ("CREATE VIRTUAL TABLE c USING csv(filename='{canary}')", "SELECT * FROM c", "not authorized"),
     "load_extension": ("INSERT INTO t SELECT 3, load_extension('{canary}')", "SELECT 1", "not authorized"),
-    "load_extension view": ("CREATE VIEW v AS SELECT load_extension('{canary}')", "SELECT * FROM v", "load_extension"),
-    "default": ("CREATE TABLE d (a, b DEFAULT (load_extension('{canary}'))); INSERT INTO d (a) VALUES (1)", "SELECT 1", "load_extension"),
+    "load_extension view": (
+        "CREATE VIEW v AS SELECT load_extension('{canary}')",
+        "SELECT * FROM v",
+        "load_extension",
+    ),
+    "default": (
+        "CREATE TABLE d (a, b DEFAULT (load_extension('{canary}'))); INSERT INTO d (a) VALUES (1)",
+        "SELECT 1",
+        "load_extension",
+    ),
     "readfile": ("INSERT INTO t VALUES (3, readfile('{canary}'))", "SELECT * FROM t", "no such function"),
     "copy from": ("COPY t FROM '{canary}'", "SELECT * FROM t", "syntax error"),
     "load data": ("LOAD DATA INFILE '{canary}' INTO TABLE t", "SELECT * FROM t", "syntax error"),
     "pragma table": ("INSERT INTO t SELECT 3, file FROM pragma_database_list", "SELECT 1", "not authorized"),
     "drop": ("DROP TABLE t", "SELECT 1", "not authorized"),
     "endless": (
-        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, 'x' FROM n WHERE i < 0",
+        "INSERT INTO t " + ENDLESS + " SELECT i, 'x' FROM n WHERE i < 0",
         "SELECT 1",
         "longer than 2 s",
     ),
     "fills": (
-        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, ZEROBLOB(900000) FROM n",
+        "INSERT INTO t " + ENDLESS + " SELECT i, ZEROBLOB(900000) FROM n",
         "SELECT 1",
         "MB of memory",
     ),
     "zeroblob": ("INSERT INTO t VALUES (3, ZEROBLOB(2000000000))", "SELECT 1", "too big"),
-    "long function": ("INSERT INTO t VALUES (3, printf('%.*c', 2000000000, 'x'))", "SELECT 1", "longer than 2 s"),
+    "long function": (
+        "INSERT INTO t VALUES (3, printf('%.*c', 2000000000, 'x'))",
+        "SELECT 1",
+        "longer than 2 s",
+    ),
     "large": ("INSERT INTO t VALUES (3, '" + "x" * 9_000_000 + "')", "SELECT 1", "too large"),
-    "columns": ("CREATE TABLE w (" + ", ".join(f"c{i}" for i in range(5000)) + ")", "SELECT 1", "too many columns"),
+    "columns": (
+        "CREATE TABLE w (" + ", ".join(f"c{i}" for i in range(5000)) + ")",
+        "SELECT 1",
+        "too many columns",
+    ),
     "nul": ("INSERT INTO t VALUES (3, '\x00')", "SELECT 1", "null character"),
     "bomb of views": (
         ";".join(
