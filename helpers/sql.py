@@ -57,7 +57,7 @@ class Limits:
 class Result:
     """What a query gave: the kind `rows`, or why it gave none. The dialects are those it was read in.
 
-    `ties` are the lengths of runs of rows with equal sort keys, None where the query does not order.
+    `ties` are the lengths of runs of rows with equal sort keys, of a job's first query (the gold) if it orders.
     """
 
     kind: str
