@@ -18,9 +18,7 @@ import torch
 if TYPE_CHECKING:
     from helpers.runtime import Device
 
-TILE = (
-    2048  # vocabulary entries at a time, about 2 MB of bf16 weights for the 270M: benchmarks/head_loss.json
-)
+TILE = 2048  # vocabulary entries at a time, about 2 MB of bf16 weights for the 270M: benchmarks/head_loss.json
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
