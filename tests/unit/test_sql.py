@@ -387,6 +387,13 @@ def test_outcome_names_what_was_translated():
     assert outcome.translated == {"context": "postgres", "gold": "postgres", "generated": "tsql"}
 
 
+def test_ties_are_looked_for_in_the_gold_alone():
+    """The second run that they take would count against the time of a generated query."""
+    ordered = "SELECT a FROM t ORDER BY a"
+    gold, generated = sql.run_all([(TABLE, ordered, ordered)])[0]
+    assert gold.ties == [1, 1] and generated.ties is None
+
+
 @pytest.fixture(scope="module")
 def cage(tmp_path_factory):
     """A folder with the canary, and a function that puts its paths into an attack."""
