@@ -137,6 +137,12 @@ def test_a_header_without_room_for_a_text_is_an_error_that_names_the_review():
         chunks.split(two, chunk_size=300, chunk_overlap=300)
 
 
+def test_reviews_are_packed_up_to_the_last_character():
+    two = rows("one " * 20, "two " * 20)
+    size = len(reviews.RULE.join(map(reviews.review_markdown, two)))
+    assert [len(chunks.split(two, chunk_size=limit, chunk_overlap=0)) for limit in (size, size - 1)] == [1, 2]
+
+
 def test_companies_and_languages_are_not_mixed():
     four = rows("one", "two", "three", "vier")
     four[1]["company_name"] = "B"
@@ -179,6 +185,8 @@ def rewritten(old: str, new: str) -> str:
         (rewritten("velomarsh", "Velomarsh"), None),
         (rewritten("would not", "wouldn't"), None),
         (rewritten("again, however the", "again. However, the"), None),
+        (rewritten("again, however the", "again. Well, the"), None),  # "well" stands in another review
+        (rewritten("euros", "Euro"), None),
         (rewritten("3 weeks", "4 weeks"), "adds the number 4"),
         (rewritten("3 weeks", "four weeks"), "adds the number 4"),
         (rewritten("1,200", "1,300"), "adds the number 1300"),

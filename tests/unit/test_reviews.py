@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -519,6 +519,13 @@ MARKUP = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(text=MARKUP, title=MARKUP, name=MARKUP, about=MARKUP, raw=st.booleans())
+@example(
+    text="word\n===\nword\n-\n# a",
+    title="a\n---\n# b",
+    name="a\n### Review by Bob",
+    about="a\n\n# b",
+    raw=False,
+)
 def test_no_text_can_forge_or_end_a_section(text, title, name, about, raw):
     """With texts as notebook 02 cleans them, and, one by one, with raw ones."""
     fields = {"review_content": text, "review_title": title, "reviewer_name": name}
