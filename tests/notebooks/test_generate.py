@@ -78,7 +78,7 @@ def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
     done = run("04", work_dir)
     said = text(done)
     assert "464 pairs for" in said and "450 pairs kept, 14 rejected" in said and pictures(done) == 5
-    assert "2 of " in said and "chunks hold orders to a language model" in said and "BANANA" in said
+    assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
     pairs, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
     columns = ["id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"]
     assert list(pairs[0]) == columns and list(rejected[0]) == [*columns, "reason"]
