@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from helpers import local_gemma, models, runtime
+from helpers import local_gemma, models, runtime, training
 
 CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
 
@@ -46,6 +46,13 @@ def test_the_bundled_adapter_stands_in_and_says_so(tmp_path):
     assert config["base_model_name_or_path"] == local_gemma.NAME
     (tmp_path / "adapter").mkdir()
     assert models.find_adapter("", tmp_path)[0] == tmp_path / "adapter"
+
+
+def test_the_bundled_adapter_is_asked_what_it_was_not_trained_on(tmp_path):
+    """Whatever changes the split of the sample must bring an adapter that was trained on the new one."""
+    pairs, _ = training.load_qa_dataset("auto", tmp_path)
+    asked = {review_id for row in pairs["test"] for review_id in row["review_ids"]}
+    assert asked == set(json.loads((models.SAMPLE_ADAPTER / "held_out.json").read_text()))
 
 
 def test_a_training_text_has_one_bos_and_ends_with_the_turn(tokenizer):
