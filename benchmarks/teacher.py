@@ -5,9 +5,9 @@
 PATH is a copy of the question-answer script of Bright Data's blog article on fine-tuning Gemma 3 (public in
 luminati-io/finetune-gemma3-brightdata, scripts/). It runs unchanged, with its own defaults: four workers, the
 openai client's two retries. Each side runs as a process of its own, from start to end, imports included, on
-the same chunks, on a machine that does nothing else; OPENAI_BASE_URL leads both to tests/fakes/openai_api.py in a third process on this machine.
-The server answers each side in the form that its prompt asks for. Writes teacher.json and teacher.md; with
-a scenario's name, only that one is run and replaced in them.
+the same chunks, on a machine that does nothing else; OPENAI_BASE_URL leads both to tests/fakes/openai_api.py
+in a third process. The server answers each side in the form that its prompt asks for. Writes teacher.json and
+teacher.md; with a scenario's name, only that one is run and replaced in them.
 
 - `asking`: seconds from the first request to the last answer; `seconds`: from the start of the process to its
   end, with its imports. `times_faster` is the ratio of `asking`, the median of the turns.
@@ -197,8 +197,9 @@ def text(result: dict) -> str:
     return f"""# The teacher stage and the article's script on the same server
 
 Written by `benchmarks/teacher.py`, whose docstring says what is compared and how. {result["date"]},
-{result["machine"]}, {result["versions"]}. Seconds from the first request to the last answer, in brackets those of
-the whole process. Where a cell has two figures, ours is the first.
+{result["machine"]}, {result["versions"]}.
+Seconds from the first request to the last answer, in brackets those of the whole process. Where a cell has two
+figures, ours is the first.
 
 {table(result["rows"])}
 
