@@ -1,12 +1,13 @@
 """The teacher stage and the article's script, in turns, on the same server: speed, the limit, faults, the budget.
 
-    python -m benchmarks.teacher PATH/generate-qa-pairs.py
+    python -m benchmarks.teacher PATH/generate-qa-pairs.py ["3000 a minute"]
 
 PATH is a copy of the question-answer script of Bright Data's blog article on fine-tuning Gemma 3 (public in
 luminati-io/finetune-gemma3-brightdata, scripts/). It runs unchanged, with its own defaults: four workers, the
 openai client's two retries. Each side runs as a process of its own, from start to end, imports included, on
-the same chunks; OPENAI_BASE_URL leads both to tests/fakes/openai_api.py in a third process on this machine.
-The server answers each side in the form that its prompt asks for. Writes teacher.json and teacher.md.
+the same chunks, on a machine that does nothing else; OPENAI_BASE_URL leads both to tests/fakes/openai_api.py
+in a third process. The server answers each side in the form that its prompt asks for. Writes teacher.json and
+teacher.md; with a scenario's name, only that one is run and replaced in them.
 
 - `asking`: seconds from the first request to the last answer; `seconds`: from the start of the process to its
   end, with its imports. `times_faster` is the ratio of `asking`, the median of the turns.
@@ -131,9 +132,11 @@ def side(code: str, argument: str, chunks: int, options: dict) -> dict:
     return found | ({"journalled": journalled} if code == OURS else {})
 
 
-def main(script: Path) -> None:
+def main(script: Path, only: str | None) -> None:
     rows = []
     for name, (chunks, turns, options) in SCENARIOS.items():
+        if only and name != only:
+            continue
         runs = [
             {
                 "ours": side(OURS, "100", chunks, options),
@@ -146,6 +149,10 @@ def main(script: Path) -> None:
             {"scenario": name, "chunks": chunks, "times_faster": statistics.median(ratios), "runs": runs}
         )
         print(table(rows).splitlines()[-1], flush=True)
+    if only:
+        result = json.loads(RESULT.read_text())
+        result["rows"] = [rows[0] if row["scenario"] == only else row for row in result["rows"]]
+        return write(result)
     tokens = {
         "tokens": (1500, 600),
         "rates": FAULTS | {"drop_billed": 0.05},
@@ -153,7 +160,10 @@ def main(script: Path) -> None:
         "delay": 0.05,
     }
     budget = side(OURS, str(BUDGET_USD), 600, tokens)
-    result = machine.describe() | {"rows": rows, "budget_usd": BUDGET_USD, "budget": budget}
+    write(machine.describe() | {"rows": rows, "budget_usd": BUDGET_USD, "budget": budget})
+
+
+def write(result: dict) -> None:
     files.write_json(RESULT, result)
     files.write_text(RESULT.with_suffix(".md"), text(result))
 
@@ -187,8 +197,9 @@ def text(result: dict) -> str:
     return f"""# The teacher stage and the article's script on the same server
 
 Written by `benchmarks/teacher.py`, whose docstring says what is compared and how. {result["date"]},
-{result["machine"]}, {result["versions"]}. Seconds from the first request to the last answer, in brackets those of
-the whole process. Where a cell has two figures, ours is the first.
+{result["machine"]}, {result["versions"]}.
+Seconds from the first request to the last answer, in brackets those of the whole process. Where a cell has two
+figures, ours is the first.
 
 {table(result["rows"])}
 
@@ -199,6 +210,6 @@ server billed ${budget["usd"]:.4f} for {budget["paid"]} answers, {budget["journa
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
+    if len(sys.argv) not in (2, 3) or not Path(sys.argv[1]).is_file():
         sys.exit(f"usage: python -m benchmarks.teacher PATH/generate-qa-pairs.py\n\n{__doc__}")
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) == 3 else None)

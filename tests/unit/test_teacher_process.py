@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import teacher as benchmark
 from helpers import answers, files, teacher
 from tests.fakes.openai_api import FakeOpenAI
 
@@ -119,3 +121,19 @@ def test_ctrl_c_keeps_what_is_in_flight(start, tmp_path):
         assert not reported(finish(start(server, journal, 60)))
     assert len(server.asked) == len(server.billed) == len(teacher.answered(journal)) == 60
     assert {row["finish_reason"] for row in files.read_jsonl(journal)} == {"sent", "stop"}
+
+
+def test_the_committed_figures_keep_what_was_promised():
+    figures = json.loads((REPOSITORY / "benchmarks" / "teacher.json").read_text())
+    rows = {row["scenario"]: row for row in figures["rows"]}
+    assert set(rows) == set(benchmark.SCENARIOS)
+    for row in rows.values():
+        for ours in (run["ours"] for run in row["runs"]):
+            assert ours["pairs"] + sum(ours["reasons"].values()) == row["chunks"] and not ours["paid_twice"]
+    assert rows["600 chunks at 200 ms"]["times_faster"] >= 10
+    assert rows["3000 a minute"]["runs"][0]["ours"]["share_of_limit"] >= 0.95
+    assert (
+        rows["80 chunks"]["runs"][0]["article"] | {"reported": 80, "pairs": 0}
+        == (rows["80 chunks"]["runs"][0]["article"])
+    )
+    assert figures["budget"]["usd"] <= figures["budget_usd"] and figures["budget"]["journalled"]
