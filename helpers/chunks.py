@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pydantic
 
-from helpers import files, reviews, teacher, texts
+from helpers import figures, files, reviews, teacher, texts
 
 # Where a long text is cut: after a line or sentence, else a clause, else a word, else anywhere. Lines and
 # sentences are one level: with lines first, pieces that end with a long paragraph would not overlap.
@@ -149,31 +149,6 @@ def refine(
 STRUCTURE = re.compile(r"^#.*$|^- \*\*.*$|^---$|^\[View Full Review\].*$|\[[A-Z]+\]", re.MULTILINE)
 WORD = re.compile(r"[^\W\d_]{2,}")
 SENTENCE_START = re.compile(r"(?:^|[.!?:…\n])[\s\"'“„«(*]*$")
-NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?!\d)|\d+(?:[.,]\d+)?")
-# Two to a thousand in English, German, French, Spanish, Italian and Dutch; "one" is an article in most.
-NUMBER_WORDS = {
-    word: str(value)
-    for value, names in {
-        2: "two zwei deux dos due twee",
-        3: "three drei trois tres tre drie",
-        4: "four vier quatre cuatro quattro",
-        5: "five fünf cinq cinco cinque vijf",
-        6: "six sechs seis sei zes",
-        7: "seven sieben sept siete sette zeven",
-        8: "eight acht huit ocho otto",
-        9: "nine neun neuf nueve nove negen",
-        10: "ten zehn dix diez dieci tien",
-        11: "eleven elf onze undici",
-        12: "twelve dozen zwölf douze doce dodici twaalf",
-        15: "fifteen fünfzehn quinze quince quindici vijftien",
-        20: "twenty zwanzig vingt veinte venti twintig",
-        30: "thirty dreißig trente treinta trenta dertig",
-        50: "fifty fünfzig cinquante cincuenta cinquanta vijftig",
-        100: "hundred hundert cent cien cento honderd",
-        1000: "thousand tausend mille mil duizend",
-    }.items()
-    for word in names.split()
-}
 NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|without|cannot|nicht|kein\w*|nie|niemals|nichts|ohne|pas|jamais"
     r"|aucune?|rien|sans|non|nunca|jamás|nada|nadie|sin|ning[uú]n\w*|mai|niente|nessun\w*|senza|niet|geen"
@@ -198,14 +173,14 @@ def _rewrite(answer: str, original: str, common: set[str], chunk_size: int) -> t
         return text, "it changes a heading, a fact, a rule, a link or a placeholder"
     if not LENGTHS[0] <= len(text) / len(original) <= LENGTHS[1] or len(text) > chunk_size:
         return text, f"it has {len(text)} characters instead of {len(original)}"
-    if added := _numbers(text) - _numbers(original):
-        return text, f"it adds the number {', '.join(sorted(added))}"
     negations = [len(NEGATION.findall(version)) for version in (original, text)]
     if negations[0] != negations[1]:
         return text, f"it has {negations[1]} negations instead of {negations[0]}"
     languages = [texts.language(STRUCTURE.sub("", version)) for version in (original, text)]
     if all(languages) and languages[0] != languages[1]:
         return text, f"it changes the language from {languages[0]} to {languages[1]}"
+    if added := figures.invented(text, original, languages[0]):
+        return text, f"it adds the number {', '.join(added)}"
     known = {word.lower() for word in WORD.findall(original)} | set(texts.words(original))
     if names := {match.group() for match in WORD.finditer(text) if _is_new_name(match, known, common)}:
         return text, f"it adds the name {', '.join(sorted(names))}"
@@ -214,15 +189,6 @@ def _rewrite(answer: str, original: str, common: set[str], chunk_size: int) -> t
     if len(new) > NEW_WORDS * len(words):
         return text, f"{len(new)} of its {len(words)} words are new: {', '.join(new[:5])} …"
     return text, None
-
-
-def _numbers(text: str) -> set[str]:
-    """1,200 and 1.200 and "1 200" are 1200; 3,50 is 3.50; three is 3."""
-    digits = {
-        re.sub(r"\D", "", number) if re.fullmatch(r"\d+(\D\d{3})+", number) else number.replace(",", ".")
-        for number in NUMBER.findall(text)
-    }
-    return digits | {NUMBER_WORDS[word] for word in texts.words(text) if word in NUMBER_WORDS}
 
 
 def _is_known(word: str, known: set[str]) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 
-from helpers import injection, qa, redaction, reviews, texts
+from helpers import figures, injection, qa, redaction, reviews, texts
 from helpers.splits import NEAR_DUPLICATE, grams_of, near_duplicates, words_of
 
 QUESTION_WORDS, ANSWER_WORDS, ANSWER_SENTENCES = (5, 40), (20, 200), (2, 8)
@@ -67,30 +67,6 @@ REFUSAL = re.compile(
 HEADER = re.compile(
     r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: ", re.MULTILINE
 )
-# Up to three digits and groups of three, or digits; then decimals.
-NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
-PERCENT = re.compile(
-    r"\s?-?(%|％|per ?cent|prozent|pour ?cents?|por ciento|per cento|procent)", re.IGNORECASE
-)
-# From three to twenty, because "one" and "two" often mean no number.
-NUMBER_WORDS = {
-    language: {word: str(number) for number, word in enumerate(words.split(), 3)}
-    for language, words in {
-        "en": "three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty",
-        "de": "drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn "
-        "siebzehn achtzehn neunzehn zwanzig",
-        "fr": "trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept "
-        "dix-huit dix-neuf vingt",
-        "es": "tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis "
-        "diecisiete dieciocho diecinueve veinte",
-        "it": "tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-        "diciassette diciotto diciannove venti",
-        "nl": "drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien "
-        "zeventien achttien negentien twintig",
-    }.items()
-}
-ANY_NUMBER_WORD = {word: number for words in NUMBER_WORDS.values() for word, number in words.items()}
 
 
 def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], list[dict]]:
@@ -170,12 +146,8 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
     share = len(fives & grams_of(source, 5)) / len(fives)
     if share > COPIED_SHARE:
         return f"copies too much ({share:.0%})"
-    own_words = NUMBER_WORDS.get(_language(both) or "en", {})
-    names = " ".join(str(chunk["company"]) for chunk in sources)
-    # Read twice: "5 100" may be one number or two.
-    known = f"{text} {names} | {text.replace(' ', '  ')}"
-    allowed = {value for values in _numbers(known, ANY_NUMBER_WORD).values() for value in values}
-    invented = [number for number, values in _numbers(both, own_words).items() if not values & allowed]
+    known = " ".join([text, *(str(chunk["company"]) for chunk in sources)])
+    invented = figures.invented(both, known, _language(both))
     return f"number not in the review ({', '.join(invented)})" if invented else None
 
 
@@ -209,27 +181,6 @@ def _wrong_language(pair: dict, text: str) -> str | None:
     wanted = {"en"} if pair["teacher"] == "sample" else wanted
     wrong = {_language(pair["question"]), _language(pair["answer"])} - {None} - wanted
     return ", ".join(sorted(wrong)) if None not in wanted else None
-
-
-def _numbers(text: str, number_words: dict[str, str]) -> dict[str, set[str]]:
-    """Each number as it is written, with its possible values: 1.499 may be 1499 or, in English, 1.499.
-
-    A percentage is a value of its own, so that "30 days" do not cover "30 %"; 6 pm is also 18.
-    """
-    found, text = {}, re.sub(r"(?<=\d):00\b", "", text.lower())
-    for match in NUMBER.finditer(text):
-        number, unit = match.group(), "%" if PERCENT.match(text, match.end()) else ""
-        whole, decimals = re.fullmatch(r"(.+?)(?:[.,](\d{1,2}|\d{4,}))?", number).groups()
-        values = {float(f"{re.sub(r'[^0-9]', '', whole)}.{decimals or 0}")}
-        if re.fullmatch(r"\d{1,3}[.,]\d{3}", number):
-            values.add(float(number.replace(",", ".")))
-        if re.match(r"\s?p\.?m\b", text[match.end() :]):
-            values |= {value + 12 for value in values}
-        found[number + unit] = {f"{value:.12g}{unit}" for value in values}
-    for word in re.findall(r"[^\W\d]+(?:-[^\W\d]+)*", text):
-        parts = [word] if word in number_words else word.split("-")  # dix-sept, but ten-hour
-        found |= {part: {number_words[part]} for part in parts if part in number_words}
-    return found
 
 
 def summary(rejected: list[dict]) -> list[dict]:

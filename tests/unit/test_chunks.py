@@ -188,9 +188,9 @@ def rewritten(old: str, new: str) -> str:
         (rewritten("again, however the", "again. Well, the"), None),  # "well" stands in another review
         (rewritten("euros", "Euro"), None),
         (rewritten("3 weeks", "4 weeks"), "adds the number 4"),
-        (rewritten("3 weeks", "four weeks"), "adds the number 4"),
-        (rewritten("1,200", "1,300"), "adds the number 1300"),
-        (rewritten("1,200", "12,00"), "adds the number 12.00"),
+        (rewritten("3 weeks", "four weeks"), "adds the number four"),
+        (rewritten("1,200", "1,300"), "adds the number 1,300"),
+        (rewritten("1,200", "12,00"), "adds the number 12,00"),
         (rewritten("bike", "bike from Utrecht"), "adds the name Utrecht"),
         (rewritten("Nobody at", "Utrecht was informed. Nobody at"), "adds the name Utrecht"),
         (rewritten("would not buy", "would buy"), "1 negations instead of 2"),
