@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +76,29 @@ def real_gemma() -> Path:
     from helpers import local_gemma
 
     return local_gemma.path()
+
+
+@pytest.fixture
+def spawn():
+    """spawn(program, *arguments, cwd=…, NAME=value): a Python process with that environment, killed at the end."""
+    started = []
+
+    def spawn(
+        program: str, *arguments: object, cwd: Path = REPOSITORY, **environment: str
+    ) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield spawn
+    for process in started:
+        process.kill()
+        process.wait()

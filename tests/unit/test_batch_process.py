@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,29 +31,14 @@ print(len(answers), "answers")
 
 
 @pytest.fixture
-def start():
+def start(spawn):
     """Starts a process that asks 60 requests of a server, with its journal in a folder."""
-    started = []
 
     def start(server: FakeBatches, folder: Path) -> subprocess.Popen:
-        settings = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY)}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", ASK, str(folder)],
-                cwd=folder,
-                env={**os.environ, **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return started[-1]
+        settings = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
+        return spawn(ASK, folder, cwd=folder, **settings)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
 
 
 def finish(process: subprocess.Popen) -> str:

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -37,29 +36,15 @@ files.write_jsonl(folder / "out.jsonl", list(rows))
 
 
 @pytest.fixture
-def start(monkeypatch):
+def start(spawn):
     """Starts a process that collects from a server into a folder."""
-    started = []
 
     def start(fake: FakeBrightData, folder: Path, most_bytes: int = 0) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
         settings = {"BRIGHTDATA_BASE_URL": fake.url, "BRIGHTDATA_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-        process = subprocess.Popen(
-            [sys.executable, "-c", COLLECT, str(folder), URL, str(most_bytes)],
-            cwd=REPOSITORY,
-            env={**os.environ, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        return spawn(COLLECT, folder, URL, most_bytes, **settings)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
 
 
 def finish(process: subprocess.Popen) -> str:

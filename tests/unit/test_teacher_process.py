@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -36,28 +35,14 @@ teacher.ask_all(requests, Path(sys.argv[1]), model="gpt-4o", response_model=qa.Q
 
 
 @pytest.fixture
-def start():
+def start(spawn):
     """Starts a process that asks a server `count` questions, with its journal at a path."""
-    started = []
 
     def start(server: FakeOpenAI, journal: Path, count: int) -> subprocess.Popen:
-        settings = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(REPOSITORY)}
-        process = subprocess.Popen(
-            [sys.executable, "-c", ASK, str(journal), str(count), str(IN_FLIGHT)],
-            cwd=journal.parent,
-            env={**os.environ, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        settings = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
+        return spawn(ASK, journal, count, IN_FLIGHT, cwd=journal.parent, **settings)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
 
 
 def finish(process: subprocess.Popen) -> str:
