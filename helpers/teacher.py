@@ -266,7 +266,7 @@ class _Run:
     def _end(self, request: Request, reply: Reply, asked: dict) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
         self.works, self.last_answer = True, time.monotonic()
-        self.limit = min(self.most, self.limit + 1 / self.limit)  # one more once all in flight came back
+        self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
         if not asked and not self.format_works:
             self.format = {}  # the server doesn't know JSON schemas: plain text from here on
         self.format_works = self.format_works or bool(asked)

@@ -297,11 +297,11 @@ def test_a_429_pauses_all_senders(ask):
 
 
 def test_concurrency_shrinks_with_429_and_grows_again(ask):
-    """Six of them take 16 to about 6; after that, each round of answers gives one more.
+    """Six of them take 16 to about 6; after that, two rounds of answers give one more.
 
     The barriers open only when that many are in flight together, however slow the machine is.
     """
-    barriers = {20: threading.Barrier(12), 280: threading.Barrier(12)}
+    barriers = {20: threading.Barrier(12), 380: threading.Barrier(12)}
 
     def reply(body):
         for last, barrier in barriers.items():
@@ -311,7 +311,7 @@ def test_concurrency_shrinks_with_429_and_grows_again(ask):
 
     faults = [None] * 48 + [429, *[None] * 16] * 6
     with FakeOpenAI(faults=faults, reply=reply, retry_after="0.05", delay=0.02) as server:
-        assert len(ask(server, some(300), max_concurrency=16)) == 300
+        assert len(ask(server, some(400), max_concurrency=16)) == 400
     assert max(server.flights[48 + 5 * 17 + 4 :][:8]) <= 9
     assert not any(barrier.broken for barrier in barriers.values())
 
