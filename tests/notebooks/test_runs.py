@@ -86,7 +86,7 @@ def test_01_shows_the_price_and_spends_nothing_unasked(work_dir):
 
 def test_02_cleans_the_sample_alone(work_dir):
     done = run("02", work_dir)
-    assert "rows of the bundled sample" in text(done) and pictures(done) == 2
+    assert "rows of the bundled sample" in text(done) and pictures(done) == 3
     kept = files.read_jsonl(work_dir / "reviews_clean.jsonl")
     assert len(kept) + len(files.read_jsonl(work_dir / "removed.jsonl")) == 326
     document = (work_dir / "reviews.md").read_text(encoding="utf-8")
