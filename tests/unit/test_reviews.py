@@ -592,8 +592,11 @@ def test_the_sample_is_as_messy_as_the_real_thing(raw):
         assert len(re.findall(language, joined)) > 5
 
 
+SOUND_PAIRS = 450  # those after them are flawed on purpose: tests/unit/test_gate.py
+
+
 def test_no_sample_pair_repeats_another():
-    pairs = files.read_jsonl(qa.SAMPLE)
+    pairs = files.read_jsonl(qa.SAMPLE)[:SOUND_PAIRS]
     assert len(pairs) >= 400
     for field in ("question", "answer"):
         texts = [" ".join(reviews.words(pair[field])) for pair in pairs]
@@ -603,7 +606,7 @@ def test_no_sample_pair_repeats_another():
 
 
 def test_every_sample_answer_has_three_to_five_sentences():
-    for pair in files.read_jsonl(qa.SAMPLE):
+    for pair in files.read_jsonl(qa.SAMPLE)[:SOUND_PAIRS]:
         sentences = re.findall(r"[.!?](?=\s|$)", pair["answer"])
         assert 3 <= len(sentences) <= 5, pair["answer"]
 
