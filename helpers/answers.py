@@ -40,6 +40,11 @@ class Request:
     user: str
     max_tokens: int = 1024
 
+    def body(self, model: str) -> dict:
+        """What a chat-completions endpoint gets, but for the format of the answer."""
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+        return {"model": model, "messages": messages, "max_tokens": self.max_tokens}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -78,6 +83,12 @@ class Reply(pydantic.BaseModel):
 
     choices: list[_Choice] = pydantic.Field(min_length=1)
     usage: _Usage | None = None
+
+
+def response_format(response_model: type) -> dict:
+    """The part of a request's body that asks for JSON by the strict schema of a pydantic model."""
+    schema = {"name": response_model.__name__, "strict": True, "schema": response_model.model_json_schema()}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:

@@ -26,7 +26,7 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 
 from helpers import batch_api, files, teacher
-from helpers.answers import Answer, Reply, Request, answered, cost, summary
+from helpers.answers import Answer, Reply, Request, answered, cost, response_format, summary
 from helpers.teacher import BudgetReached, TeacherError
 
 PRICE_SHARE = 0.5
@@ -85,9 +85,7 @@ class _Run:
         self.journal, self.model, self.max_cost_usd, self.poll = journal, model, max_cost_usd, poll
         self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = json.loads(self.state.read_text("utf-8")) if self.state.exists() else []
-        schema = {"name": response_model.__name__, "strict": True}
-        schema["schema"] = response_model.model_json_schema()
-        self.format = {"type": "json_schema", "json_schema": schema}
+        self.format = response_format(response_model)
         self.size, self.one_by_one = MAX_REQUESTS, False
         self.tries, self.problems, self.failed = Counter(), {}, {}
 
@@ -140,9 +138,7 @@ class _Run:
         return self.service.find(tag, {each["id"] for each in self.batches}, pauses)
 
     def _body(self, request: Request) -> dict:
-        messages = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
-        body = {"model": self.model, "messages": messages, "max_tokens": request.max_tokens}
-        return body | {"response_format": self.format}
+        return request.body(self.model) | self.format
 
     def _most(self, key: str) -> float:
         """The most that a request can cost: no tokenizer makes more tokens than bytes."""

@@ -33,8 +33,8 @@ class Service:
         import openai
 
         self.base_url = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        self.key = teacher._key(self.base_url)
-        web = openai.DefaultHttpxClient(trust_env=not teacher._is_own(self.base_url))
+        self.key = teacher.api_key(self.base_url)
+        web = openai.DefaultHttpxClient(trust_env=not teacher.is_own(self.base_url))
         options = {"base_url": self.base_url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
         self.patient = self.client.with_options(max_retries=RETRIES)

@@ -219,8 +219,9 @@ def push_dataset(folder: Path, repo: str, names: set[str] = frozenset(), private
 
     with tempfile.TemporaryDirectory() as scratch:
         for side, rows in load_from_disk(str(folder)).items():
-            hashed = rows.map(lambda row: {"review_ids": [*map(files.content_id, row["review_ids"])]})
-            files.write_jsonl(Path(scratch) / f"{side}.jsonl", hashed)
+            # Not by Dataset.map, which would leave its cache in `folder`.
+            sent = (row | {"review_ids": [*map(files.content_id, row["review_ids"])]} for row in rows)
+            files.write_jsonl(Path(scratch) / f"{side}.jsonl", sent)
         files.write_text(Path(scratch) / "README.md", (folder / "README.md").read_text(encoding="utf-8"))
         return push(Path(scratch), repo, "dataset", names, private)
 

@@ -28,7 +28,18 @@ from urllib.parse import urlsplit
 import pydantic
 
 from helpers import files, runtime
-from helpers.answers import PRICES, Answer, Reply, Request, answered, cost, estimate, read, summary
+from helpers.answers import (
+    PRICES,
+    Answer,
+    Reply,
+    Request,
+    answered,
+    cost,
+    estimate,
+    read,
+    response_format,
+    summary,
+)
 
 __all__ = ["PRICES", "estimate", "summary"]  # used as teacher.PRICES …
 
@@ -65,7 +76,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, readable)
     if run.missing:
-        run.key = _key(run.base_url)
+        run.key = api_key(run.base_url)
         with ThreadPoolExecutor(1) as thread:
             try:
                 thread.submit(asyncio.run, run.all(max_concurrency)).result()
@@ -76,17 +87,17 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return {request.key: have[request.key] for request in requests}
 
 
-def _is_own(base_url: str) -> bool:
+def is_own(base_url: str) -> bool:
     """A server on this machine or network: it may have no key, and no proxy leads to it."""
     host = urlsplit(base_url).hostname or ""
     return bool(re.fullmatch(r"localhost|[\d.]+|[\da-f:]+|.+\.(local|internal)", host))
 
 
-def _key(base_url: str) -> str:
+def api_key(base_url: str) -> str:
     try:
         return runtime.secret("OPENAI_API_KEY")
     except runtime.MissingSecret:
-        if _is_own(base_url):
+        if is_own(base_url):
             return "not-needed"
         raise
 
@@ -110,9 +121,7 @@ class _Run:
         journal.parent.mkdir(parents=True, exist_ok=True)
         self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
         self.response_model, self.readable = response_model, readable or self._fits
-        schema = {"name": response_model.__name__, "strict": True}
-        schema["schema"] = response_model.model_json_schema()
-        self.format = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        self.format = response_format(response_model)
         self.base_url, self.key = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", ""
         outcomes, in_flight = read(journal)
         if in_flight:
@@ -142,7 +151,7 @@ class _Run:
         import openai
         from tqdm import tqdm
 
-        own = _is_own(self.base_url)  # a small server answers one after the other
+        own = is_own(self.base_url)  # a small server answers one after the other
         options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "max_retries": 0}
         web = {"trust_env": not own, "verify": httpx.create_ssl_context()}
         self.limit = self.most = float(max_concurrency)
@@ -233,8 +242,7 @@ class _Run:
         import openai
 
         asked = {} if request.key in self.plain else self.format
-        messages = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
-        body = {"model": self.model, "messages": messages, "max_tokens": request.max_tokens, **asked}
+        body = request.body(self.model) | asked
         sent_at = time.monotonic()
         self.first_sent.setdefault(request.key, sent_at)
         client = self.clients.pop()

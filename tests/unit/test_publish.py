@@ -192,8 +192,10 @@ def hashed(pair: dict) -> dict:
 
 
 def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back_but_for_the_reviews_ids(hub, tmp_path):
-    rows = some(60)
-    url = publish.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
+    rows, folder = some(60), tmp_path / "qa_dataset"
+    before = files.fingerprint(saved(folder, rows))
+    url = publish.push_dataset(folder, REPO)
+    assert files.fingerprint(folder) == before, "a push left something in the data set's folder"
     assert url == f"{hub.endpoint}/datasets/{REPO}"
     repo = hub.repos[f"datasets/{REPO}"]
     assert repo.private and set(repo.files) == {".gitattributes", "README.md", "train.jsonl", "test.jsonl"}

@@ -446,7 +446,7 @@ def test_openai_needs_a_key_and_says_where(monkeypatch, tmp_path):
     ("https://127.0.0.1.example.com/v1", False),
 ])  # fmt: skip
 def test_which_servers_are_ones_own(url, own):
-    assert teacher._is_own(url) is own
+    assert teacher.is_own(url) is own
 
 
 def test_estimate(monkeypatch):
