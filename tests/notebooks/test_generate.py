@@ -166,7 +166,7 @@ def test_the_batch_mode_gives_the_same_pairs_at_half_the_price(work_dir, ask, mo
         batched = ask(server, english(12), mode="batch")
         assert len(server.batches) == 1
     assert files.read_jsonl(work_dir / "qa_pairs.jsonl") == pairs
-    prices = [float(re.search(r"at most \$(\d+\.\d+)", said)[1]) for said in (live, batched)]
+    prices = [float(re.search(r"up to about \$(\d+\.\d+)", said)[1]) for said in (live, batched)]
     assert prices[1] == pytest.approx(prices[0] / 2, abs=0.011)
 
 
