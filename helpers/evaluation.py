@@ -1,5 +1,6 @@
 """Base versus tuned, in numbers: one loaded model, its adapter off and on (stage 06).
 
+    print(use_float32(model))
     with model.disable_adapter():
         base = measure(model, tokenizer, pairs, train_answers)
     tuned = measure(model, tokenizer, pairs, train_answers)
@@ -36,6 +37,18 @@ KNOWLEDGE_METRICS = {
 DERIVED: dict[str, tuple[str, Callable]] = {"perplexity": ("answer_loss", math.exp)}
 RUN = 8  # words in a row that count as copied; PaLM's authors looked for runs of 8 too (arXiv 2204.02311)
 KNOWLEDGE = runtime.REPOSITORY / "helpers" / "samples" / "general_knowledge.jsonl"
+
+
+def use_float32(model) -> str:
+    """Let a model without a GPU compute in float32, so that a batch changes no answer; says what was done.
+
+    In bfloat16 the padding beside a short prompt rounds its numbers differently, and where two tokens are
+    almost equally likely, greedy decoding then takes the other one. On a GPU the model stays as it is loaded.
+    """
+    if model.device.type != "cpu":
+        return f"on {model.device}, as loaded; in 16 bits a batch may turn an answer where two tokens are almost tied"
+    model.float()
+    return "float32, in which a batch gives the answers that each question gets alone"
 
 
 def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4) -> list[list[float]]:
