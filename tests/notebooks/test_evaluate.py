@@ -55,16 +55,38 @@ def saved(work_dir: Path) -> dict:
     return json.loads((work_dir / "evaluation.json").read_text())
 
 
-@pytest.mark.parametrize("size", ["tiny", "270M"] if ALL else ["tiny"])
-def test_an_adapter_of_zeros_makes_no_difference(work_dir, size, request):
-    adapter = request.getfixturevalue("zeros" if size == "tiny" else "real_zeros")
-    said = text(run("06", work_dir, adapter_dir=str(adapter), max_examples=6))
-    result = saved(work_dir)
+def judged(work_dir: Path, adapter: Path, server: FakeOpenAI, max_examples: int = 4) -> tuple[str, dict]:
+    """Notebook 06 with an adapter and a judge: its text and its evaluation.json."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_BASE_URL", server.base_url)
+        patch.setenv("OPENAI_API_KEY", server.key)
+        options = {"adapter_dir": str(adapter), "max_examples": max_examples, "judge_model": "gpt-4o-mini"}
+        return text(run("06", work_dir, **options)), saved(work_dir)
+
+
+@pytest.fixture(scope="module", params=["tiny", "270M"] if ALL else ["tiny"])
+def always_a(request, tmp_path_factory) -> tuple[str, dict, int]:
+    """An adapter of zeros, and a judge that always says "A": text, evaluation.json, and the judge's calls."""
+    adapter = request.getfixturevalue("zeros" if request.param == "tiny" else "real_zeros")
+    with FakeOpenAI(reply=lambda _: says("first")) as server:
+        said, result = judged(tmp_path_factory.mktemp("always_a") / "work", adapter, server)
+    return said, result, len(server.asked)
+
+
+def test_an_adapter_of_zeros_makes_no_difference(always_a):
+    said, result, _ = always_a
     for found in (result, result["knowledge"]):
         assert all(change["low"] <= 0 <= change["high"] for change in found["difference"].values()), found
     rows = len(evaluation.METRICS) + len(evaluation.KNOWLEDGE_METRICS)
     assert said.count(">no difference shown<") == rows and ">better<" not in said
-    assert result["got_worse"] == 0 and result["worse_examples"] == []
+
+
+def test_a_judge_that_always_says_a_is_refused_and_its_opinion_not_asked(always_a):
+    said, result, asked = always_a
+    assert "24 pairs in both orders are 48 calls of gpt-4o-mini, about $0.0" in said
+    assert "gpt-4o-mini is refused as a judge: it names the known winner of 0 of 20 planted pairs" in said
+    assert "in 40 of 40 verdicts it prefers what stands first" in said
+    assert asked == 40 and "tuned" not in result["judge"] and result["judge"]["check"]["refused"]
 
 
 def test_the_real_adapter_is_better_and_the_table_has_intervals(work_dir, real_gemma):
@@ -80,34 +102,12 @@ def test_the_real_adapter_is_better_and_the_table_has_intervals(work_dir, real_g
     assert "worse by answer loss" in said and len(result["examples"]) == result["count"]
 
 
-@pytest.fixture
-def judged(work_dir, zeros, monkeypatch):
-    """judged(server): notebook 06 with the tiny model and a judge; its text and its evaluation.json."""
-
-    def call(server: FakeOpenAI) -> tuple[str, dict]:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.key)
-        done = run("06", work_dir, adapter_dir=str(zeros), max_examples=4, judge_model="gpt-4o-mini")
-        return text(done), saved(work_dir)["judge"]
-
-    return call
-
-
-def test_a_judge_that_always_says_a_is_refused_and_its_opinion_not_asked(judged):
-    with FakeOpenAI(reply=lambda _: says("first")) as server:
-        said, verdict = judged(server)
-    assert "24 pairs in both orders are 48 calls of gpt-4o-mini, about $0.0" in said
-    assert "gpt-4o-mini is refused as a judge: it names the known winner of 0 of 20 planted pairs" in said
-    assert "in 40 of 40 verdicts it prefers what stands first" in said
-    assert len(server.asked) == 40 and "tuned" not in verdict and verdict["check"]["refused"]
-
-
-def test_a_judge_behind_a_faulty_server_loses_nothing(judged, work_dir):
+def test_a_judge_behind_a_faulty_server_loses_nothing(work_dir, zeros):
     with FakeOpenAI(reply=fair, faults=FAULTS) as server:
-        said, verdict = judged(server)
-        assert [verdict[side] for side in ("tuned", "base", "tie", "unusable")] == [0, 0, 4, 0]
-        asked = len(server.asked)
-        assert judged(server)[1] == verdict and len(server.asked) == asked, "a rerun paid again"
+        said, result = judged(work_dir, zeros, server)
+        verdict, asked = result["judge"], len(server.asked)
+        assert judged(work_dir, zeros, server)[1] == result and len(server.asked) == asked, "paid again"
+    assert [verdict[side] for side in ("tuned", "base", "tie", "unusable")] == [0, 0, 4, 0]
     assert verdict["check"]["agreed"] == verdict["check"]["pairs"] == 20
     assert re.search(r"tie 4, unusable 0\n.+\nexamined on 20 planted pairs: right in 100%", said)
     keys = {body["messages"][-1]["content"] for body in server.asked}
