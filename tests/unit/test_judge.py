@@ -94,6 +94,11 @@ def test_planted_pairs_have_every_kind_of_loser_and_a_winner_that_is_not_the_ref
     assert all(pair.a != pair.b for pair in made) and judge.planted(ROWS) == made
 
 
+def test_a_reference_of_one_sentence_is_itself_the_good_answer():
+    rows = [{**row, "reference": row["reference"].split(". ")[0] + "."} for row in ROWS]
+    assert all(pair.a == pair.reference for pair in judge.planted(rows))
+
+
 def test_one_question_cannot_examine_a_judge():
     with pytest.raises(ValueError, match="max_examples to 2"):
         judge.planted(ROWS[:1])
