@@ -42,8 +42,8 @@ KNOWLEDGE = runtime.REPOSITORY / "helpers" / "samples" / "general_knowledge.json
 def use_float32(model) -> str:
     """Let a model without a GPU compute in float32, so that a batch changes no answer; says what was done.
 
-    In bfloat16 the padding beside a short prompt rounds its numbers differently, and where two tokens are
-    almost equally likely, greedy decoding then takes the other one. On a GPU the model stays as it is loaded.
+    In bfloat16 the padding beside a short prompt may round its numbers differently, and where two tokens are
+    almost equally likely, greedy decoding may then take the other one. On a GPU the model stays as loaded.
     """
     if model.device.type != "cpu":
         return f"on {model.device}, as loaded; in 16 bits a batch may turn an answer where two tokens are almost tied"
