@@ -238,14 +238,24 @@ def stop_ids(tokenizer) -> list[int]:
 def generate(
     model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 8, **sampling
 ) -> list[str]:
+    """The text of `generate_ids`, without special tokens."""
+    ids = generate_ids(model, tokenizer, questions, max_new_tokens, batch_size, **sampling)
+    plain = text_tokenizer(tokenizer)
+    return [text.strip() for text in plain.batch_decode(ids, skip_special_tokens=True)]
+
+
+def generate_ids(
+    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 8, **sampling
+) -> list[list[int]]:
     """One answer a question, greedy unless `sampling` says otherwise, `batch_size` at a time.
 
-    Prompts are padded on the left, so that every answer starts right after its own prompt.
+    Prompts are padded on the left, so that every answer starts right after its own prompt. An answer that
+    stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
     """
     import torch
     from tqdm import tqdm
 
-    plain = text_tokenizer(tokenizer)
+    plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
     options = sampling or {"do_sample": False, "top_k": None, "top_p": None}
     answers = []
     with tqdm(total=len(questions), unit="answer", mininterval=5) as bar:
@@ -259,11 +269,12 @@ def generate(
                 output = model.generate(
                     **batch,
                     max_new_tokens=max_new_tokens,
-                    eos_token_id=stop_ids(tokenizer),
+                    eos_token_id=stops,
                     pad_token_id=plain.pad_token_id,
                     **options,
                 )
-            new_tokens = output[:, batch["input_ids"].shape[1] :]
-            answers += [text.strip() for text in plain.batch_decode(new_tokens, skip_special_tokens=True)]
+            for row in output[:, batch["input_ids"].shape[1] :].tolist():
+                end = next((place for place, token in enumerate(row) if token in stops), len(row))
+                answers.append(row[: end + 1])
             bar.update(len(texts))
     return answers

@@ -178,6 +178,22 @@ def each_example(base: list[dict], tuned: list[dict]) -> Figure:
     return figure
 
 
+def answer_lengths(base: list[dict], tuned: list[dict], reference: list[dict]) -> Figure:
+    """How many words the answers of the base, of the tuned model and of the reference have, side by side."""
+    figure, axes = _figure("Words an answer", width=8, height=2.6, columns=3)
+    sides = {"base": (base, GREY), "tuned": (tuned, BLUE), "reference": (reference, ORANGE)}
+    top = max(row["words"] for rows, _ in sides.values() for row in rows) + 1
+    for axis, (name, (rows, color)) in zip(axes, sides.items()):
+        axis.hist([row["words"] for row in rows], bins=20, range=(0, top), color=color)
+        axis.set_title(name, fontsize=9)
+        if axis is not axes[0]:
+            axis.sharey(axes[0])
+        axis.set_xlabel("words")
+        axis.yaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylabel("answers")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as PNG."""
     figure.savefig(path, format="png")

@@ -137,17 +137,11 @@ def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, 
 def test_05_and_06_on_the_real_gemma(work_dir, real_gemma):
     run("05", work_dir, max_steps=12, learning_rate=1e-3)
     done = run("06", work_dir, max_examples=4)
-    assert "trained by notebook 05" in text(done) and pictures(done) == 2
+    assert "trained by notebook 05" in text(done) and pictures(done) == 3
     result = json.loads((work_dir / "evaluation.json").read_text())
     assert result["count"] == 4
     assert result["tuned"]["answer_loss"] < 0.97 * result["base"]["answer_loss"]
     assert (work_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_06_judges_the_bundled_adapter_alone(work_dir, real_gemma):
-    assert "the bundled sample's" in text(run("06", work_dir, max_examples=3))
-    result = json.loads((work_dir / "evaluation.json").read_text())
-    assert result["difference"]["answer_loss"]["high"] < 0
 
 
 def test_07_chats_with_the_bundled_adapter_alone(work_dir, real_gemma):

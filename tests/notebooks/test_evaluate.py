@@ -1,0 +1,146 @@
+"""Notebook 06: no difference where there is none, a judge that is examined, and batches that change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from helpers import evaluation, files, models, reviews, runtime, teacher
+from tests.fakes.openai_api import FakeOpenAI
+from tests.notebooks.test_runs import pictures, run, text
+from tests.unit.test_judge import FAULTS, fair, says
+
+ALL = bool(os.environ.get("ALL"))
+
+
+@pytest.fixture
+def work_dir(tmp_path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.fixture(scope="module")
+def zeros(tiny_gemma, tmp_path_factory) -> Path:
+    """An adapter of the tiny model as LoRA starts: B is zero, so it changes nothing."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("zeros")
+    model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    assert all(not torch.any(weight) for name, weight in model.named_parameters() if "lora_B" in name)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real_zeros(tmp_path_factory) -> Path:
+    """The bundled adapter of the real 270M with all of its weights set to zero."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("zeros") / "adapter"
+    shutil.copytree(models.SAMPLE_ADAPTER, folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name: 0 * weight for name, weight in weights.items()}, folder / "adapter_model.safetensors")
+    return folder
+
+
+def saved(work_dir: Path) -> dict:
+    return json.loads((work_dir / "evaluation.json").read_text())
+
+
+def judged(work_dir: Path, adapter: Path, server: FakeOpenAI, max_examples: int = 4) -> tuple[str, dict]:
+    """Notebook 06 with an adapter and a judge: its text and its evaluation.json."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_BASE_URL", server.base_url)
+        patch.setenv("OPENAI_API_KEY", server.key)
+        options = {"adapter_dir": str(adapter), "max_examples": max_examples, "judge_model": "gpt-4o-mini"}
+        return text(run("06", work_dir, **options)), saved(work_dir)
+
+
+@pytest.fixture(scope="module", params=["tiny", "270M"] if ALL else ["tiny"])
+def always_a(request, tmp_path_factory) -> tuple[str, dict, int]:
+    """An adapter of zeros, and a judge that always says "A": text, evaluation.json, and the judge's calls."""
+    adapter = request.getfixturevalue("zeros" if request.param == "tiny" else "real_zeros")
+    with FakeOpenAI(reply=lambda _: says("first")) as server:
+        said, result = judged(tmp_path_factory.mktemp("always_a") / "work", adapter, server)
+    return said, result, len(server.asked)
+
+
+def test_an_adapter_of_zeros_makes_no_difference(always_a):
+    said, result, _ = always_a
+    for found in (result, result["knowledge"]):
+        assert all(change["low"] <= 0 <= change["high"] for change in found["difference"].values()), found
+    rows = len(evaluation.METRICS) + len(evaluation.KNOWLEDGE_METRICS)
+    assert said.count(">no difference shown<") == rows and ">better<" not in said
+
+
+def test_a_judge_that_always_says_a_is_refused_and_its_opinion_not_asked(always_a):
+    said, result, asked = always_a
+    assert "24 pairs in both orders are 48 calls of gpt-4o-mini, about $0.0" in said
+    assert "gpt-4o-mini is refused as a judge: it names the known winner of 0 of 20 planted pairs" in said
+    assert "in 40 of 40 verdicts it prefers what stands first" in said
+    assert asked == 40 and "tuned" not in result["judge"] and result["judge"]["check"]["refused"]
+
+
+def test_the_real_adapter_is_better_and_the_table_has_intervals(work_dir, real_gemma):
+    done = run("06", work_dir, max_examples=8 if ALL else 4)
+    result, said = saved(work_dir), text(done)
+    assert "the bundled sample's" in said and pictures(done) == 3
+    assert result["difference"]["answer_loss"]["high"] < 0 < result["difference"]["rouge_l"]["low"]
+    assert result["difference"]["chrf"]["low"] > 0
+    for label, _, _ in evaluation.METRICS.values():
+        assert re.search(rf">{re.escape(label)}<.+?>-?[\d.]+ … -?[\d.]+<", said, re.S), label
+    assert result["reference"]["words"] > 20 and result["knowledge"]["count"] == 40
+    assert 0.3 < result["knowledge"]["base"]["right"] <= 1, "the 270M knows more than guessing would"
+    assert "worse by answer loss" in said and len(result["examples"]) == result["count"]
+
+
+def test_a_judge_behind_a_faulty_server_loses_nothing(work_dir, zeros):
+    with FakeOpenAI(reply=fair, faults=FAULTS) as server:
+        said, result = judged(work_dir, zeros, server)
+        verdict, asked = result["judge"], len(server.asked)
+        assert judged(work_dir, zeros, server)[1] == result and len(server.asked) == asked, "paid again"
+    assert [verdict[side] for side in ("tuned", "base", "tie", "unusable")] == [0, 0, 4, 0]
+    assert verdict["check"]["agreed"] == verdict["check"]["pairs"] == 20
+    assert re.search(r"tie 4, unusable 0\n.+\nexamined on 20 planted pairs: right in 100%", said)
+    keys = {body["messages"][-1]["content"] for body in server.asked}
+    assert len(teacher.answered(work_dir / "judge_journal.jsonl")) == len(keys) >= 40 + 4
+    assert server.given["drop_billed"] == server.given["malformed"] == 1
+
+
+def mixed_prompts(count: int) -> list[str]:
+    """Questions, single words, and whole reviews with a question: 10 to 150 tokens, in turns."""
+    texts = [row["review_content"] or "" for row in reviews.sample()]
+    ask = [row["question"] for row in files.read_jsonl(models.SAMPLE_ADAPTER.parent / "qa_pairs.jsonl")]
+    return [(ask[n], f"{ask[n].split()[0]}?", f"{texts[n][:500]}\n\n{ask[n]}")[n % 3] for n in range(count)]
+
+
+PROMPTS, TOKENS = (50, 32) if ALL else (9, 10)
+
+
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_a_batch_gives_every_prompt_the_greedy_answer_that_it_gets_alone(side, real_tuned):
+    """Wrong padding or positions change the short prompts' answers. ALL=1: 50 prompts of 32 tokens."""
+    model, tokenizer = real_tuned
+    prompts = mixed_prompts(PROMPTS)
+    lengths = [len(models.chat_ids(tokenizer, prompt)) for prompt in prompts]
+    assert max(lengths) > 5 * min(lengths)
+    with model.disable_adapter() if side == "base" else nullcontext():
+        batched = models.generate_ids(model, tokenizer, prompts, TOKENS, batch_size=8)
+        single = models.generate_ids(model, tokenizer, prompts, TOKENS, batch_size=1)
+    assert batched == single
+    assert len(set(map(tuple, single))) > PROMPTS / 2, "too many prompts have the same answer to show anything"
+
+
+@pytest.fixture(scope="module")
+def real_tuned(real_gemma):
+    model, tokenizer = models.load_tuned(models.SAMPLE_ADAPTER, runtime.device())
+    assert evaluation.use_float32(model).startswith("float32")
+    return model, tokenizer
