@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from helpers import chat, evaluation, models
+from helpers import evaluation, models
 from tests.fakes.openai_api import FakeOpenAI
 
 PAIRS = [
@@ -94,22 +94,3 @@ def test_the_judge_sees_both_orders(tmp_path, monkeypatch):
 def test_a_judge_that_only_looks_at_the_place_finds_ties(reply, tmp_path, monkeypatch):
     with FakeOpenAI(reply=lambda _: reply) as server:
         assert judged(server, tmp_path, monkeypatch) == {"tuned": 0, "base": 0, "tie": 4}
-
-
-def test_the_stream_is_repeatable_and_its_pieces_are_the_answer(loaded):
-    model, tokenizer = loaded
-    first, again = ("".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12)) for _ in range(2))
-    assert first == again
-    other = "".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12, seed=1))
-    assert other != first
-    greedy = "".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12, temperature=0))
-    assert greedy.strip() == models.generate(model, tokenizer, ["Why?"], max_new_tokens=12)[0]
-
-
-def test_an_error_while_streaming_reaches_the_reader(loaded):
-    """Raised in the generating thread, it once left the reader waiting for ever."""
-    model, tokenizer = loaded
-    with pytest.raises(ValueError, match="temperature"):
-        list(chat.stream(model, tokenizer, "Why?", temperature=-1.0))
-    with pytest.raises(ValueError, match="question is empty"):
-        list(chat.stream(model, tokenizer, " "))
