@@ -134,13 +134,10 @@ def open_page(
             ask = gradio.Button("Ask", variant="primary", scale=2, min_width=80)
             halt = gradio.Button("Stop", interactive=False, min_width=80)
             clear = gradio.Button("Clear", min_width=80)
-        with gradio.Accordion("Settings", open=False), gradio.Row():
+            buttons = [ask, halt, clear]
+        with gradio.Accordion("Settings", open=False, elem_id="settings"), gradio.Row():
             controls = settings_controls(temperature, top_p, top_k, max_new_tokens, seed)
-        log, history, buttons = (
-            gradio.HTML(elem_id="log", padding=False),
-            gradio.State([]),
-            [ask, halt, clear],
-        )
+        log, history = gradio.HTML(elem_id="log", padding=False), gradio.State([])
         gradio.Examples([[question] for question in questions], box, label="Examples")
         once = dict(trigger_mode="once", concurrency_limit=1, show_progress="hidden")
         answered = gradio.on(
