@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from helpers import chat, evaluation, files, models, plots
+from helpers import evaluation, files, models, plots
 
 PAIRS = [
     {"question": "Why?", "answer": "Because."},
@@ -185,22 +185,3 @@ def test_the_histograms_hold_every_answer_on_one_scale():
     assert [sum(row) for row in heights] == [3, 2, 1]
     assert len({axis.get_ylim() for axis in figure.axes}) == 1
     assert {round(axis.patches[-1].get_x() + axis.patches[-1].get_width()) for axis in figure.axes} == {92}
-
-
-def test_the_stream_is_repeatable_and_its_pieces_are_the_answer(loaded):
-    model, tokenizer = loaded
-    first, again = ("".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12)) for _ in range(2))
-    assert first == again
-    other = "".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12, seed=1))
-    assert other != first
-    greedy = "".join(chat.stream(model, tokenizer, "Why?", max_new_tokens=12, temperature=0))
-    assert greedy.strip() == models.generate(model, tokenizer, ["Why?"], max_new_tokens=12)[0]
-
-
-def test_an_error_while_streaming_reaches_the_reader(loaded):
-    """Raised in the generating thread, it once left the reader waiting for ever."""
-    model, tokenizer = loaded
-    with pytest.raises(ValueError, match="temperature"):
-        list(chat.stream(model, tokenizer, "Why?", temperature=-1.0))
-    with pytest.raises(ValueError, match="question is empty"):
-        list(chat.stream(model, tokenizer, " "))
