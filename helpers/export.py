@@ -169,7 +169,8 @@ def save_config(inner, tokenizer, folder: Path) -> None:
     """The configuration of the merged weights: 16 bits, both stop tokens, and the sampling of notebook 07."""
     from transformers import GenerationConfig
 
-    kept = {name: value for name, value in inner.config.to_dict().items() if name != "quantization_config"}
+    dropped = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work
+    kept = {name: value for name, value in inner.config.to_dict().items() if name not in dropped}
     stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
     same = {"dtype": "bfloat16", "architectures": [type(inner).__name__], "eos_token_id": stops}
     type(inner.config).from_dict(kept | same).save_pretrained(folder)

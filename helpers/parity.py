@@ -12,8 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import chat, export, files, models, serving
+
+if TYPE_CHECKING:
+    import torch
 
 # The questions of the chat, and a prompt in which a wrong tokenizer or template shows.
 QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "]
@@ -34,7 +38,7 @@ class Answer:
     """What a form of the model was shown for a question, and what it said, greedily.
 
     `likeliest` has the log-probability, in nats, of the TOP tokens at each step. Of the text that was shown,
-    `prompt` is what the template made, and `ids` what the model read.
+    `prompt` is what the template made, and `ids` what the model read. `tokens` has the stop token, where it came.
     """
 
     prompt: str
@@ -74,12 +78,11 @@ def from_model(model, tokenizer, questions: list[str] = QUESTIONS) -> list[Answe
         best = [torch.log_softmax(step[0].float(), -1).topk(TOP) for step in output.logits]
         likeliest = [dict(zip(top.indices.tolist(), top.values.tolist())) for top in best]
         prompt = models.chat_text(tokenizer, question)
-        ended = tokens[-1] in stops
-        answers.append(Answer(prompt, ids, tokens[: len(tokens) - ended], likeliest, ended))
+        answers.append(Answer(prompt, ids, tokens, likeliest, ended=tokens[-1] in stops))
     return answers
 
 
-def from_merged(folder: Path, device: str, questions: list[str] = QUESTIONS) -> list[Answer]:
+def from_merged(folder: Path, device: torch.device, questions: list[str] = QUESTIONS) -> list[Answer]:
     """The answers of the merged weights, with what is in their folder and nothing else."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -125,13 +128,19 @@ def from_gguf(path: Path, bos: str, questions: list[str] = QUESTIONS) -> list[An
     return answers
 
 
-def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int) -> Iterator[dict]:
-    """A row a question: how far the answers go together, by how much they differ, and what is wrong, if anything."""
+def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int) -> Iterator[dict]:
+    """A row a question: how far the answers go together, by how much they differ, and what is wrong, if anything.
+
+    `bos` and `end` are the tokens that begin a prompt and end a turn.
+    """
     for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
         together, gap = walk(ours, theirs)
         row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}
         row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "ended": theirs.ended}
-        yield row | {"wrong": wrong(ours, theirs, together, gap, bos)}
+        cause = wrong(ours, theirs, together, gap, bos, end)
+        if number == 1 and not theirs.ended:
+            cause = cause or f"it does not stop by itself within {TO_THE_END} tokens"
+        yield row | {"wrong": cause}
 
 
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
@@ -152,7 +161,7 @@ def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
     return min(len(ours.tokens), len(theirs.tokens)), gap
 
 
-def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int) -> str:
+def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end: int) -> str:
     """The first thing that keeps `theirs` from being the same model, in words; "" when nothing does."""
     if (count := theirs.ids.count(bos)) != 1:
         return f"its prompt begins with {count} <bos> tokens instead of one: the template and the tokenizer both add it"
@@ -164,6 +173,8 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int) -> 
             f"its chat template makes another prompt: {theirs.prompt[max(0, at - 20) : at + 20]!r} where the model was "
             f"trained on {ours.prompt[max(0, at - 20) : at + 20]!r}"
         )
+    if end in ours.ids and end not in theirs.ids:
+        return f"it does not know the stop token, {end}, which ends a turn: it would not stop by itself"
     if ours.ids != theirs.ids:
         return (
             f"its tokenizer splits the same prompt into other tokens: {theirs.ids[:8]}…, not {ours.ids[:8]}…"
@@ -173,8 +184,8 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int) -> 
             f"its weights are others: at token {together} of the answer the log-probabilities are {gap:.2f} nats "
             f"apart, and rounding explains {TOLERANCE}"
         )
-    if together == len(ours.tokens) and ours.ended != theirs.ended:
-        return "it does not stop by itself where the adapter does: its stop token is missing"
+    if ours.ended and together == len(ours.tokens) != len(theirs.tokens):
+        return "it does not stop by itself where the adapter does: it says the stop token and goes on"
     return ""
 
 
@@ -183,16 +194,12 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
 
     Writes parity.json into work_dir/publish when all are the same model, and raises Differs when not.
     """
-    publish, bos = work_dir / "publish", models.text_tokenizer(tokenizer).bos_token
-    bos_id = models.text_tokenizer(tokenizer).bos_token_id
+    publish, plain = work_dir / "publish", models.text_tokenizer(tokenizer)
+    marks = plain.bos_token_id, models.stop_ids(tokenizer)[-1]
     adapter = from_model(model, tokenizer)
-    rows = list(compare("adapter", adapter, adapter, bos_id))
-    if not adapter[0].ended:
-        rows[0]["wrong"] = (
-            f"it does not stop by itself within {TO_THE_END} tokens: was it trained with its end of turn?"
-        )
+    rows = list(compare("adapter", adapter, adapter, *marks))
     if "merged" in forms:
-        merged = list(compare("merged", adapter, from_merged(publish / "merged", model.device), bos_id))
+        merged = list(compare("merged", adapter, from_merged(publish / "merged", model.device), *marks))
         if others := export.unlike(model, publish / "merged"):
             cause = f"{len(others)} of its weights are not base + this adapter, such as {others[0]}"
             merged[0]["wrong"] = (
@@ -201,7 +208,7 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
         rows += merged
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
-        rows += compare("gguf", adapter, from_gguf(path, bos), bos_id)
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token), *marks)
     gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
     made = [f"publish/{form}" for form in forms if form != "parity"]

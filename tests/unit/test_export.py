@@ -25,7 +25,9 @@ def tuned(folder, seed: int = 1, tied: bool = False):
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, tie_word_embeddings=tied)
     torch.manual_seed(seed)
-    config = LoraConfig(r=4, lora_alpha=32, target_modules=LINEAR, init_lora_weights=False, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=4, lora_alpha=32, target_modules=LINEAR, init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     return get_peft_model(model, config).eval()
 
 
@@ -58,7 +60,9 @@ def test_the_merged_folder_alone_gives_the_logits_of_base_and_adapter(model, tok
     with model.disable_adapter():
         base = logits(model, tokenizer)
     assert (ours - theirs).abs().max() < 0.02 * (ours - base).abs().max()
-    assert {p.dtype for p in AutoModelForCausalLM.from_pretrained(merged, dtype="auto").parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in AutoModelForCausalLM.from_pretrained(merged, dtype="auto").parameters()} == {
+        torch.bfloat16
+    }
     assert AutoTokenizer.from_pretrained(merged).chat_template == tokenizer.chat_template
     said = json.loads((merged / "generation_config.json").read_text())
     assert said["eos_token_id"] == models.stop_ids(tokenizer) and {**said, **export.SAMPLING} == said
@@ -74,7 +78,9 @@ def test_shards_are_as_large_as_asked_and_read_back_as_one(model, tokenizer, mer
     shards = sorted((tmp_path / "merged").glob("*.safetensors"))
     assert len(shards) > 3 and max(path.stat().st_size for path in shards) < 310_000
     one, many = (AutoModelForCausalLM.from_pretrained(folder) for folder in (merged, tmp_path / "merged"))
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), many.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), many.state_dict().values(), strict=True)
+    )
     assert export.unlike(model, tmp_path / "merged") == []
 
 
@@ -104,14 +110,18 @@ Disk = namedtuple("Disk", "free")
 ALL = ["adapter", "merged", "gguf", "parity"]
 
 
-@pytest.mark.parametrize("forms, quantization, gigabytes", [(ALL, "q8_0", 13.0), (ALL, "q4_k_m", 20.3), (ALL[:1], "q8_0", 0.1)])
+@pytest.mark.parametrize(
+    "forms, quantization, gigabytes", [(ALL, "q8_0", 13.0), (ALL, "q4_k_m", 20.3), (ALL[:1], "q8_0", 0.1)]
+)
 def test_the_disk_is_looked_at_before(model, tmp_path, monkeypatch, forms, quantization, gigabytes):
     """For a 4B: 2 bytes a weight merged, the GGUF's bits a weight, and the 16-bit file that is quantized."""
     monkeypatch.setattr(export, "weights", lambda _: [("w", (4_200_000_000,), None)])
     monkeypatch.setattr(export, "CONVERTER_COPIES", 0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=99e9))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes - 0.1) * 1e9))
-    with pytest.raises(OSError, match=rf"needs {gigabytes} GB of disk and .* has {gigabytes - 0.1:.1f} GB. Free some"):
+    with pytest.raises(
+        OSError, match=rf"needs {gigabytes} GB of disk and .* has {gigabytes - 0.1:.1f} GB. Free some"
+    ):
         export.check_room(model, tmp_path, forms, quantization, DEVICE)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes + 0.1) * 1e9))
     assert f"{gigabytes} GB of" in export.check_room(model, tmp_path, forms, quantization, DEVICE)
@@ -119,10 +129,15 @@ def test_the_disk_is_looked_at_before(model, tmp_path, monkeypatch, forms, quant
 
 def test_a_4b_without_room_in_colabs_memory_is_refused_with_the_numbers(model, tmp_path, monkeypatch):
     """On a T4 the gate's copy goes to the GPU; without one, 8.6 GB do not fit into what Colab's 12.7 GB leave."""
-    sizes = [("embed", (262_208, 2560), None), *[(f"w{n}", (3_630_000_000 // 100,), None) for n in range(100)]]
+    sizes = [
+        ("embed", (262_208, 2560), None),
+        *[(f"w{n}", (3_630_000_000 // 100,), None) for n in range(100)],
+    ]
     monkeypatch.setattr(export, "weights", lambda _: sizes)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8.2e9))
-    with pytest.raises(MemoryError, match=r"4.3 billion weights needs 8.6 GB of RAM .* 8.2 GB are free.*merge=False"):
+    with pytest.raises(
+        MemoryError, match=r"4.3 billion weights needs 8.6 GB of RAM .* 8.2 GB are free.*merge=False"
+    ):
         export.check_room(model, tmp_path, ALL, "q8_0", DEVICE)
     assert "disk" in export.check_room(model, tmp_path, ["adapter", "parity"], "q8_0", DEVICE)
     gpu = runtime.Device("cuda", "T4", 11, 60, "")
@@ -136,13 +151,16 @@ def test_a_4b_without_room_in_colabs_memory_is_refused_with_the_numbers(model, t
 
 # ---- what is there is not built again
 
+
 def build(work_dir, forms):
     made = []
     for form in export.to_do(work_dir, forms, "q8_0"):
         made.append(form)
         if form == "parity":
             continue
-        files.write_text(work_dir / "publish" / form / "file", form + (work_dir / "adapter" / "a").read_text())
+        files.write_text(
+            work_dir / "publish" / form / "file", form + (work_dir / "adapter" / "a").read_text()
+        )
         export.finish(work_dir, form, "q8_0")
     return made
 
@@ -161,6 +179,7 @@ def test_only_what_is_missing_changed_or_made_from_it_is_built(tmp_path):
 
 
 # ---- GGUF and Ollama
+
 
 def test_a_quantization_that_needs_a_missing_package_falls_back_and_says_so(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "llama_cpp_py_sync", None)
@@ -207,7 +226,9 @@ def test_a_missing_converter_is_named(tmp_path, monkeypatch):
 def rendered(template: str, prompt: str, system: str = "") -> str:
     """What Ollama makes of a template up to the place of the answer, for the few forms that ours has."""
     shown = template.partition("{{ .Response }}")[0]
-    shown = re.sub(r"\{\{ if \.System \}\}(.*?)\{\{ end \}\}", r"\1" if system else "", shown, flags=re.DOTALL)
+    shown = re.sub(
+        r"\{\{ if \.System \}\}(.*?)\{\{ end \}\}", r"\1" if system else "", shown, flags=re.DOTALL
+    )
     return shown.replace("{{ .System }}", system).replace("{{ .Prompt }}", prompt)
 
 

@@ -10,23 +10,25 @@ import pytest
 from helpers import export, files, models, parity
 from tests.unit.test_export import tuned
 
-BOS, STOP = 2, 5
+BOS, STOP, END = 2, 5, 6
 SAID = parity.Answer(
-    prompt="<bos>ask", ids=[2, 7, 8], tokens=[10, 11], ended=True,
+    prompt="<bos>ask", ids=[2, 7, 8, END], tokens=[10, 11, STOP], ended=True,
     likeliest=[{10: -0.1, 20: -3.0}, {11: -0.2, 20: -2.0}, {STOP: -0.1, 20: -4.0}],
 )  # fmt: skip
 
 
 def reason(other: parity.Answer, ours: parity.Answer = SAID) -> str:
-    (row,) = parity.compare("form", [ours], [other], BOS)
+    (row,) = parity.compare("form", [ours], [other], BOS, END)
     return row["wrong"]
 
 
 def test_the_same_answer_passes_and_rounding_does():
     assert reason(SAID) == ""
     rounded = replace(SAID, likeliest=[{10: -0.3, 20: -3.0}, {11: -0.4, 20: -2.0}, {STOP: -0.2, 20: -4.0}])
-    (row,) = parity.compare("form", [SAID], [rounded], BOS)
-    assert row["wrong"] == "" and row["largest difference"] == 0.2 and (row["same tokens"], row["of"]) == (2, 2)
+    (row,) = parity.compare("form", [SAID], [rounded], BOS, END)
+    assert (
+        row["wrong"] == "" and row["largest difference"] == 0.2 and (row["same tokens"], row["of"]) == (3, 3)
+    )
 
 
 def test_answers_may_part_at_a_near_tie_and_nowhere_else():
@@ -44,16 +46,31 @@ def test_a_token_that_is_less_likely_is_seen_even_where_the_answer_is_the_same()
 
 
 def test_a_doubled_bos_a_changed_template_other_tokens_and_a_missing_stop_are_told_apart():
-    assert "begins with 2 <bos> tokens" in reason(replace(SAID, ids=[2, 2, 7, 8], prompt="<bos><bos>ask"))
-    assert "begins with 0 <bos>" in reason(replace(SAID, ids=[7, 8]))
+    assert "begins with 2 <bos> tokens" in reason(
+        replace(SAID, ids=[2, 2, 7, 8, END], prompt="<bos><bos>ask")
+    )
+    assert "begins with 0 <bos>" in reason(replace(SAID, ids=[7, 8, END]))
     assert "chat template makes another prompt: '<bos>asks'" in reason(replace(SAID, prompt="<bos>asks"))
-    assert "splits the same prompt into other tokens: [2, 7, 9]" in reason(replace(SAID, ids=[2, 7, 9]))
-    going_on = replace(SAID, tokens=[10, 11, 12], likeliest=[*SAID.likeliest[:2], {12: -0.1, 20: -3.0}], ended=False)
-    assert "does not stop by itself" in reason(going_on)
+    assert "splits the same prompt into other tokens: [2, 7, 9, 6]" in reason(
+        replace(SAID, ids=[2, 7, 9, END])
+    )
+    assert "does not know the stop token, 6," in reason(replace(SAID, ids=[2, 7, 8, 9]))
+    going_on = replace(SAID, tokens=[10, 11, STOP, 12], likeliest=[*SAID.likeliest, {12: -0.1}], ended=False)
+    assert "does not stop by itself where the adapter does" in reason(going_on)
+    other_end = replace(
+        SAID, tokens=[10, 11, 12], likeliest=[*SAID.likeliest[:2], {12: -0.1, 20: -3.0}], ended=False
+    )
+    assert "its weights are others: at token 2" in reason(other_end)
+    never = replace(SAID, ended=False)
+    assert "does not stop by itself within 256 tokens" in reason(never, never)
 
 
 def test_the_gate_names_every_form_and_cause_once():
-    rows = [{"form": "merged", "wrong": "a"}, {"form": "merged", "wrong": "a"}, {"form": "gguf", "wrong": "b"}]
+    rows = [
+        {"form": "merged", "wrong": "a"},
+        {"form": "merged", "wrong": "a"},
+        {"form": "gguf", "wrong": "b"},
+    ]
     with pytest.raises(parity.Differs, match="(?s)Nothing may be published.*merged: a\n  gguf: b\nDelete"):
         parity.gate(rows)
     parity.gate([{"form": "merged", "wrong": ""}])
@@ -89,7 +106,9 @@ def test_the_gate_passes_what_was_merged_from_this_adapter(model, tokenizer, pub
 
 def test_a_model_merged_from_another_adapter_is_refused_by_that_name(model, tokenizer, tiny_gemma, published):
     export.merge(tuned(tiny_gemma, seed=2), tokenizer, published / "publish" / "merged")
-    with pytest.raises(parity.Differs, match="merged: 14 of its weights are not base . this adapter, such as model.layers"):
+    with pytest.raises(
+        parity.Differs, match="merged: 14 of its weights are not base . this adapter, such as model.layers"
+    ):
         parity.check(model, tokenizer, published, ["adapter", "merged"])
     assert not (published / "publish" / "parity.json").exists()
 
