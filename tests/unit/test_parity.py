@@ -33,7 +33,7 @@ def test_the_same_answer_passes_and_rounding_does():
 
 def test_answers_may_part_at_a_near_tie_and_nowhere_else():
     tie = replace(SAID, likeliest=[{10: -0.7, 20: -0.9}, *SAID.likeliest[1:]])
-    parted = replace(SAID, tokens=[20, 30], likeliest=[{20: -0.7, 10: -0.8}, {30: -0.1}], ended=False)
+    parted = replace(SAID, tokens=[20, 30], likeliest=[{20: -0.7, 10: -0.8}, {30: -0.1}])
     assert reason(parted, tie) == ""
     assert "its weights are others: at token 0" in reason(parted)  # for ours it was no tie
     assert "at token 0" in reason(replace(parted, likeliest=[{20: -0.1, 10: -2.5}, {30: -0.1}]), tie)
@@ -117,7 +117,7 @@ def test_a_model_merged_from_another_adapter_is_refused_by_that_name(model, toke
     "old, new, cause",
     [
         ("{{ bos_token }}", "{{ bos_token }}{{ bos_token }}", "begins with 2 <bos> tokens instead of one"),
-        ("<start_of_turn>model\\n", "<start_of_turn>model\\n ", "chat template makes another prompt"),
+        ("'<start_of_turn>model", "'<start_of_turn> model", "chat template makes another prompt"),
         ("| trim", "", "chat template makes another prompt: '<start_of_turn>user\\\\n  What"),
     ],
 )
