@@ -53,11 +53,11 @@ def limits(questions: list[str]) -> list[tuple[str, int]]:
     return [(question, TOKENS if number else TO_THE_END) for number, question in enumerate(questions)]
 
 
-def from_model(model, tokenizer, questions: list[str] = QUESTIONS) -> list[Answer]:
+def from_model(model, tokenizer, stops: list[int], questions: list[str] = QUESTIONS) -> list[Answer]:
     """The answers of a model in this process, one question at a time: padding would change the last digits."""
     import torch
 
-    answers, stops = [], models.stop_ids(tokenizer)
+    answers = []
     for question, limit in limits(questions):
         ids = models.chat_ids(tokenizer, question)
         inputs = torch.tensor([ids], device=model.device)
@@ -88,7 +88,7 @@ def from_merged(folder: Path, device: torch.device, questions: list[str] = QUEST
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
-    return from_model(model, tokenizer, questions)
+    return from_model(model, tokenizer, model.generation_config.eos_token_id, questions)
 
 
 def from_gguf(path: Path, bos: str, questions: list[str] = QUESTIONS) -> list[Answer]:
@@ -195,8 +195,9 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
     Writes parity.json into work_dir/publish when all are the same model, and raises Differs when not.
     """
     publish, plain = work_dir / "publish", models.text_tokenizer(tokenizer)
-    marks = plain.bos_token_id, models.stop_ids(tokenizer)[-1]
-    adapter = from_model(model, tokenizer)
+    stops = models.stop_ids(tokenizer)
+    marks = plain.bos_token_id, stops[-1]
+    adapter = from_model(model, tokenizer, stops)
     rows = list(compare("adapter", adapter, adapter, *marks))
     if "merged" in forms:
         merged = list(compare("merged", adapter, from_merged(publish / "merged", model.device), *marks))

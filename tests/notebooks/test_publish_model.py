@@ -38,7 +38,7 @@ def adapter(loaded):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "TO_THE_END", 8)
         patch.setattr(parity, "TOKENS", 8)
-        return parity.from_model(*loaded, HARD)
+        return parity.from_model(*loaded, models.stop_ids(loaded[1]), HARD)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,9 @@ def tuned(folder, seed: int = 1, tied: bool = False):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, tie_word_embeddings=tied)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if tied:
+        model.lm_head.weight = model.get_input_embeddings().weight
     torch.manual_seed(seed)
     config = LoraConfig(
         r=4, lora_alpha=32, target_modules=LINEAR, init_lora_weights=False, task_type="CAUSAL_LM"
@@ -73,10 +75,10 @@ def test_shards_are_as_large_as_asked_and_read_back_as_one(model, tokenizer, mer
     import torch
     from transformers import AutoModelForCausalLM
 
-    monkeypatch.setattr(export, "SHARD_GB", 0.0003)
+    monkeypatch.setattr(export, "SHARD_GB", 0.0001)
     export.merge(model, tokenizer, tmp_path / "merged")
     shards = sorted((tmp_path / "merged").glob("*.safetensors"))
-    assert len(shards) > 3 and max(path.stat().st_size for path in shards) < 310_000
+    assert len(shards) > 5 and max(path.stat().st_size for path in shards) < 110_000
     one, many = (AutoModelForCausalLM.from_pretrained(folder) for folder in (merged, tmp_path / "merged"))
     assert all(
         torch.equal(a, b) for a, b in zip(one.state_dict().values(), many.state_dict().values(), strict=True)

@@ -143,7 +143,7 @@ def test_an_adapter_that_does_not_stop_is_refused(model, tokenizer, tmp_path, mo
 def test_the_answers_are_the_models_own_greedy_ones(model, tokenizer, monkeypatch):
     monkeypatch.setattr(parity, "TO_THE_END", 8)
     monkeypatch.setattr(parity, "TOKENS", 8)
-    heard = parity.from_model(model, tokenizer, QUESTIONS)
+    heard = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), QUESTIONS)
     plain = models.generate(model, tokenizer, QUESTIONS, max_new_tokens=8, batch_size=1)
     assert [tokenizer.decode(each.tokens, skip_special_tokens=True).strip() for each in heard] == plain
     for each in heard:
