@@ -1,7 +1,7 @@
 """Export the tuned model: adapter, merged 16-bit weights, GGUF with an Ollama Modelfile (stage 08).
 
     export.merge(model, tokenizer, work_dir / "publish" / "merged")
-    path, why = export.to_gguf(merged, work_dir / "publish" / "gguf", "q8_0")
+    export.to_gguf(work_dir / "publish" / "merged", work_dir / "publish" / "gguf", "q8_0", tokenizer)
 
 Every folder appears whole or not at all. What a folder was made from is in its manifest, so that a step
 whose result stands and whose input is unchanged is not done again. Nothing here uploads anything.
@@ -27,8 +27,7 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}  # of notebook 07
 SHARD_GB = 2  # of a file of merged weights, and so what merging holds in memory at once
 BITS = {"q8_0": 8.5, "bf16": 16, "f16": 16}  # a weight; what the converter writes by itself
 FALLBACK = "q8_0"
-QUANTIZER = "llama-cpp-py-sync==0.11739"  # a wheel with llama.cpp's own quantization, for all others
-# Tensors of the largest matrix's size, in float32, that the converter holds: measured in benchmarks/publish.md.
+# Tensors of the largest matrix's size, in float32, that the converter holds: measured in benchmarks/publish.json.
 CONVERTER_COPIES = 3
 
 
@@ -202,13 +201,8 @@ def unlike(model, merged: Path) -> list[str]:
     return wrong
 
 
-def to_gguf(merged: Path, folder: Path, quantization: str, tokenizer) -> str:
-    """Convert the folder `merged` to GGUF beside a Modelfile; returns the quantization that it has, and why.
-
-    q8_0, bf16 and f16 are written by llama.cpp's converter. For the others, such as q4_k_m, llama.cpp's own
-    quantization is needed; without the package that has it, the file becomes q8_0, and the reason says so.
-    """
-    kind, why = available(quantization)
+def to_gguf(merged: Path, folder: Path, kind: str, tokenizer) -> None:
+    """Convert the folder `merged` to GGUF of a kind that is `available`, beside Ollama's Modelfile."""
     with files.whole_folder(folder) as scratch:
         first = kind if kind in BITS else "bf16"
         convert(merged, scratch / f"model-{first}.gguf", first)
@@ -216,11 +210,14 @@ def to_gguf(merged: Path, folder: Path, quantization: str, tokenizer) -> str:
             quantize(scratch / f"model-{first}.gguf", scratch / f"model-{kind}.gguf", kind)
             (scratch / f"model-{first}.gguf").unlink()
         files.write_text(scratch / "Modelfile", modelfile(tokenizer, f"model-{kind}.gguf"))
-    return f"{kind}: {why}"
 
 
 def available(quantization: str) -> tuple[str, str]:
-    """The quantization that can be made here, and why. Raises ValueError for one that llama.cpp does not know."""
+    """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know.
+
+    q8_0, bf16 and f16 are written by llama.cpp's converter. The others need its program llama-quantize; where
+    that is not installed, the file becomes q8_0, and the reason says so.
+    """
     from gguf import LlamaFileType
 
     if quantization in BITS:
@@ -229,14 +226,12 @@ def available(quantization: str) -> tuple[str, str]:
         raise ValueError(
             f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q5_k_m, q6_k, bf16, f16, …"
         )
-    try:
-        import llama_cpp_py_sync  # noqa: F401
-    except ModuleNotFoundError:
-        return (
-            FALLBACK,
-            f"{quantization} needs llama.cpp's quantization: pip install {QUANTIZER}, and run again",
+    if not shutil.which("llama-quantize"):
+        return FALLBACK, (
+            f"{quantization} needs llama.cpp's program llama-quantize, which no package for Python brings: install "
+            "llama.cpp (github.com/ggml-org/llama.cpp) and run again"
         )
-    return quantization, "as the parameter asks, by llama.cpp's own quantization"
+    return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
 
 
 def convert(merged: Path, target: Path, kind: str) -> None:
@@ -258,15 +253,10 @@ def convert(merged: Path, target: Path, kind: str) -> None:
 
 
 def quantize(source: Path, target: Path, kind: str) -> None:
-    """llama.cpp's quantization of a 16-bit GGUF file. Raises RuntimeError when it refuses."""
-    from gguf import LlamaFileType
-    from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
-
-    ffi, lib = get_ffi(), get_lib()
-    options = lib.llama_model_quantize_default_params()
-    options.ftype = LlamaFileType[f"MOSTLY_{kind.upper()}"].value
-    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ffi.addressof(options)):
-        raise RuntimeError(f"llama.cpp could not quantize {source} as {kind}")
+    """Run llama.cpp's llama-quantize on a 16-bit GGUF file. Raises RuntimeError with the end of what it said."""
+    done = subprocess.run(["llama-quantize", str(source), str(target), kind], capture_output=True, text=True)
+    if done.returncode or not target.exists():
+        raise RuntimeError(f"llama-quantize could not make {kind} of {source}: {done.stderr[-1500:]}")
 
 
 def modelfile(tokenizer, gguf: str) -> str:

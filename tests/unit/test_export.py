@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -183,32 +184,36 @@ def test_only_what_is_missing_changed_or_made_from_it_is_built(tmp_path):
 # ---- GGUF and Ollama
 
 
-def test_a_quantization_that_needs_a_missing_package_falls_back_and_says_so(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "llama_cpp_py_sync", None)
+def test_a_quantization_that_needs_a_missing_program_falls_back_and_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
     assert export.available("bf16")[0] == "bf16"
     kind, why = export.available("q4_k_m")
-    assert kind == "q8_0" and f"pip install {export.QUANTIZER}" in why
+    assert kind == "q8_0" and "q4_k_m needs llama.cpp's program llama-quantize" in why
     with pytest.raises(ValueError, match="quantization = 'q4_km': llama.cpp has q8_0, q4_k_m"):
         export.available("q4_km")
 
 
-def test_llama_cpps_quantization_is_asked_for_by_its_own_number(monkeypatch, tmp_path):
-    """LLAMA_FTYPE_MOSTLY_Q4_K_M is 15. The package itself is not among the pins; benchmarks/publish.md has a run."""
-    asked = []
-
-    def quantize(source, target, options):
-        asked.append((source, target, options.ftype))
-        return int(b"broken" in source)
-
-    lib = SimpleNamespace(llama_model_quantize_default_params=SimpleNamespace, llama_model_quantize=quantize)
-    module = SimpleNamespace(get_lib=lambda: lib, get_ffi=lambda: SimpleNamespace(addressof=lambda it: it))
-    monkeypatch.setitem(__import__("sys").modules, "llama_cpp_py_sync", SimpleNamespace())
-    monkeypatch.setitem(__import__("sys").modules, "llama_cpp_py_sync._cffi_bindings", module)
+def test_llama_quantize_is_used_where_it_is_installed(tokenizer, monkeypatch, tmp_path):
+    """A stand-in on the PATH, since the program itself comes with llama.cpp and not with a wheel."""
+    program = tmp_path / "bin" / "llama-quantize"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$3" = q4_k_m ] || { echo "no such type" >&2; exit 1; }\n{ cat "$1"; echo "$3"; } > "$2"'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(
+        export, "convert", lambda merged, target, kind: target.write_text(f"{merged.name} {kind} ")
+    )
     assert export.available("q4_k_m")[0] == "q4_k_m"
-    export.quantize(tmp_path / "a", tmp_path / "b", "q4_k_m")
-    assert asked == [(str(tmp_path / "a").encode(), str(tmp_path / "b").encode(), 15)]
-    with pytest.raises(RuntimeError, match="could not quantize .*broken as q4_k_m"):
-        export.quantize(tmp_path / "broken", tmp_path / "b", "q4_k_m")
+    export.to_gguf(tmp_path / "merged", tmp_path / "gguf", "q4_k_m", tokenizer)
+    assert {path.name for path in (tmp_path / "gguf").iterdir()} == {
+        "model-q4_k_m.gguf", "Modelfile",
+    }  # fmt: skip
+    assert (tmp_path / "gguf" / "model-q4_k_m.gguf").read_text() == "merged bf16 q4_k_m\n"
+    assert (tmp_path / "gguf" / "Modelfile").read_text().startswith("FROM ./model-q4_k_m.gguf\n")
+    with pytest.raises(RuntimeError, match="could not make q6_k of .*: no such type"):
+        export.quantize(tmp_path / "gguf" / "Modelfile", tmp_path / "x", "q6_k")
 
 
 def test_a_conversion_that_fails_says_why_and_leaves_no_folder(tokenizer, tmp_path):
