@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # The questions of the chat, and a prompt in which a wrong tokenizer or template shows.
 QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "]
 TO_THE_END = 256  # tokens within which the first answer must end by itself
-TOKENS = 48  # of the others
+TOKENS = 32  # of the others
 TOP = 20  # likeliest tokens that are kept at each step
 # Nats between the log-probabilities of the adapter's token in two forms. benchmarks/publish.json says what was
 # measured: rounding to 16 bits and to Q8_0 stays well under it, another adapter is far over it.
