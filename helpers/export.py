@@ -27,7 +27,7 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}  # of notebook 07
 SHARD_GB = 2  # of a file of merged weights, and so what merging holds in memory at once
 BITS = {"q8_0": 8.5, "bf16": 16, "f16": 16}  # a weight; what the converter writes by itself
 FALLBACK = "q8_0"
-# Tensors of the largest matrix's size, in float32, that the converter holds: measured in benchmarks/publish.json.
+# Float32 copies of the largest matrix that the converter may hold, which goes tensor by tensor: an estimate.
 CONVERTER_COPIES = 3
 
 
