@@ -25,7 +25,7 @@ TO_THE_END = 256  # tokens within which the first answer must end by itself
 TOKENS = 32  # of the others
 TOP = 20  # likeliest tokens that are kept at each step
 # Nats between the log-probabilities of the adapter's token in two forms. With Gemma 3 270M, tuned by notebook 05 on
-# two CPU cores, rounding to bfloat16 moved them by up to 0.13 and Q8_0 by up to 0.32 (benchmarks/publish.py measures it).
+# two CPU cores, rounding to bfloat16 moved them by up to 0.13, and Q8_0 by up to 0.32.
 TOLERANCE = 0.5
 
 
