@@ -1,7 +1,8 @@
-"""Publishing: the data set, its card, a scan for secrets and personal data, the push to the Hub (stage 04).
+"""Publishing: the data set, its card, a scan for secrets and personal data, the push to the Hub (04 and 08).
 
     save_dataset(train, test, work_dir / "qa_dataset", dataset_card(train, test, …))
     push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
+    push_model(work_dir, "your-name/reviews-gemma")
 
 A push is private, and it stops when the scan finds something or the repository turns out to be public. It is
 one commit: after an interruption the Hub has all of it or nothing, and the same call goes on.
@@ -52,6 +53,9 @@ ASSIGNED = re.compile(
 SURPRISE = 3.0  # bits a character (Shannon entropy) from which an assigned value counts as a secret
 # Our hashes, Trustpilot's review ids and UUIDs: as a whole value, one of these is an id.
 ID = re.compile(r"[0-9a-f]{16}|[0-9a-f]{24}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MODEL_FILES = ["README.md", "NOTICE", "parity.json", "adapter/*", "merged/*", "gguf/*"]  # of notebook 08
+# Weights are numbers, and the tokenizer's words are those of the base model, which anybody can read.
+NOT_SCANNED = ("*.safetensors", "*.gguf", "tokenizer.json", "tokenizer.model")
 
 
 class Unsafe(ValueError):
@@ -123,13 +127,14 @@ def dataset_card(
         kept=len(pairs),
         rejected=len(rejected),
         reasons=", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()) or "none",
-        redaction="how many is not recorded" if redacted is None else _counted(redacted),
+        redaction="how many is not recorded" if redacted is None else counted(redacted),
         licence=f"`{licence}`" if licence else APACHE if ours else OTHER,
     )
     return str(card)
 
 
-def _counted(redacted: Counter[str]) -> str:
+def counted(redacted: Counter[str]) -> str:
+    """Counts by kind as words."""
     return ", ".join(f"{count} × {kind}" for kind, count in redacted.most_common()) or "none was found"
 
 
@@ -187,10 +192,12 @@ def _surprise(value: str) -> float:
 def scan(folder: Path, names: set[str] = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line in its file. The excerpt has the placeholder in its place. Ids are passed over.
+    The row is the line in its file. The excerpt has the placeholder in its place. Ids are passed over, and
+    so is NOT_SCANNED. Raises UnicodeDecodeError for any other file that is not text.
     """
     keys = list(_own_keys())
-    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+    paths = (file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, NOT_SCANNED)))
+    for path in sorted(paths):
         for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             texts = _strings(json.loads(line)) if path.suffix == ".jsonl" else [line]
             for text in texts:
@@ -226,9 +233,32 @@ def push_dataset(folder: Path, repo: str, names: set[str] = frozenset(), private
         return push(Path(scratch), repo, "dataset", names, private)
 
 
-def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), private: bool = True) -> str:
-    """Upload the text files of `folder` to the Hub repository `repo` in one commit; returns its address.
+def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
+    """Push work_dir/publish as notebook 08 made it; a file that it did not make there goes nowhere.
 
+    Raises PermissionError when the parity gate has not passed for just these files.
+    """
+    if not repo:
+        raise ValueError("push_to_hub needs hub_repo, such as your-name/reviews-gemma")
+    if not files.is_finished(work_dir, "08_publish.parity"):
+        raise PermissionError(
+            f"Nothing was uploaded to {repo}: the parity gate has not passed for the files in {work_dir / 'publish'}. "
+            "Run notebook 08 from the top."
+        )
+    return push(work_dir / "publish", repo, "model", reviewer_names(work_dir), private, MODEL_FILES)
+
+
+def push(
+    folder: Path,
+    repo: str,
+    kind: str,
+    names: set[str] = frozenset(),
+    private: bool = True,
+    only: list[str] | None = None,
+) -> str:
+    """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
+
+    With `only`, those that match it, in the place of all that match it there.
     Raises Unsafe when the scan finds something, PermissionError when `repo` is public and `private` is
     wanted, ConnectionError when the Hub fails: run it again, and what is uploaded is not uploaded again.
     """
@@ -242,7 +272,8 @@ def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), priv
         )
         raise Unsafe(
             f"Nothing was uploaded to {repo}: it would hold secrets or personal data.{lines}\n"
-            "Take these rows out of the data, or mend the reviews, and run the notebook again from stage 02."
+            "Take them out where they come from (for data: the reviews, and then again from stage 02), and run the "
+            "notebook again."
         )
     api = HfApi(token=runtime.secret("HF_TOKEN"))
     try:
@@ -250,11 +281,16 @@ def push(folder: Path, repo: str, kind: str, names: set[str] = frozenset(), priv
         if private and not api.repo_info(repo, repo_type=kind).private:
             raise PermissionError(
                 f"{repo} is public, and nothing was uploaded. Make it private in its settings on the Hub, name "
-                "another repository, or, if the whole world may read this, call publish.push_dataset yourself "
-                "with private=False."
+                "another repository, or, if the whole world may read this, push with private=False: "
+                "a parameter of notebook 08, and publish.push_dataset for data."
             )
         api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, commit_message=f"Upload the {kind}"
+            repo_id=repo,
+            repo_type=kind,
+            folder_path=folder,
+            commit_message=f"Upload the {kind}",
+            allow_patterns=only,
+            delete_patterns=only,
         )
     except (HfHubHTTPError, httpx.HTTPError, RuntimeError) as error:  # the last for a large file
         said = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"

@@ -28,6 +28,7 @@ PARAMETERS = {
     "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps seed resume checkpoint_repo",
     "06_evaluate": "model_name adapter_dir max_examples judge_model",
     "07_chat": "questions max_new_tokens temperature top_p top_k web_chat",
+    "08_publish": "push_to_hub hub_repo private merge gguf quantization",
 }
 
 

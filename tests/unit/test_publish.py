@@ -256,3 +256,123 @@ def test_a_push_that_breaks_off_goes_on_and_uploads_nothing_twice(hub, tmp_path,
     assert len(repo.commits) == 2, "a commit of its own for nothing"
     if (where, trouble) != ("PUT /lfs/", "lose"):  # the only time that the client cannot know what arrived
         assert hub.lfs_received == sum(map(len, hub.lfs.values()))
+
+
+# ---- a model
+
+MODEL = "someone/reviews-gemma"
+LARGE = {"merged/model.safetensors": b"\0\xff" * 5000, "gguf/model-q8_0.gguf": b"GGUF\xff" * 3000}
+SMALL = {
+    "README.md": b"# A card\n",
+    "NOTICE": b"Gemma is provided\n",
+    "parity.json": b"{}\n",
+    "merged/config.json": b"{}",
+}
+VOCABULARY = {"adapter/tokenizer.json": b'{"ada@example.com": 1}'}  # words of the base model
+
+
+@pytest.fixture
+def model_dir(tmp_path) -> Path:
+    """A work_dir whose publish/ has passed the gate, and a file beside it that no notebook made."""
+    for name, data in {
+        **LARGE,
+        **SMALL,
+        **VOCABULARY,
+        "adapter/adapter_model.safetensors": b"\xfe" * 900,
+    }.items():
+        path = tmp_path / "work" / "publish" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "work" / "publish" / "notes.txt").write_text("not made by the notebook")
+    made = [f"publish/{form}" for form in ("adapter", "merged", "gguf")]
+    files.finish_stage(tmp_path / "work", "08_publish.parity", made, ["publish/parity.json"])
+    return tmp_path / "work"
+
+
+def test_a_model_is_pushed_private_and_whole_without_what_the_notebook_did_not_make(hub, model_dir):
+    assert publish.push_model(model_dir, MODEL) == f"{hub.endpoint}/{MODEL}"
+    repo = hub.repos[f"models/{MODEL}"]
+    made = {
+        str(path.relative_to(model_dir / "publish"))
+        for path in (model_dir / "publish").rglob("*")
+        if path.is_file()
+    }
+    assert (
+        repo.private
+        and len(repo.commits) == 2
+        and set(repo.files) == made - {"notes.txt"} | {".gitattributes"}
+    )
+    assert all(repo.files[name] == data for name, data in LARGE.items())
+
+
+def test_a_file_of_the_last_push_that_is_gone_here_goes_there_too_and_a_persons_own_stays(hub, model_dir):
+    hub.add(f"models/{MODEL}", {"gguf/model-bf16.gguf": b"old", "photo.png": b"mine"}, private=True)
+    publish.push_model(model_dir, MODEL)
+    there = set(hub.repos[f"models/{MODEL}"].files)
+    assert "gguf/model-bf16.gguf" not in there and {"photo.png", "gguf/model-q8_0.gguf"} <= there
+
+
+PUSH = f"from pathlib import Path; from helpers import publish; publish.push_model(Path('work'), {MODEL!r})"
+
+
+def test_a_push_that_is_killed_half_way_and_repeated_ends_with_one_complete_repository(
+    hub, model_dir, tmp_path
+):
+    """The process dies when one large file has arrived and the other is on its way, by SIGKILL."""
+    import hashlib
+    import time
+
+    last = hashlib.sha256(LARGE["merged/model.safetensors"]).hexdigest()
+    hub.troubles = [(f"PUT /lfs/{last}", 503)] * 100  # this file does not get through: the client tries again
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUSH],
+        env=os.environ | hub.environment(tmp_path / "home") | {"PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (hub.lfs and any(last in line for line in hub.requests)) and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    repo = hub.repos[f"models/{MODEL}"]
+    arrived = set(hub.lfs)
+    assert process.returncode == -9 and arrived and last not in arrived
+    assert set(repo.files) == {".gitattributes"}, "half a model is visible"
+    hub.troubles, hub.requests = [], []
+    publish.push_model(model_dir, MODEL)
+    assert repo.private and len(repo.commits) == 2 and "README.md" in repo.files
+    assert all(repo.files[name] == data for name, data in LARGE.items())
+    sent = {line.rpartition("/")[2] for line in hub.requests if line.startswith("PUT")}
+    assert last in sent and not sent & arrived, "a large file was sent twice"
+
+
+@pytest.mark.parametrize("kind, secret", [SECRETS[0], ("EMAIL", "ada@example.com"), ("NAME", "Ada Lovelace")])
+@pytest.mark.parametrize("file", ["README.md", "gguf/Modelfile", "merged/config.json"])
+def test_a_key_an_address_or_a_reviewer_in_the_models_texts_stops_the_push(
+    hub, model_dir, file, kind, secret
+):
+    files.write_jsonl(model_dir / "reviews.jsonl", [{"reviewer_name": "Ada Lovelace"}])
+    path = model_dir / "publish" / file
+    path.write_text((path.read_text() if path.exists() else "") + f"\nWritten by {secret} in May\n")
+    made = [f"publish/{form}" for form in ("adapter", "merged", "gguf")]
+    files.finish_stage(model_dir, "08_publish.parity", made, ["publish/parity.json"])
+    with pytest.raises(publish.Unsafe, match=rf"{path.name}, row \d: {kind}") as stopped:
+        publish.push_model(model_dir, MODEL)
+    assert secret not in str(stopped.value) and not hub.requests and not hub.repos
+
+
+@pytest.mark.parametrize("file", ["merged/model.safetensors", "adapter/tokenizer.json", "parity.json"])
+def test_nothing_is_pushed_that_the_gate_has_not_seen(hub, model_dir, file):
+    (model_dir / "publish" / file).write_bytes(b"another model")
+    with pytest.raises(PermissionError, match="the parity gate has not passed for the files in"):
+        publish.push_model(model_dir, MODEL)
+    assert not hub.requests
+
+
+def test_a_model_needs_a_name_and_a_private_place(hub, model_dir):
+    with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
+        publish.push_model(model_dir, "")
+    hub.add(f"models/{MODEL}", {}, private=False)
+    with pytest.raises(PermissionError, match="is public, and nothing was uploaded"):
+        publish.push_model(model_dir, MODEL)
+    publish.push_model(model_dir, MODEL, private=False)

@@ -1,0 +1,229 @@
+"""The parity gate: adapter, merged weights and GGUF are the same model, or nothing is published (stage 08).
+
+    rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
+    parity.gate(rows)                            # raises Differs, which names what differs and why
+
+Each form is asked the same questions. The bytes and the token ids of the prompt must be the same, with exactly
+one <bos>; then the greedy answers are walked token by token. It does not judge whether the answers are good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers import chat, export, files, models, serving
+
+if TYPE_CHECKING:
+    import torch
+
+# The questions of the chat, and a prompt in which a wrong tokenizer or template shows.
+QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "]
+TO_THE_END = 256  # tokens within which the first answer must end by itself
+TOKENS = 32  # of the others
+TOP = 20  # likeliest tokens that are kept at each step
+# Nats between the log-probabilities of the adapter's token in two forms. With Gemma 3 270M, tuned by notebook 05 on
+# two CPU cores, rounding to bfloat16 moved them by up to 0.13, and Q8_0 by up to 0.32.
+TOLERANCE = 0.5
+
+
+class Differs(ValueError):
+    """A form that would be published is not the model that was tuned; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a form of the model was shown for a question, and what it said, greedily.
+
+    `likeliest` has the log-probability, in nats, of the TOP tokens at each step. Of the text that was shown,
+    `prompt` is what the template made, and `ids` what the model read. `tokens` has the stop token, where it came.
+    """
+
+    prompt: str
+    ids: list[int]
+    tokens: list[int]
+    likeliest: list[dict[int, float]]
+    ended: bool
+
+
+def limits(questions: list[str]) -> list[tuple[str, int]]:
+    """Each question with the number of new tokens: the first answer goes on to its end."""
+    return [(question, TOKENS if number else TO_THE_END) for number, question in enumerate(questions)]
+
+
+def from_model(model, tokenizer, stops: list[int], questions: list[str] = QUESTIONS) -> list[Answer]:
+    """The answers of a model in this process, one question at a time: padding would change the last digits."""
+    import torch
+
+    answers = []
+    for question, limit in limits(questions):
+        ids = models.chat_ids(tokenizer, question)
+        inputs = torch.tensor([ids], device=model.device)
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=limit,
+                eos_token_id=stops,
+                pad_token_id=models.text_tokenizer(tokenizer).pad_token_id,
+                do_sample=False,
+                top_p=None,
+                top_k=None,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        tokens = output.sequences[0, len(ids) :].tolist()
+        best = [torch.log_softmax(step[0].float(), -1).topk(TOP) for step in output.logits]
+        likeliest = [dict(zip(top.indices.tolist(), top.values.tolist())) for top in best]
+        prompt = models.chat_text(tokenizer, question)
+        answers.append(Answer(prompt, ids, tokens, likeliest, ended=tokens[-1] in stops))
+    return answers
+
+
+def from_merged(folder: Path, device: torch.device, questions: list[str] = QUESTIONS) -> list[Answer]:
+    """The answers of the merged weights, with what is in their folder and nothing else."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
+    return from_model(model, tokenizer, model.generation_config.eos_token_id, questions)
+
+
+def from_gguf(path: Path, bos: str, questions: list[str] = QUESTIONS) -> list[Answer]:
+    """The answers of a GGUF file from llama.cpp's chat, which has the template out of the file."""
+    import httpx
+    import openai
+
+    answers = []
+    with serving.serve(path) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=600)
+        http = httpx.Client(base_url=address, timeout=600)
+        for question, limit in limits(questions):
+            messages = [{"role": "user", "content": question}]
+            text = (
+                http.post("/apply-template", json={"messages": messages}).raise_for_status().json()["prompt"]
+            )
+            whole = {"content": text, "add_special": True, "parse_special": True}
+            ids = http.post("/tokenize", json=whole).raise_for_status().json()["tokens"]
+            reply = client.chat.completions.create(
+                model="gguf",
+                messages=messages,
+                max_tokens=limit,
+                temperature=0,
+                logprobs=True,
+                top_logprobs=TOP,
+            )
+            steps = [step.model_dump() for step in reply.choices[0].logprobs.content]
+            answers.append(
+                Answer(
+                    prompt=("" if text.startswith(bos) else bos) + text,
+                    ids=ids,
+                    tokens=[step["id"] for step in steps],
+                    likeliest=[{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps],
+                    ended=reply.choices[0].finish_reason == "stop",
+                )
+            )
+    return answers
+
+
+def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int) -> Iterator[dict]:
+    """A row a question: how far the answers go together, by how much they differ, and what is wrong, if anything.
+
+    `bos` and `end` are the tokens that begin a prompt and end a turn.
+    """
+    for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
+        together, gap = walk(ours, theirs)
+        row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}
+        row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "ended": theirs.ended}
+        cause = wrong(ours, theirs, together, gap, bos, end)
+        if number == 1 and not theirs.ended:
+            cause = cause or f"it does not stop by itself within {TO_THE_END} tokens"
+        yield row | {"wrong": cause}
+
+
+def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
+    """How many tokens both answers share from the start, and the largest difference up to the next one, in nats.
+
+    Differences are of the log-probability of our token. Where the answers part, a form that finds our token nearly as
+    likely as its own has only rounded another way; so the difference there is how far ours lies behind.
+    """
+    gap = 0.0
+    for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):
+        here, there = ours.likeliest[at], theirs.likeliest[at]
+        least = min(there.values())  # a token outside the TOP is less likely than this
+        if mine != other:
+            return at, max(
+                gap, there[other] - there.get(mine, least), here[mine] - here.get(other, min(here.values()))
+            )
+        gap = max(gap, abs(here[mine] - there.get(mine, least)))
+    return min(len(ours.tokens), len(theirs.tokens)), gap
+
+
+def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end: int) -> str:
+    """The first thing that keeps `theirs` from being the same model, in words; "" when nothing does."""
+    if (count := theirs.ids.count(bos)) != 1:
+        return f"its prompt begins with {count} <bos> tokens instead of one: the template and the tokenizer both add it"
+    if ours.prompt != theirs.prompt:
+        at = next(
+            (n for n, (a, b) in enumerate(zip(ours.prompt, theirs.prompt)) if a != b), len(theirs.prompt)
+        )
+        return (
+            f"its chat template makes another prompt: {theirs.prompt[max(0, at - 20) : at + 20]!r} where the model was "
+            f"trained on {ours.prompt[max(0, at - 20) : at + 20]!r}"
+        )
+    if end in ours.ids and end not in theirs.ids:
+        return f"it does not know the stop token, {end}, which ends a turn: it would not stop by itself"
+    if ours.ids != theirs.ids:
+        return (
+            f"its tokenizer splits the same prompt into other tokens: {theirs.ids[:8]}…, not {ours.ids[:8]}…"
+        )
+    if gap > TOLERANCE:
+        return (
+            f"its weights are others: at token {together} of the answer the log-probabilities are {gap:.2f} nats "
+            f"apart, and rounding explains {TOLERANCE}"
+        )
+    if ours.ended and together == len(ours.tokens) != len(theirs.tokens):
+        return "it does not stop by itself where the adapter does: it says the stop token and goes on"
+    return ""
+
+
+def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
+    """Ask the adapter on its base, the merged weights and the GGUF file, as far as they are in `forms`.
+
+    Writes parity.json into work_dir/publish when all are the same model, and raises Differs when not.
+    """
+    publish, plain = work_dir / "publish", models.text_tokenizer(tokenizer)
+    stops = models.stop_ids(tokenizer)
+    marks = plain.bos_token_id, stops[-1]
+    adapter = from_model(model, tokenizer, stops)
+    rows = list(compare("adapter", adapter, adapter, *marks))
+    if "merged" in forms:
+        merged = list(compare("merged", adapter, from_merged(publish / "merged", model.device), *marks))
+        if others := export.unlike(model, publish / "merged"):
+            cause = f"{len(others)} of its weights are not base + this adapter, such as {others[0]}"
+            merged[0]["wrong"] = (
+                f"{cause}: it was merged from another adapter or base. {merged[0]['wrong']}".strip()
+            )
+        rows += merged
+    if "gguf" in forms:
+        (path,) = (publish / "gguf").glob("*.gguf")
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token), *marks)
+    gate(rows)
+    files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
+    made = [f"publish/{form}" for form in forms if form != "parity"]
+    files.finish_stage(work_dir, export.manifest("parity"), made, ["publish/parity.json"])
+    return rows
+
+
+def gate(rows: list[dict]) -> None:
+    """Raise Differs when a form is another model, naming each and its cause."""
+    causes = dict.fromkeys(f"{row['form']}: {row['wrong']}" for row in rows if row["wrong"])
+    if causes:
+        raise Differs(
+            "Nothing may be published, because what would go out is not the model that was tuned.\n  "
+            + "\n  ".join(causes)
+            + "\nDelete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
+            "merge=False, gguf=False."
+        )
