@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: demo test test-all lab notebooks bench lint setup
 
 demo: setup
-	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07 $(DEMO)
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08 $(DEMO)
 
 test: setup
 	$(PY) -m pytest tests

@@ -71,6 +71,22 @@ def tiny_gemma(tmp_path_factory, tokenizer) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tuned(tiny_gemma):
+    """The tiny Gemma with an adapter that changes its answers, and its tokenizer; it never ends by itself."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+    from helpers import models
+
+    set_seed(0)
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_gemma), config)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
+    model.generation_config.suppress_tokens = models.stop_ids(tokenizer)
+    return model, tokenizer
+
+
+@pytest.fixture(scope="session")
 def real_gemma() -> Path:
     """The folder of the real Gemma 3 270M, built into the cache if it is not there."""
     from helpers import local_gemma

@@ -20,19 +20,6 @@ PATIENCE = 120_000  # milliseconds; the tests wait for what they expect to see, 
 
 
 @pytest.fixture(scope="module")
-def tuned(tiny_gemma):
-    """The tiny Gemma with an adapter that changes its answers, and its tokenizer; it never ends by itself."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-
-    set_seed(0)
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_gemma), config)
-    model.generation_config.suppress_tokens = [1, 5]
-    return model, AutoTokenizer.from_pretrained(tiny_gemma)
-
-
-@pytest.fixture(scope="module")
 def served(tuned):
     page = chat_page.open_page(*tuned, max_new_tokens=24, seed=7)
     yield page

@@ -9,20 +9,6 @@ import pytest
 from helpers import chat, models
 
 
-@pytest.fixture(scope="module")
-def tuned(tiny_gemma):
-    """The tiny Gemma with an adapter that changes its answers, and its tokenizer; it never ends by itself."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-
-    set_seed(0)
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_gemma), config)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
-    model.generation_config.suppress_tokens = models.stop_ids(tokenizer)
-    return model, tokenizer
-
-
 def last(*args, **settings) -> chat.Answer:
     return list(chat.stream(*args, **{"max_new_tokens": 12, **settings}))[-1]
 

@@ -12,7 +12,7 @@ FORMS = ["adapter", "merged", "gguf", "parity"]
 
 
 def rows(**change) -> list[dict]:
-    first = {"question": "q", "answer_loss": 3.0, "rouge_l": 0.1, "chrf": 20.0, "words": 90}
+    first = dict.fromkeys(evaluation.METRICS, 0.5) | {"question": "q", "answer_loss": 3.0}
     return [
         {**first, **change, "answer_loss": first["answer_loss"] + n / 10 + change.get("by", 0)}
         for n in range(8)
@@ -28,7 +28,13 @@ def work_dir(tmp_path):
         "losses": [{"step": 1, "loss": 3.906}, {"step": 45, "loss": 2.469}],
     }  # fmt: skip
     files.write_json(tmp_path / "training.json", training)
-    files.write_json(tmp_path / "evaluation.json", evaluation.compare(rows(), rows(by=-1.5)))
+    known = [{"right": 1.0, "answer_loss": 2.0}] * 40
+    scores = evaluation.compare(rows(), rows(by=-1.5)) | {
+        "got_worse": 2,
+        "knowledge": evaluation.compare(known, known, evaluation.KNOWLEDGE_METRICS),
+        "judge": {"model": "gpt-4o-mini", "check": {"refused": "it is blind"}},
+    }
+    files.write_json(tmp_path / "evaluation.json", scores)
     rows_of = [{"question": n % 5, "largest difference": n / 100} for n in range(15)]
     files.write_json(tmp_path / "publish" / "parity.json", {"tolerance": 0.5, "rows": rows_of})
     files.write_jsonl(tmp_path / "qa_pairs.jsonl", some(3))
@@ -54,6 +60,8 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
         "| trained on | 359 pairs, 45 steps, 41566 tokens |", "| loss | 3.91 at the first step, 2.47 at the last |",
         "| cost | $0.13 for the teacher |", "placeholders before a model saw the\n  reviews: 3 × EMAIL.",
         "Written by gpt-4o (3 pairs)", "On 8 held-out questions", "for 5 questions", "differed by at most 0.14 nats",
+        "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 | 0.00 |",
+        "gpt-4o-mini is refused as a judge: it is blind",
         "Gemma Terms of Use found at ai.google.dev/gemma/terms", "`gguf` |", "What it should not be used for",
     ):  # fmt: skip
         assert part in card, part
