@@ -236,7 +236,7 @@ def stop_ids(tokenizer) -> list[int]:
 
 
 def generate(
-    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 8, **sampling
+    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
 ) -> list[str]:
     """The text of `generate_ids`, without special tokens."""
     ids = generate_ids(model, tokenizer, questions, max_new_tokens, batch_size, **sampling)
@@ -245,7 +245,7 @@ def generate(
 
 
 def generate_ids(
-    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 8, **sampling
+    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
 ) -> list[list[int]]:
     """One answer a question, greedy unless `sampling` says otherwise, `batch_size` at a time.
 

@@ -1,10 +1,10 @@
 """The parity gate: adapter, merged weights and GGUF are the same model, or nothing is published (stage 08).
 
     rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
-    parity.gate(rows)                            # raises Differs, which names what differs and why
 
-Each form is asked the same questions. The bytes and the token ids of the prompt must be the same, with exactly
-one <bos>; then the greedy answers are walked token by token. It does not judge whether the answers are good.
+It raises Differs, which names what differs and why. Each form is asked the same questions. The bytes and the token
+ids of the prompt must be the same, with exactly one <bos>; then the greedy answers are walked token by token, and
+each form must stop where the adapter's answer ends. It does not judge whether the answers are good.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # The questions of the chat, and a prompt in which a wrong tokenizer or template shows.
 QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "]
-TO_THE_END = 256  # tokens within which the first answer must end by itself
-TOKENS = 32  # of the others
+TOKENS = 32  # of each answer that are compared
+TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
 # Nats between the log-probabilities of the adapter's token in two forms. With Gemma 3 270M, tuned by notebook 05 on
 # two CPU cores, rounding to bfloat16 moved them by up to 0.13, and Q8_0 by up to 0.32.
@@ -39,92 +39,107 @@ class Answer:
 
     `likeliest` has the log-probability, in nats, of the TOP tokens at each step. Of the text that was shown,
     `prompt` is what the template made, and `ids` what the model read. `tokens` has the stop token, where it came.
+    `stops`: at the end of the adapter's first answer this form says the stop token, and generates no more.
     """
 
     prompt: str
     ids: list[int]
     tokens: list[int]
     likeliest: list[dict[int, float]]
-    ended: bool
+    stops: bool
 
 
-def limits(questions: list[str]) -> list[tuple[str, int]]:
-    """Each question with the number of new tokens: the first answer goes on to its end."""
-    return [(question, TOKENS if number else TO_THE_END) for number, question in enumerate(questions)]
+def from_model(
+    model, tokenizer, stops: list[int], whole: list[int], questions: list[str] = QUESTIONS
+) -> list[Answer]:
+    """The answers of a model in this process, one question at a time: padding would change the last digits.
 
-
-def from_model(model, tokenizer, stops: list[int], questions: list[str] = QUESTIONS) -> list[Answer]:
-    """The answers of a model in this process, one question at a time: padding would change the last digits."""
+    `whole` is the first question's prompt and the adapter's answer to it, without the stop token (`to_the_end`).
+    """
     import torch
 
-    answers = []
-    for question, limit in limits(questions):
+    answers, end = [], _generate(model, tokenizer, stops, whole, limit=2).sequences[0, len(whole) :].tolist()
+    for question in questions:
         ids = models.chat_ids(tokenizer, question)
-        inputs = torch.tensor([ids], device=model.device)
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=inputs,
-                attention_mask=torch.ones_like(inputs),
-                max_new_tokens=limit,
-                eos_token_id=stops,
-                pad_token_id=models.text_tokenizer(tokenizer).pad_token_id,
-                do_sample=False,
-                top_p=None,
-                top_k=None,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
-        tokens = output.sequences[0, len(ids) :].tolist()
+        output = _generate(model, tokenizer, stops, ids, TOKENS, output_logits=True)
         best = [torch.log_softmax(step[0].float(), -1).topk(TOP) for step in output.logits]
         likeliest = [dict(zip(top.indices.tolist(), top.values.tolist())) for top in best]
-        prompt = models.chat_text(tokenizer, question)
-        answers.append(Answer(prompt, ids, tokens, likeliest, ended=tokens[-1] in stops))
+        tokens, prompt = output.sequences[0, len(ids) :].tolist(), models.chat_text(tokenizer, question)
+        answers.append(Answer(prompt, ids, tokens, likeliest, stops=len(end) == 1 and end[0] in stops))
     return answers
 
 
-def from_merged(folder: Path, device: torch.device, questions: list[str] = QUESTIONS) -> list[Answer]:
+def to_the_end(model, tokenizer, question: str) -> list[int]:
+    """The prompt and the greedy answer as token ids, up to but without the stop token.
+
+    Raises Differs when the answer does not stop by itself within TO_THE_END tokens.
+    """
+    ids, stops = models.chat_ids(tokenizer, question), models.stop_ids(tokenizer)
+    whole = _generate(model, tokenizer, stops, ids, TO_THE_END).sequences[0].tolist()
+    if whole[-1] not in stops:
+        raise Differs(
+            f"Nothing may be published: the adapter's answer to {question!r} does not stop by itself within "
+            f"{TO_THE_END} tokens. It has not learned to end its turn; train it longer, in notebook 05."
+        )
+    return whole[:-1]
+
+
+def _generate(model, tokenizer, stops: list[int], ids: list[int], limit: int, **options):
+    """Continue `ids` greedily by at most `limit` tokens."""
+    import torch
+
+    inputs = torch.tensor([ids], device=model.device)
+    with torch.inference_mode():
+        return model.generate(
+            input_ids=inputs,
+            attention_mask=torch.ones_like(inputs),
+            max_new_tokens=limit,
+            eos_token_id=stops,
+            pad_token_id=models.text_tokenizer(tokenizer).pad_token_id,
+            do_sample=False,
+            top_p=None,
+            top_k=None,
+            return_dict_in_generate=True,
+            **options,
+        )
+
+
+def from_merged(
+    folder: Path, device: torch.device, whole: list[int], questions: list[str] = QUESTIONS
+) -> list[Answer]:
     """The answers of the merged weights, with what is in their folder and nothing else."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
-    return from_model(model, tokenizer, model.generation_config.eos_token_id, questions)
+    return from_model(model, tokenizer, model.generation_config.eos_token_id, whole, questions)
 
 
-def from_gguf(path: Path, bos: str, questions: list[str] = QUESTIONS) -> list[Answer]:
+def from_gguf(path: Path, bos: str, whole: list[int], questions: list[str] = QUESTIONS) -> list[Answer]:
     """The answers of a GGUF file from llama.cpp's chat, which has the template out of the file."""
     import httpx
     import openai
 
     answers = []
-    with serving.serve(path) as address:
+    with serving.serve(path) as address, httpx.Client(base_url=address, timeout=600) as http:
+
+        def ask(route: str, **body) -> dict:
+            return http.post(route, json=body).raise_for_status().json()
+
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=600)
-        http = httpx.Client(base_url=address, timeout=600)
-        for question, limit in limits(questions):
+        end = ask("/completion", prompt=whole, n_predict=2, temperature=0)
+        stops = end["stop_type"] == "eos" and not end["content"]
+        for question in questions:
             messages = [{"role": "user", "content": question}]
-            text = (
-                http.post("/apply-template", json={"messages": messages}).raise_for_status().json()["prompt"]
-            )
-            whole = {"content": text, "add_special": True, "parse_special": True}
-            ids = http.post("/tokenize", json=whole).raise_for_status().json()["tokens"]
-            reply = client.chat.completions.create(
-                model="gguf",
-                messages=messages,
-                max_tokens=limit,
-                temperature=0,
-                logprobs=True,
-                top_logprobs=TOP,
-            )
+            text = ask("/apply-template", messages=messages)["prompt"]
+            ids = ask("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
+            options = dict(max_tokens=TOKENS, temperature=0, logprobs=True, top_logprobs=TOP)
+            reply = client.chat.completions.create(model="gguf", messages=messages, **options)
             steps = [step.model_dump() for step in reply.choices[0].logprobs.content]
-            answers.append(
-                Answer(
-                    prompt=("" if text.startswith(bos) else bos) + text,
-                    ids=ids,
-                    tokens=[step["id"] for step in steps],
-                    likeliest=[{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps],
-                    ended=reply.choices[0].finish_reason == "stop",
-                )
-            )
+            tokens = [step["id"] for step in steps]
+            likeliest = [{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps]
+            prompt = ("" if text.startswith(bos) else bos) + text
+            answers.append(Answer(prompt, ids, tokens, likeliest, stops))
     return answers
 
 
@@ -136,11 +151,8 @@ def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end
     for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
         together, gap = walk(ours, theirs)
         row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}
-        row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "ended": theirs.ended}
-        cause = wrong(ours, theirs, together, gap, bos, end)
-        if number == 1 and not theirs.ended:
-            cause = cause or f"it does not stop by itself within {TO_THE_END} tokens"
-        yield row | {"wrong": cause}
+        row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "stops": theirs.stops}
+        yield row | {"wrong": wrong(ours, theirs, together, gap, bos, end)}
 
 
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
@@ -184,8 +196,8 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
             f"its weights are others: at token {together} of the answer the log-probabilities are {gap:.2f} nats "
             f"apart, and rounding explains {TOLERANCE}"
         )
-    if ours.ended and together == len(ours.tokens) != len(theirs.tokens):
-        return "it does not stop by itself where the adapter does: it says the stop token and goes on"
+    if not theirs.stops:
+        return "it does not stop by itself where the adapter's answer ends"
     return ""
 
 
@@ -197,10 +209,13 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
     publish, plain = work_dir / "publish", models.text_tokenizer(tokenizer)
     stops = models.stop_ids(tokenizer)
     marks = plain.bos_token_id, stops[-1]
-    adapter = from_model(model, tokenizer, stops)
+    whole = to_the_end(model, tokenizer, QUESTIONS[0])
+    adapter = from_model(model, tokenizer, stops, whole)
     rows = list(compare("adapter", adapter, adapter, *marks))
     if "merged" in forms:
-        merged = list(compare("merged", adapter, from_merged(publish / "merged", model.device), *marks))
+        merged = list(
+            compare("merged", adapter, from_merged(publish / "merged", model.device, whole), *marks)
+        )
         if others := export.unlike(model, publish / "merged"):
             cause = f"{len(others)} of its weights are not base + this adapter, such as {others[0]}"
             merged[0]["wrong"] = (
@@ -209,7 +224,7 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
         rows += merged
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
-        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token), *marks)
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole), *marks)
     gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
     made = [f"publish/{form}" for form in forms if form != "parity"]

@@ -30,6 +30,7 @@ def serve(gguf: Path, context: int = 2048, parallel: int = 1) -> Iterator[str]:
     params.model.path, params.port = str(gguf), 0
     params.n_ctx, params.n_parallel = context * parallel, parallel
     params.use_jinja, params.warmup = True, False
+    params.verbosity = 1  # errors; at its default of 3 it prints six lines for every answer
     server = xllamacpp.Server(params)
     yield server.listening_address
     del server

@@ -34,16 +34,16 @@ def loaded(real_gemma):
 
 
 @pytest.fixture(scope="module")
-def adapter(loaded):
+def adapter(loaded) -> tuple[list[int], list[parity.Answer]]:
+    """Its first answer to the end, and its short answers to the questions that are HARD."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "TO_THE_END", 8)
         patch.setattr(parity, "TOKENS", 8)
-        return parity.from_model(*loaded, models.stop_ids(loaded[1]), HARD)
+        whole = parity.to_the_end(*loaded, HARD[0])
+        return whole, parity.from_model(*loaded, models.stop_ids(loaded[1]), whole, HARD)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(parity, "TO_THE_END", 8)
     monkeypatch.setattr(parity, "TOKENS", 8)
 
 
@@ -52,7 +52,7 @@ def test_the_gate_passes_for_adapter_merged_and_gguf(executed):
     report = json.loads((work_dir / "publish" / "parity.json").read_text())
     assert [row["form"] for row in report["rows"]] == ["adapter"] * 5 + ["merged"] * 5 + ["gguf"] * 5
     assert not any(row["wrong"] for row in report["rows"])
-    assert all(row["ended"] for row in report["rows"] if row["question"] == 1)
+    assert all(row["stops"] for row in report["rows"])
     assert (
         0 < max(row["largest difference"] for row in report["rows"]) < report["tolerance"] == parity.TOLERANCE
     )
@@ -67,10 +67,10 @@ def test_what_the_notebook_made_passes_the_scan(work_dir):
     assert list(publish.scan(work_dir / "publish")) == []
 
 
-def verdict(gguf: Path, adapter: list[parity.Answer]) -> str:
-    return " ".join(
-        row["wrong"] for row in parity.compare("gguf", adapter, parity.from_gguf(gguf, "<bos>", HARD), 2, 106)
-    )
+def verdict(gguf: Path, adapter: tuple[list[int], list[parity.Answer]]) -> str:
+    whole, ours = adapter
+    theirs = parity.from_gguf(gguf, "<bos>", whole, HARD)
+    return " ".join(row["wrong"] for row in parity.compare("gguf", ours, theirs, 2, 106))
 
 
 def changed(gguf: Path, target: Path, old: bytes, new: bytes) -> Path:

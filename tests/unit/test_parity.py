@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,7 @@ from tests.unit.test_export import tuned
 
 BOS, STOP, END = 2, 5, 6
 SAID = parity.Answer(
-    prompt="<bos>ask", ids=[2, 7, 8, END], tokens=[10, 11, STOP], ended=True,
+    prompt="<bos>ask", ids=[2, 7, 8, END], tokens=[10, 11, STOP], stops=True,
     likeliest=[{10: -0.1, 20: -3.0}, {11: -0.2, 20: -2.0}, {STOP: -0.1, 20: -4.0}],
 )  # fmt: skip
 
@@ -55,14 +55,9 @@ def test_a_doubled_bos_a_changed_template_other_tokens_and_a_missing_stop_are_to
         replace(SAID, ids=[2, 7, 9, END])
     )
     assert "does not know the stop token, 6," in reason(replace(SAID, ids=[2, 7, 8, 9]))
-    going_on = replace(SAID, tokens=[10, 11, STOP, 12], likeliest=[*SAID.likeliest, {12: -0.1}], ended=False)
-    assert "does not stop by itself where the adapter does" in reason(going_on)
-    other_end = replace(
-        SAID, tokens=[10, 11, 12], likeliest=[*SAID.likeliest[:2], {12: -0.1, 20: -3.0}], ended=False
-    )
+    assert "does not stop by itself where the adapter's" in reason(replace(SAID, stops=False))
+    other_end = replace(SAID, tokens=[10, 11, 12], likeliest=[*SAID.likeliest[:2], {12: -0.1, 20: -3.0}])
     assert "its weights are others: at token 2" in reason(other_end)
-    never = replace(SAID, ended=False)
-    assert "does not stop by itself within 256 tokens" in reason(never, never)
 
 
 def test_the_gate_names_every_form_and_cause_once():
@@ -88,11 +83,11 @@ def model(tiny_gemma):
 
 @pytest.fixture
 def published(model, tokenizer, tmp_path, monkeypatch):
-    """A work_dir with a merged model; random, it never stops, so it is told that it does."""
-    real = parity.from_model
-    monkeypatch.setattr(parity, "TO_THE_END", 8)
+    """A work_dir with a merged model. It is random and never stops, so the first token of its answer is the stop."""
     monkeypatch.setattr(parity, "TOKENS", 8)
-    monkeypatch.setattr(parity, "from_model", lambda *them: [replace(a, ended=True) for a in real(*them)])
+    first = parity._generate(model, tokenizer, [], models.chat_ids(tokenizer, parity.QUESTIONS[0]), 1)
+    stops = [1, first.sequences[0, -1].item()]
+    monkeypatch.setattr(models, "stop_ids", lambda _: stops)
     export.merge(model, tokenizer, tmp_path / "publish" / "merged")
     return tmp_path
 
@@ -132,18 +127,22 @@ def test_a_template_that_was_changed_is_refused_by_that_name(model, tokenizer, p
     assert cause.replace("\\\\", "\\") in str(said.value)
 
 
+def test_a_merged_model_that_forgot_its_stop_token_is_refused(model, tokenizer, published):
+    path = published / "publish" / "merged" / "generation_config.json"
+    files.write_json(path, json.loads(path.read_text()) | {"eos_token_id": [1]})
+    with pytest.raises(parity.Differs, match="merged: it does not stop by itself where the adapter's answer"):
+        parity.check(model, tokenizer, published, ["adapter", "merged"])
+
+
 def test_an_adapter_that_does_not_stop_is_refused(model, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "TO_THE_END", 4)
-    monkeypatch.setattr(parity, "TOKENS", 4)
-    with pytest.raises(parity.Differs, match="adapter: it does not stop by itself within 4 tokens"):
+    with pytest.raises(parity.Differs, match="'What are common .* does not stop by itself within 4 tokens"):
         parity.check(model, tokenizer, tmp_path, ["adapter"])
-    shutil.rmtree(tmp_path)
 
 
 def test_the_answers_are_the_models_own_greedy_ones(model, tokenizer, monkeypatch):
-    monkeypatch.setattr(parity, "TO_THE_END", 8)
     monkeypatch.setattr(parity, "TOKENS", 8)
-    heard = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), QUESTIONS)
+    heard = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), [BOS, 7], QUESTIONS)
     plain = models.generate(model, tokenizer, QUESTIONS, max_new_tokens=8, batch_size=1)
     assert [tokenizer.decode(each.tokens, skip_special_tokens=True).strip() for each in heard] == plain
     for each in heard:
