@@ -109,6 +109,7 @@ def open_page(
         turn = {"question": question.strip()}
         if not turn["question"]:
             gradio.Info("Type a question first.")
+            yield {box: ""}  # Gradio empties every output of a generator that ends without a word
             return
         stop = stops[request.session_hash] = Event()
         yield {log: log_html([*turns, turn]), box: "", **{button: free(button is halt) for button in buttons}}
