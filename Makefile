@@ -32,7 +32,7 @@ notebooks: demo
 	done
 
 bench: setup
-	for name in training_speed head_loss memory one_sentence collect_memory reviews_to_chunks redaction; do $(PY) -m benchmarks.$$name || exit 1; done
+	for name in training_speed head_loss memory one_sentence collect_memory reviews_to_chunks redaction publish; do $(PY) -m benchmarks.$$name || exit 1; done
 
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -3,12 +3,12 @@
     python -m benchmarks.publish          # writes benchmarks/publish.json; three minutes on two cores
 
 For parity.TOLERANCE and export.CONVERTER_COPIES. The bundled adapter on Gemma 3 270M; two questions, 24 tokens each.
-Where llama.cpp's llama-quantize is installed, its quantizations are measured as well.
 """
 
 from __future__ import annotations
 
-import resource
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +17,14 @@ import torch
 from benchmarks import machine
 from helpers import export, files, models, parity, runtime
 
+# In a small process of its own: a child's peak begins with that of the process that started it.
+CONVERT = """
+import resource, sys
+from pathlib import Path
+from helpers import export
+export.convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9)
+"""
 QUESTIONS = [parity.QUESTIONS[0], parity.QUESTIONS[-1]]
 
 
@@ -25,28 +33,29 @@ def largest(adapter: list[parity.Answer], other: list[parity.Answer]) -> float:
 
 
 def main() -> None:
-    parity.TO_THE_END = parity.TOKENS = 24
+    parity.TOKENS = 24
     rows, peaks = {}, {}
     model, tokenizer = models.load_tuned(models.SAMPLE_ADAPTER, runtime.device())
+    whole = parity.to_the_end(model, tokenizer, QUESTIONS[0])
+    adapter = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), whole, QUESTIONS)
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch) / "merged"
         export.merge(model, tokenizer, merged)
-        adapter = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), QUESTIONS)
-        rows["merged, bfloat16"] = largest(adapter, parity.from_merged(merged, model.device, QUESTIONS))
-        for kind in ("q8_0", "bf16", "q6_k", "q4_k_m"):
-            made, _ = export.available(kind)
-            if made == kind:
-                export.to_gguf(merged, Path(scratch) / "gguf", kind, tokenizer)
-                path = Path(scratch) / "gguf" / f"model-{kind}.gguf"
-                rows[f"GGUF, {kind}"] = largest(adapter, parity.from_gguf(path, "<bos>", QUESTIONS))
-                peaks[kind] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+        rows["merged, bfloat16"] = largest(
+            adapter, parity.from_merged(merged, model.device, whole, QUESTIONS)
+        )
+        for kind in export.BITS:
+            path = Path(scratch) / f"{kind}.gguf"
+            command = [sys.executable, "-c", CONVERT, merged, path, kind]
+            peaks[kind] = float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            rows[f"GGUF, {kind}"] = largest(adapter, parity.from_gguf(path, "<bos>", whole, QUESTIONS))
         with torch.no_grad():
             for name, weight in model.named_parameters():
                 if "lora_B" in name:
                     weight.mul_(0.5)
         export.merge(model, tokenizer, merged)
         rows["merged, the adapter at half its strength"] = largest(
-            adapter, parity.from_merged(merged, model.device, QUESTIONS)
+            adapter, parity.from_merged(merged, model.device, whole, QUESTIONS)
         )
     matrix = 4 * max(shape.numel() for _, shape, _ in export.weights(model)) / 1e9
     converter = {"peak GB": peaks, "largest matrix in float32, GB": matrix}

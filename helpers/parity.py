@@ -194,7 +194,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     if gap > TOLERANCE:
         return (
             f"its weights are others: at token {together} of the answer the log-probabilities are {gap:.2f} nats "
-            f"apart, and rounding explains {TOLERANCE}"
+            f"apart, and rounding to 8 bits or more explains {TOLERANCE}"
         )
     if not theirs.stops:
         return "it does not stop by itself where the adapter's answer ends"

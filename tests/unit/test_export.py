@@ -25,6 +25,7 @@ def tuned(folder, seed: int = 1, tied: bool = False):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.config.eos_token_id = 1  # like a base model's, which knows no turns
     if tied:
         model.lm_head.weight = model.get_input_embeddings().weight
     torch.manual_seed(seed)
@@ -69,6 +70,8 @@ def test_the_merged_folder_alone_gives_the_logits_of_base_and_adapter(model, tok
     assert AutoTokenizer.from_pretrained(merged).chat_template == tokenizer.chat_template
     said = json.loads((merged / "generation_config.json").read_text())
     assert said["eos_token_id"] == models.stop_ids(tokenizer) and {**said, **export.SAMPLING} == said
+    config = json.loads((merged / "config.json").read_text())  # where the converter looks for them
+    assert config["eos_token_id"] == models.stop_ids(tokenizer) and str(merged.parent) not in str(config)
     assert not any(name.startswith(".") for name in (path.name for path in merged.parent.iterdir()))
 
 
@@ -166,6 +169,12 @@ def build(work_dir, forms):
         )
         export.finish(work_dir, form, "q8_0")
     return made
+
+
+def test_a_gguf_needs_the_merged_weights():
+    assert export.forms(False, False) == ["adapter", "parity"]
+    with pytest.raises(ValueError, match="gguf=True needs merge=True"):
+        export.forms(False, True)
 
 
 def test_only_what_is_missing_changed_or_made_from_it_is_built(tmp_path):
