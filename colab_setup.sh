@@ -62,16 +62,14 @@ for name in $FROZEN; do
 done >"$scratch/frozen.txt"
 
 echo "$where, $("$PYTHON" --version), $REQUIREMENTS, $(wc -l <"$scratch/frozen.txt") packages frozen"
-if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" >"$scratch/log" 2>&1; then
-    cat "$scratch/log" >&2
+if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" 2>&1 | tee "$scratch/log"; then
     if grep -qiE "dns|name resolution|failed to (fetch|establish)|error sending request|connection" "$scratch/log"; then
         stop "The packages could not be fetched: $internet, and run this again."
     fi
-    stop "Nothing was changed. $REQUIREMENTS asks for something that does not fit what must stay as it is here:
-$(tr '\n' ' ' <"$scratch/frozen.txt")
-The lines above name the package. Change its pin, not the frozen one: the running kernel has loaded that already."
+    tr '\n' ' ' <"$scratch/frozen.txt" >&2
+    stop "Nothing was changed; the lines above say why. The packages listed last stay at their versions, since the
+kernel may have loaded them: where $REQUIREMENTS does not fit one of them, change its pin, not the frozen package."
 fi
-cat "$scratch/log"
 "${install[@]}" --no-deps -r requirements-unsloth.txt "$@" # last, and alone: see there
 
 installed >"$scratch/after"
