@@ -40,6 +40,8 @@ if [ -z "${REQUIREMENTS:-}" ]; then
 fi
 if command -v uv >/dev/null; then
     install=(uv pip install --python "$PYTHON")
+elif "$PYTHON" -m uv --version >/dev/null 2>&1; then
+    install=("$PYTHON" -m uv pip install --python "$PYTHON")
 else
     install=("$PYTHON" -m pip install --disable-pip-version-check)
 fi
@@ -66,9 +68,8 @@ if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" 2>&1 | tee
     if grep -qiE "dns|name resolution|failed to (fetch|establish)|error sending request|connection" "$scratch/log"; then
         stop "The packages could not be fetched: $internet, and run this again."
     fi
-    tr '\n' ' ' <"$scratch/frozen.txt" >&2
-    stop "Nothing was changed; the lines above say why. The packages listed last stay at their versions, since the
-kernel may have loaded them: where $REQUIREMENTS does not fit one of them, change its pin, not the frozen package."
+    stop "Nothing was changed; the lines above say why. Where they name a package that must stay as it is, change
+the pin in $REQUIREMENTS that does not fit it, for the running kernel may have loaded it: $(tr '\n' ' ' <"$scratch/frozen.txt")"
 fi
 "${install[@]}" --no-deps -r requirements-unsloth.txt "$@" # last, and alone: see there
 

@@ -126,7 +126,7 @@ def test_a_pin_that_would_move_a_frozen_package_is_refused_by_name(tmp_path, pin
     (tmp_path / "requirements.txt").write_text("\n".join([*kept, pin]))
     done = set_up(IMAGES[1], tmp_path / "env", REQUIREMENTS=str(tmp_path / "requirements.txt"))
     assert done.returncode == 1 and "Nothing was changed" in done.stderr
-    assert re.search(rf"cause: .*\b{named}\b", done.stderr, re.DOTALL), done.stderr
+    assert re.search(rf"cause: .*\b{named}\b", done.stdout, re.DOTALL), done.stdout
 
 
 @pytest.mark.parametrize(
