@@ -54,10 +54,11 @@ found = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in reversed(lis
 print(*(f"{name}=={version}" for name, version in sorted(found.items())), sep="\n")'
 }
 
-free=$(df --output=avail -BG "$("$PYTHON" -c 'import sys; print(sys.prefix)')" | tail -1 | tr -dc 0-9)
-[ "$free" -ge 5 ] || stop "$free GB of disk are left, and the packages may need 5: free some, or start a new runtime."
-
 installed >"$scratch/before"
+free=$(df --output=avail -BG "$("$PYTHON" -c 'import sys; print(sys.prefix)')" | tail -1 | tr -dc 0-9)
+if [ "$free" -lt 5 ] && ! grep -q "^unsloth==" "$scratch/before"; then
+    stop "$free GB of disk are left, and the packages may need 5: free some, or start a new runtime."
+fi
 # A frozen package that is absent may only come at the version that the tests run with.
 for name in $FROZEN; do
     grep -x "$name==.*" "$scratch/before" || grep -ix "${name//-/[-_]}==.*" requirements-cpu.txt || true
@@ -65,11 +66,12 @@ done >"$scratch/frozen.txt"
 
 echo "$where, $("$PYTHON" --version), $REQUIREMENTS, $(wc -l <"$scratch/frozen.txt") packages frozen"
 if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" 2>&1 | tee "$scratch/log"; then
-    if grep -qiE "dns|name resolution|failed to (fetch|establish)|error sending request|connection" "$scratch/log"; then
+    if grep -qiE "dns error|name resolution|failed to (fetch|establish)|error sending request" "$scratch/log"; then
         stop "The packages could not be fetched: $internet, and run this again."
     fi
-    stop "Nothing was changed; the lines above say why. Where they name a package that must stay as it is, change
-the pin in $REQUIREMENTS that does not fit it, for the running kernel may have loaded it: $(tr '\n' ' ' <"$scratch/frozen.txt")"
+    echo "These stay at their versions: $(tr '\n' ' ' <"$scratch/frozen.txt")"
+    stop "Nothing was changed; the lines above say why. A pin that does not fit a frozen package is to be \
+changed in $REQUIREMENTS."
 fi
 "${install[@]}" --no-deps -r requirements-unsloth.txt "$@" # last, and alone: see there
 

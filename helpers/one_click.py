@@ -28,8 +28,11 @@ REF = "main"
 
 HERE = Path(__file__).resolve().parent.parent
 ON_THE_CPU = ("01", "02", "03", "04")  # these notebooks want no GPU
-# Kaggle's T4 x2: Unsloth uses one card, and the compile cache of another version must not be met again.
-SETTINGS = {"CUDA_VISIBLE_DEVICES": "0", "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache"}
+SETTINGS = {
+    "CUDA_VISIBLE_DEVICES": "0",  # of Kaggle's T4 x2, Unsloth uses one
+    "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache",  # in work_dir, another version would meet it again
+    "HF_HUB_CACHE": "/tmp/huggingface",  # Kaggle's large disk; /kaggle/working is for results
+}
 
 SETUP = """\
 # @title Set-up: fetches helpers and installs packages on Colab and Kaggle, does nothing at home

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import venv
+import zipfile
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -136,6 +137,70 @@ def test_without_internet_the_click_is_named(tmp_path, image, click):
     nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_NO_CACHE": "1", "UV_HTTP_RETRIES": "0"}
     done = set_up(image, tmp_path / "env", **nowhere)
     assert done.returncode == 1 and click in done.stderr, done.stderr
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel of one empty module."""
+    info = f"{name}-{version}.dist-info"
+    content = {
+        f"{name}.py": "",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    content[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*content, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in content.items():
+            archive.writestr(path, text)
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """installed(*pins, …): the script with that list, in an environment that takes small wheels from a folder."""
+    venv.create(tmp_path / "env", with_pip=False)
+    for pin in ("numpy==1.0", "datasets==4.0.0", "datasets==3.6.0", "trl==0.29.1", *UNSLOTH):
+        wheel(tmp_path, *pin.split("=="))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def installed(*pins: str, **more: str) -> tuple[int, str]:
+        (tmp_path / "list.txt").write_text("\n".join(pins))
+        own = {"PATH": path, "PYTHON": f"{tmp_path}/env/bin/python", "REQUIREMENTS": f"{tmp_path}/list.txt"}
+        done = subprocess.run(
+            ["bash", REPOSITORY / "colab_setup.sh", "--no-index", "--find-links", tmp_path, "--offline"],
+            env=os.environ | own | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return done.returncode, done.stdout
+
+    return installed
+
+
+UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")
+
+
+def test_it_says_what_it_added_and_changed_and_a_second_run_finds_nothing_to_do(installed):
+    code, said = installed("datasets==4.0.0")
+    assert (
+        code == 0
+        and "Added: datasets 4.0.0, unsloth 2026.10.9, unsloth-zoo 2026.10.9\nChanged: nothing\n" in said
+    )
+    code, said = installed("datasets==3.6.0", "trl==0.29.1")
+    assert code == 0 and said.endswith("Added: trl 0.29.1\nChanged: datasets 4.0.0 -> 3.6.0\n")
+    code, said = installed("datasets==3.6.0", "trl==0.29.1")
+    assert code == 0 and said.endswith("Added: nothing\nChanged: nothing\n") and "Installed" not in said
+
+
+@pytest.mark.parametrize(
+    "platform, menu",
+    [("colab", "Runtime > Restart session"), ("kaggle", "Run > Restart & clear cell outputs")],
+)
+def test_a_restart_is_asked_for_when_the_kernel_holds_what_was_replaced(installed, platform, menu):
+    installed("datasets==4.0.0")
+    code, said = installed("datasets==3.6.0", LOADED="numpy datasets sys", **PLATFORM[platform])
+    assert code == 1
+    assert f"A restart is needed: this kernel still has the old datasets. {menu}, then run all again." in said
+    assert installed("datasets==3.6.0", LOADED="numpy datasets sys", **PLATFORM[platform])[0] == 0
 
 
 if __name__ == "__main__":

@@ -120,14 +120,20 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
     with FakeHub() as hub:
         assert "work_dir is kept in the private data set someone/work" in notebook("first", "01")
         assert hub.repos["datasets/someone/work"].private
-        assert sorted(hub.repos["datasets/someone/work"].files) == [".gitattributes", "01.jsonl", "manifests/01.json"]
+        assert sorted(hub.repos["datasets/someone/work"].files) == [
+            ".gitattributes",
+            "01.jsonl",
+            "manifests/01.json",
+        ]
         assert "['01.jsonl', 'manifests/01.json']" in notebook("second", "02")
         hub.troubles = [("/api/datasets/someone/work/commit", 403)]
         assert "kept here but not on the Hub yet" in notebook("second", "03")
         hub.troubles = []
         assert "03.jsonl" not in hub.repos["datasets/someone/work"].files
         notebook("second", "04")
-        assert {"03.jsonl", "04.jsonl"} <= set(hub.repos["datasets/someone/work"].files), "the next takes all along"
+        assert {"03.jsonl", "04.jsonl"} <= set(hub.repos["datasets/someone/work"].files), (
+            "the next takes all along"
+        )
 
 
 def test_a_public_data_set_is_refused(tmp_path):

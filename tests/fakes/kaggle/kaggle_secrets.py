@@ -14,4 +14,6 @@ class UserSecretsClient:
     def get_secret(self, label):
         if not label:
             raise ValidationError("Label must be non-empty.")
-        return self.web_client.make_post_request({"Label": label}, "/requests/GetUserSecretByLabelRequest")["secret"]
+        return self.web_client.make_post_request({"Label": label}, "/requests/GetUserSecretByLabelRequest")[
+            "secret"
+        ]

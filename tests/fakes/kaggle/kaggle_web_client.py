@@ -21,6 +21,9 @@ class KaggleWebClient:
             raise ConnectionError("Connection error trying to communicate with service.")
         label = data["Label"]
         if f"PAGE_{label}" not in os.environ:
-            errors = {"errors": [f"No user secrets exist for kernel id 1 and label {label}."], "wasSuccessful": False}
+            errors = {
+                "errors": [f"No user secrets exist for kernel id 1 and label {label}."],
+                "wasSuccessful": False,
+            }
             raise BackendError(f"Unexpected response from the service. Response: {errors}.")
         return {"secret": os.environ[f"PAGE_{label}"]}
