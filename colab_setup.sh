@@ -51,7 +51,8 @@ installed() { # name==version, a line a package
 import re
 from importlib.metadata import distributions
 found = {re.sub(r"[-_.]+", "-", d.name).lower(): d.version for d in reversed(list(distributions())) if d.name}
-print(*(f"{name}=={version}" for name, version in sorted(found.items())), sep="\n")'
+for name, version in sorted(found.items()):
+    print(f"{name}=={version}")'
 }
 
 installed >"$scratch/before"
