@@ -56,6 +56,10 @@ if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE
     from helpers import one_click
     one_click.install()"""
 
+BADGES = {
+    "Colab": "https://colab.research.google.com/assets/colab-badge.svg",
+    "Kaggle": "https://kaggle.com/static/images/open-in-kaggle.svg",
+}
 KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -86,22 +90,27 @@ def install() -> None:
         os.environ.setdefault(name, value)
 
 
-def badges(name: str) -> str:
-    """The Markdown of both badges for `notebooks/NAME`."""
+def links(name: str) -> dict[str, str]:
+    """Where Colab and Kaggle open `notebooks/NAME`."""
     file = f"{ADDRESS}/blob/{REF}/notebooks/{name}"
-    colab = "https://colab.research.google.com"
-    kaggle = "https://kaggle.com"
-    return (
-        f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{file}) "
-        f"[![Open in Kaggle]({kaggle}/static/images/open-in-kaggle.svg)]"
-        f"({kaggle}/kernels/welcome?src=https://github.com/{file})"
-    )
+    return {
+        "Colab": f"https://colab.research.google.com/github/{file}",
+        "Kaggle": f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}",
+    }
 
 
-def readdressed(text: str) -> str:
-    """`text` with every Colab and Kaggle link into this repository pointing at ADDRESS and REF."""
-    into = r"(colab\.research\.google\.com/github/|kernels/welcome\?src=https://github\.com/)"
-    return re.sub(rf"{into}[^/]+/[^/]+/blob/.+?/notebooks/", rf"\g<1>{ADDRESS}/blob/{REF}/notebooks/", text)
+def badges(name: str) -> str:
+    return " ".join(f"[![Open in {where}]({BADGES[where]})]({link})" for where, link in links(name).items())
+
+
+def with_links(readme: str) -> str:
+    """The README with both links under the name of every notebook in its table."""
+
+    def cell(row: re.Match) -> str:
+        both = " · ".join(f"[{where}]({link})" for where, link in links(row[2]).items())
+        return f"| [{row[1]}](notebooks/{row[2]})<br>{both} |"
+
+    return re.sub(r"(?m)^\| \[(\w+)\]\(notebooks/(\S+?)\)(?:<br>.+?)? \|", cell, readme)
 
 
 def with_form(source: str) -> str:
@@ -156,7 +165,7 @@ def write_all() -> None:
         notebook = with_one_click(nbformat.read(path, as_version=4), path.name)
         files.write_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
     readme = HERE / "README.md"
-    files.write_text(readme, readdressed(readme.read_text(encoding="utf-8")))
+    files.write_text(readme, with_links(readme.read_text(encoding="utf-8")))
 
 
 def kaggle_kernel(path: Path, user: str) -> dict:

@@ -38,7 +38,7 @@ def test_the_notebooks_and_the_readme_are_as_the_tool_writes_them():
         changed = json.dumps(one_click.with_one_click(notebook, path.name), sort_keys=True)
         assert changed == before, f"{path.name}: run python -m helpers.one_click"
     text = README.read_text(encoding="utf-8")
-    assert one_click.readdressed(text) == text
+    assert one_click.with_links(text) == text
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
@@ -63,7 +63,7 @@ def test_another_address_reaches_every_badge_and_cell(monkeypatch):
     monkeypatch.setattr(one_click, "ADDRESS", "someone/fork")
     monkeypatch.setattr(one_click, "REF", "v2/beta")
     notebook = one_click.with_one_click(notebooks.read(PATHS[0]), PATHS[0].name)
-    readme = one_click.readdressed(one_click.readdressed(README.read_text(encoding="utf-8")))
+    readme = one_click.with_links(one_click.with_links(README.read_text(encoding="utf-8")))
     assert notebook.cells[0].source.count("someone/fork/blob/v2/beta/notebooks/00_") == 2
     assert "github.com/someone/fork" in notebook.cells[1].source and '"v2/beta"' in notebook.cells[1].source
     assert readme.count("/someone/fork/blob/v2/beta/notebooks/") == 2 * len(PATHS)
@@ -138,14 +138,19 @@ def git(*arguments: object, cwd: Path) -> str:
     return done.stdout.strip()
 
 
+def copy_of_the_tree(to: Path) -> Path:
+    """This working tree, without what git ignores."""
+    for name in git("ls-files", "-co", "--exclude-standard", cwd=REPOSITORY).splitlines():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, to / name)
+    return to
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The address of this working tree on `git daemon`, and its folder; the branch is main."""
     base = tmp_path_factory.mktemp("git")
-    tree = base / "repository"
-    for name in git("ls-files", "-co", "--exclude-standard", cwd=REPOSITORY).splitlines():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, tree / name)
+    tree = copy_of_the_tree(base / "repository")
     git("init", "-q", "-b", "main", cwd=tree)
     git("add", "-A", cwd=tree)
     git("commit", "-qm", "The tree under test", cwd=tree)
