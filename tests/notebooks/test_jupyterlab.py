@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from helpers import files, notebooks
 from tests.notebooks.test_one_click import copy_of_the_tree
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-PATIENCE = 900  # seconds; the tests wait for what they expect to see, this is when they give up
+PATIENCE = 600  # seconds; the tests wait for what they expect to see, this is when they give up
 
 
 def wait_for(what, happened) -> None:
@@ -72,12 +73,9 @@ def lab(tmp_path_factory):
         wait_for("the start of JupyterLab", lambda: answers(address) or make.poll() is not None)
         assert make.poll() is None, (folder / "log.txt").read_text()
         yield address, tree
-        shut = urllib.request.Request(f"{address}/api/shutdown", method="POST")
-        urllib.request.urlopen(shut).close()
-        make.wait(60)
     finally:
-        make.kill()
-        make.wait()
+        os.killpg(make.pid, signal.SIGTERM)
+        make.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +107,12 @@ def run_all(lab, browser):
         tab = browser.new_page(viewport={"width": 1300, "height": 1000})
         tab.set_default_timeout(60_000)
         tab.goto(f"{address}/lab/tree/{path.name}")
-        tab.get_by_role("menuitem", name="Run", exact=True).click()
-        tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         cells = tab.locator(".jp-Notebook .jp-CodeCell")
         wanted = sum(cell.cell_type == "code" for cell in notebook.cells)
-        expect(cells).to_have_count(wanted)
+        expect(cells).to_have_count(wanted, timeout=60_000)
+        expect(tab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+        tab.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        tab.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
         prompts = cells.locator(".jp-InputPrompt").filter(has_text=re.compile(r"^\[\d+\]:$"))
         failed = tab.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']")
         wait_for("the end of the run", lambda: prompts.count() == wanted or failed.count())
