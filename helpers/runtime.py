@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DRIVE = Path("/content/drive/MyDrive")
 KAGGLE_INPUT = Path("/kaggle/input")
 GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
@@ -98,8 +99,8 @@ def _from_dotenv(name: str) -> str | None:
 def default_work_dir() -> Path:
     """The folder where results outlive this runtime, as far as the platform has one; prints why."""
     where, _ = platform()
-    if where == "colab" and Path("/content/drive/MyDrive").is_dir():
-        folder, why = Path("/content/drive/MyDrive/gemma-from-reviews"), "Google Drive survives a disconnect"
+    if where == "colab" and DRIVE.is_dir():
+        folder, why = DRIVE / "gemma-from-reviews", "Google Drive survives a disconnect"
     elif where == "colab":
         folder, why = (
             Path("/content/work"),
@@ -140,7 +141,10 @@ def bring(folder: Path) -> None:
 
     That is a Kaggle output attached with Add Input, and the private Hub data set that WORK_REPO names.
     """
-    sources = sorted(path.parent for path in KAGGLE_INPUT.glob("**/manifests"))
+    attached = (
+        KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3)
+    )  # not all of a large data set
+    sources = sorted(path.parent for paths in attached for path in paths)
     if os.environ.get("WORK_REPO"):
         from helpers import work_repo
 

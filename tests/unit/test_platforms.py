@@ -78,8 +78,26 @@ def test_a_plain_process_on_colab_is_headless_too(place, monkeypatch):
         runtime.secret(NAME)
 
 
+def test_a_mounted_drive_is_where_the_next_runtime_looks_too(place, tmp_path, monkeypatch, capsys):
+    place("colab")
+    monkeypatch.setattr(runtime, "DRIVE", tmp_path / "MyDrive")
+    assert runtime.default_work_dir() == Path("/content/work")
+    assert "A DISCONNECT DELETES IT" in capsys.readouterr().out
+    (tmp_path / "MyDrive").mkdir()
+    files.write_jsonl(runtime.open_work_dir("") / "reviews.jsonl", [{"id": 1}])
+    assert files.read_jsonl(runtime.open_work_dir("") / "reviews.jsonl") == [{"id": 1}]
+    assert "Google Drive survives a disconnect" in capsys.readouterr().out
+
+
+def test_on_kaggle_results_go_where_a_saved_version_keeps_them(place, capsys):
+    place("kaggle")
+    assert runtime.default_work_dir() == Path("/kaggle/working")
+    said = capsys.readouterr().out
+    assert "Save Version" in said and "Add Input > Your Work" in said
+
+
 def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp_path, monkeypatch, capsys):
-    earlier = tmp_path / "input" / "03-chunk-reviews"
+    earlier = tmp_path / "input" / "notebooks" / "someone" / "03-chunk-reviews"
     earlier.mkdir(parents=True)
     files.write_jsonl(earlier / "chunks.jsonl", [{"id": "a"}])
     files.write_jsonl(earlier / "reviews.jsonl", [{"old": True}])
