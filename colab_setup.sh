@@ -14,7 +14,6 @@ FROZEN="torch torchvision torchaudio triton numpy scipy pandas pyarrow pillow pr
 pydantic huggingface-hub tokenizers matplotlib ipykernel ipython jupyter-client traitlets tornado"
 
 PYTHON=${PYTHON:-$(command -v python3)}
-unset UV_SYSTEM_PYTHON # Kaggle sets it, and it would win over PYTHON
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -38,6 +37,7 @@ if [ -z "${REQUIREMENTS:-}" ]; then
         REQUIREMENTS=requirements-cpu.txt
     fi
 fi
+# --python comes before UV_SYSTEM_PYTHON, which Kaggle sets.
 if command -v uv >/dev/null; then
     install=(uv pip install --python "$PYTHON")
 elif "$PYTHON" -m uv --version >/dev/null 2>&1; then

@@ -162,6 +162,7 @@ def installed(tmp_path):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     def installed(*pins: str, **more: str) -> tuple[int, str]:
+        more = {"UV_SYSTEM_PYTHON": "1", **more}  # as on Kaggle: PYTHON is what counts
         (tmp_path / "list.txt").write_text("\n".join(pins))
         own = {"PATH": path, "PYTHON": f"{tmp_path}/env/bin/python", "REQUIREMENTS": f"{tmp_path}/list.txt"}
         done = subprocess.run(
