@@ -67,7 +67,7 @@ done >"$scratch/frozen.txt"
 
 echo "$where, $("$PYTHON" --version), $REQUIREMENTS, $(wc -l <"$scratch/frozen.txt") packages frozen"
 if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" 2>&1 | tee "$scratch/log"; then
-    if grep -qiE "dns error|name resolution|failed to (fetch|establish)|error sending request" "$scratch/log"; then
+    if grep -qiE "failed to (fetch|establish)" "$scratch/log"; then
         stop "The packages could not be fetched: $internet, and run this again."
     fi
     echo "These stay at their versions: $(tr '\n' ' ' <"$scratch/frozen.txt")"

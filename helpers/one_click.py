@@ -136,7 +136,7 @@ def with_one_click(notebook: NotebookNode, name: str) -> NotebookNode:
     lines = [line for line in opening.source.split("\n\n") if not line.startswith("[![Open in")]
     opening.source = "\n\n".join([*lines[:2], badges(name), *lines[2:]])
     number = name[:2]
-    others = [cell for cell in others if cell.id != f"{number}-setup"]
+    others = [cell for cell in others if "colab_setup.sh" not in cell.source]
     notebook.cells = [opening, new_code_cell(setup_cell(), id=f"{number}-setup"), *others]
     for cell in notebook.cells:
         if "parameters" in notebooks.tags(cell):
