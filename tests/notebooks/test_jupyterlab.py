@@ -106,7 +106,7 @@ def run_all(lab, browser):
         files.write_json(path, notebook)
         tab = browser.new_page(viewport={"width": 1300, "height": 1000})
         tab.set_default_timeout(60_000)
-        tab.goto(f"{address}/lab/tree/{path.name}")
+        tab.goto(f"{address}/lab/workspaces/{name}/tree/{path.name}")  # a workspace remembers the tabs of before
         cells = tab.locator(".jp-Notebook .jp-CodeCell")
         wanted = sum(cell.cell_type == "code" for cell in notebook.cells)
         expect(cells).to_have_count(wanted, timeout=60_000)
