@@ -21,7 +21,6 @@ test-all: setup
 	ALL=1 $(PY) -m pytest tests
 
 lab: setup
-	$(PY) -m pip install --quiet -c requirements-cpu.txt jupyterlab==4.6.6
 	$(PY) -m jupyterlab notebooks
 
 # Puts the clean copies of an executed 00 and of the demo, outputs included, back into notebooks/.

@@ -171,6 +171,10 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
         },
     )
     print(f"{stage} is done. In {work_dir}: {', '.join(writes)}")
+    if os.environ.get("WORK_REPO"):
+        from helpers import work_repo
+
+        work_repo.keep(work_dir, stage)
 
 
 def is_finished(work_dir: Path, stage: str) -> bool:

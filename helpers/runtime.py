@@ -15,12 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DRIVE = Path("/content/drive/MyDrive")
+KAGGLE_INPUT = Path("/kaggle/input")
 GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 
 CLICKS = {
     "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'",
     "kaggle": "open Add-ons > Secrets, add {name}, and tick it for this notebook",
+    "headless": "no Colab page is open to answer, so set {name} in the environment of the command that runs this",
+    "offline": "open Settings > Turn on internet, then Add-ons > Secrets, add {name}, and tick it for this notebook",
     "local": "put {name}=… into the file .env in the folder you start from, or export it",
 }
 
@@ -41,33 +45,44 @@ def platform() -> tuple[str, str]:
 def secret(name: str) -> str:
     """A key such as OPENAI_API_KEY: from the environment, the platform's secrets page, or `.env`.
 
-    The environment comes first because asking Colab's page blocks when no page is open, as under
+    The environment comes first because asking Colab's page blocks for 10 seconds when no page is open, as under
     papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
     """
     where, _ = platform()
-    value = os.environ.get(name) or _from_page(where, name) or _from_dotenv(name)
+    value, click = os.environ.get(name), where
     if not value:
-        raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
+        value, click = _from_page(where, name)
+    value = value or _from_dotenv(name)
+    if not value:
+        raise MissingSecret(f"{name} is not set. To set it: {CLICKS[click].format(name=name)}.")
     return value.strip()
 
 
-def _from_page(where: str, name: str) -> str | None:
+def _from_page(where: str, name: str) -> tuple[str | None, str]:
+    """The value that the platform's secrets page holds, and which of CLICKS helps where it is None."""
     if where == "colab":
         from google.colab import userdata
+        from IPython import get_ipython
 
-        absent = (userdata.SecretNotFoundError, userdata.NotebookAccessError, userdata.TimeoutException)
+        if get_ipython() is None:  # a plain Python process has no way to the page, and userdata breaks there
+            return None, "headless"
         try:
-            return userdata.get(name)
-        except absent:
-            return None
+            return userdata.get(name), where
+        except userdata.TimeoutException:
+            return None, "headless"
+        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
+            return None, where
     if where == "kaggle":
-        from kaggle_secrets import BackendError, CredentialError, UserSecretsClient, ValidationError
+        from kaggle_secrets import UserSecretsClient, ValidationError
+        from kaggle_web_client import BackendError, CredentialError
 
         try:
-            return UserSecretsClient().get_secret(name)
-        except (BackendError, CredentialError, ValidationError, ConnectionError):
-            return None
-    return None
+            return UserSecretsClient().get_secret(name), where
+        except ConnectionError:
+            return None, "offline"
+        except (BackendError, CredentialError, ValidationError):
+            return None, where
+    return None, where
 
 
 def _from_dotenv(name: str) -> str | None:
@@ -84,15 +99,18 @@ def _from_dotenv(name: str) -> str | None:
 def default_work_dir() -> Path:
     """The folder where results outlive this runtime, as far as the platform has one; prints why."""
     where, _ = platform()
-    if where == "colab" and Path("/content/drive/MyDrive").is_dir():
-        folder, why = Path("/content/drive/MyDrive/gemma-from-reviews"), "Google Drive survives a disconnect"
+    if where == "colab" and DRIVE.is_dir():
+        folder, why = DRIVE / "gemma-from-reviews", "Google Drive survives a disconnect"
     elif where == "colab":
         folder, why = (
             Path("/content/work"),
-            "Drive is not mounted: A DISCONNECT DELETES IT. Files panel > Mount Drive",
+            "Drive is not mounted: A DISCONNECT DELETES IT, and another tab cannot see it. Files panel > Mount Drive",
         )
     elif where == "kaggle":
-        folder, why = Path("/kaggle/working"), "Kaggle keeps this folder with a saved version"
+        folder, why = (
+            Path("/kaggle/working"),
+            "Save Version keeps it, and Add Input > Your Work brings it along",
+        )
     else:
         folder, why = REPOSITORY / "work", "a folder in this repository, ignored by git"
     print(f"work_dir = {folder} ({why})")
@@ -114,7 +132,33 @@ def open_work_dir(work_dir: str) -> Path:
         raise NotADirectoryError(f"{fix} (a file is in its place)") from None
     except OSError as error:
         raise PermissionError(f"{fix} ({error.strerror})") from None
+    bring(folder)
     return folder
+
+
+def bring(folder: Path) -> None:
+    """Copy into `folder` what earlier notebooks left elsewhere and `folder` lacks; says from where.
+
+    That is a Kaggle output attached with Add Input, and the private Hub data set that WORK_REPO names.
+    """
+    attached = (
+        KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3)
+    )  # not all of a large data set
+    sources = sorted(path.parent for paths in attached for path in paths)
+    if os.environ.get("WORK_REPO"):
+        from helpers import work_repo
+
+        sources.append(work_repo.fetch())
+    for source in sources:
+        brought = []
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            target = folder / file.relative_to(source)
+            if not target.exists() and not target.name.startswith("."):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+                brought.append(file)
+        if brought:
+            print(f"{len(brought)} files of earlier notebooks come from {source}")
 
 
 def survives(folder: Path) -> tuple[bool, str]:
@@ -123,10 +167,10 @@ def survives(folder: Path) -> tuple[bool, str]:
     if where == "colab" and not folder.resolve().is_relative_to("/content/drive"):
         return False, (
             "this folder is lost with Colab's runtime. Open the folder symbol on the left, click Mount Drive, and "
-            "run the notebook again from the top; or set checkpoint_repo"
+            "run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05"
         )
     if where == "kaggle" and not folder.resolve().is_relative_to("/kaggle/working"):
-        return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set checkpoint_repo"
+        return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO"
     kept = {
         "colab": "Google Drive keeps it when the runtime ends",
         "kaggle": "Kaggle keeps /kaggle/working when you press Save Version, or with Persistence: Files only",

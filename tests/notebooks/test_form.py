@@ -69,7 +69,7 @@ def test_code_cells_are_short():
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_the_opening_and_the_close(path):
     cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
-    assert re.match(r"# .+\n\n\*\*.+\*\*\n\nYou will\n\n- ", cells[0])
+    assert re.match(r"# .+\n\n\*\*.+\*\*\n\n\[!\[Open in .+\n\nYou will\n\n- ", cells[0])
     assert re.search(r"\| .*time.* \|.* cost", cells[0]), "a table of time, hardware and cost"
     assert "## What you did" in cells[-1] and "<details><summary>Answer</summary>" in cells[-1]
     assert read(path).cells[0].cell_type == "markdown" and read(path).cells[-1].cell_type == "markdown"
@@ -92,7 +92,7 @@ def test_outputs_are_committed_clean(path):
     """Outputs of the CPU run stay; counts, widgets, machine paths, progress bars and errors do not."""
     text = path.read_text(encoding="utf-8")
     notebook = json.loads(text)
-    assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "accelerator", "colab"}
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "accelerator", "colab", "kaggle"}
     assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
     assert not re.search(r"/(root|home|tmp|Users)/|site-packages|it/s\]", text)
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

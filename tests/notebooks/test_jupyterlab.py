@@ -1,0 +1,152 @@
+"""`make lab` in headless Chromium: notebooks 00 and 05 are opened, all their cells run, and their plots seen.
+
+ALL=1 trains the real 270M in 05 too, which takes minutes. SCREENSHOTS=FOLDER keeps pictures of what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from helpers import files, notebooks
+from tests.notebooks.test_one_click import copy_of_the_tree
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+PATIENCE = 600  # seconds; the tests wait for what they expect to see, this is when they give up
+
+
+def wait_for(what, happened) -> None:
+    until = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < until, f"{what} did not happen"
+        time.sleep(0.2)
+
+
+def answers(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"{address}/api").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that `make lab` started in a copy of the tree, and that copy."""
+    folder = tmp_path_factory.mktemp("lab")
+    tree = copy_of_the_tree(folder / "repository")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = {"open_browser": False, "ip": "127.0.0.1", "port": port, "port_retries": 0, "allow_root": True}
+    files.write_json(
+        folder / "config" / "jupyter_server_config.json",
+        {"ServerApp": server, "IdentityProvider": {"token": ""}},
+    )
+    settings = folder / "settings" / "@jupyterlab"
+    # All cells stay in the page, also those that are scrolled out of sight.
+    files.write_json(settings / "notebook-extension" / "tracker.jupyterlab-settings", {"windowingMode": "none"})
+    files.write_json(settings / "apputils-extension" / "notification.jupyterlab-settings", {"fetchNews": "false"})
+    own = {"JUPYTER_CONFIG_DIR": folder / "config", "JUPYTERLAB_SETTINGS_DIR": folder / "settings"}
+    with (folder / "log.txt").open("w") as log:
+        make = subprocess.Popen(
+            ["make", "-o", "setup", "lab", f"PY={sys.executable}"],  # the packages are installed
+            cwd=tree,
+            env=os.environ | {name: str(value) for name, value in own.items()},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for("the start of JupyterLab", lambda: answers(address) or make.poll() is not None)
+        assert make.poll() is None, (folder / "log.txt").read_text()
+        yield address, tree
+    finally:
+        os.killpg(make.pid, signal.SIGTERM)
+        make.wait(60)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.fail("this test needs Chromium: apt-get install chromium, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def run_all(lab, browser):
+    """run_all(name, parameter=value, …): the notebook's tab after "Run All Cells", and the file as Lab saved it."""
+    address, tree = lab
+
+    def run_all(name: str, **parameters):
+        path = tree / "notebooks" / f"{name}.ipynb"
+        notebook = notebooks.read(path)
+        [cell] = [cell for cell in notebook.cells if "parameters" in notebooks.tags(cell)]
+        for parameter, value in (parameters | {"work_dir": str(tree / "work")}).items():
+            cell.source, found = re.subn(rf"(?m)^{parameter} = .+?  #", f"{parameter} = {value!r}  #", cell.source)
+            assert found == 1
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = []  # those in the file are from a run elsewhere
+        files.write_json(path, notebook)
+        tab = browser.new_page(viewport={"width": 1300, "height": 1000})
+        tab.set_default_timeout(60_000)
+        tab.goto(f"{address}/lab/workspaces/{name}/tree/{path.name}")  # a workspace remembers the tabs of before
+        cells = tab.locator(".jp-Notebook .jp-CodeCell")
+        wanted = sum(cell.cell_type == "code" for cell in notebook.cells)
+        expect(cells).to_have_count(wanted, timeout=60_000)
+        expect(tab.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=60_000)
+        tab.locator(".lm-MenuBar-itemLabel", has_text=re.compile("^Run$")).click()
+        tab.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
+        prompts = cells.locator(".jp-InputPrompt").filter(has_text=re.compile(r"^\[\d+\]:$"))
+        failed = tab.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']")
+        wait_for("the end of the run", lambda: prompts.count() == wanted or failed.count())
+        if shots := os.environ.get("SCREENSHOTS"):
+            for at, picture in enumerate(tab.locator(".jp-OutputArea-output img").all()):
+                picture.scroll_into_view_if_needed()
+                tab.screenshot(path=f"{shots}/{name}_{at}.png")
+        assert not failed.count(), failed.first.inner_text()
+        tab.keyboard.press("Control+s")
+        wait_for("the save", lambda: all_run(json.loads(path.read_text(encoding="utf-8"))))
+        assert files.is_finished(tree / "work", name)
+        return tab
+
+    return run_all
+
+
+def all_run(notebook: dict) -> bool:
+    return all(cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code")
+
+
+def drawn(tab) -> list[bool]:
+    """For each picture among the outputs, whether the browser has drawn it."""
+    return tab.locator(".jp-OutputArea-output img").evaluate_all("all => all.map(one => one.naturalWidth > 100)")
+
+
+def test_00_in_jupyterlab(run_all, real_gemma):
+    tab = run_all("00_teach_one_sentence")
+    outputs = tab.locator(".jp-Notebook .jp-OutputArea-output")
+    expect(outputs.filter(has_text="⟦我学会了<end_of_turn>⟧").first).to_be_attached()
+    expect(outputs.locator("td", has_text=re.compile("^我学会了$")).first).to_be_visible()
+    assert drawn(tab) == [True]
+
+
+def test_05_in_jupyterlab(run_all, tiny_gemma):
+    small = {} if os.environ.get("ALL") else {"model_name": str(tiny_gemma)}
+    tab = run_all("05_finetune_gemma", max_steps=12, learning_rate=1e-3, **small)
+    assert len(drawn(tab)) >= 2 and all(drawn(tab))
