@@ -6,7 +6,8 @@
 #
 # PYTHON names the interpreter and REQUIREMENTS the list, where the choices below do not suit. LOADED, from the
 # notebook's first cell, names the modules that its kernel has imported: where one of them is replaced, a restart
-# is needed, and the exit status is 3. What a runtime brings and its packages were built against is frozen at the version that is there.
+# is needed, and the exit status is 3. What a runtime brings, and its packages were built against, is frozen at
+# the version that is there.
 set -euo pipefail
 cd "$(dirname "$0")"
 
