@@ -6,7 +6,8 @@
 #
 # PYTHON names the interpreter and REQUIREMENTS the list, where the choices below do not suit. LOADED, from the
 # notebook's first cell, names the modules that its kernel has imported: where one of them is replaced, a restart
-# is needed. What a runtime brings and its packages were built against is frozen at the version that is there.
+# is needed, and the exit status is 3. What a runtime brings, and its packages were built against, is frozen at
+# the version that is there.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -90,5 +91,6 @@ if moved:
     sys.exit(f"colab_setup.sh stopped. {', '.join(moved)} was replaced although it is frozen: start a new runtime.")
 loaded = [name for name in changed if name.replace("-", "_") in os.environ.get("LOADED", "").split()]
 if loaded:
-    sys.exit(f"A restart is needed: this kernel still has the old {', '.join(loaded)}. {restart}, then run all again.")
+    print(f"A restart is needed: this kernel still has the old {', '.join(loaded)}. {restart}, then run all again.")
+    sys.exit(3)
 END

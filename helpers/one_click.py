@@ -67,11 +67,17 @@ def setup_cell() -> str:
     return SETUP.format(address=ADDRESS, ref=REF)
 
 
+asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it
+
+
 def install() -> None:
     """Run colab_setup.sh for this kernel and show what it says; then set what must precede `import torch`.
 
     Raises RuntimeError with the script's last line, which names the click, when it stops.
     """
+    global asked_to_restart
+    if asked_to_restart:
+        raise RuntimeError(asked_to_restart)
     loaded = sorted({name.partition(".")[0] for name in sys.modules})
     said = ["no output"]
     with subprocess.Popen(
@@ -84,6 +90,8 @@ def install() -> None:
         for line in script.stdout:
             print(line, end="", flush=True)
             said.append(line.strip())
+    if script.returncode == 3:
+        asked_to_restart = said[-1]
     if script.returncode:
         raise RuntimeError(said[-1])
     for name, value in SETTINGS.items():

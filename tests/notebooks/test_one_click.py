@@ -264,6 +264,19 @@ def test_when_the_set_up_stops_so_does_the_notebook(served, folder):
     assert "RuntimeError: colab_setup.sh stopped. Nothing was changed" in done.stderr, done.stderr
 
 
+def test_a_kernel_that_needs_a_restart_gets_no_further_without_it(tmp_path, monkeypatch):
+    """A rerun of the cell finds nothing to install; the old modules are still loaded."""
+    script = tmp_path / "colab_setup.sh"
+    script.write_text("echo 'Runtime > Restart session'; exit 3")
+    monkeypatch.setattr(one_click, "HERE", tmp_path)
+    monkeypatch.setattr(one_click, "asked_to_restart", "")
+    with pytest.raises(RuntimeError, match="Restart session"):
+        one_click.install()
+    script.write_text("exit 0")
+    with pytest.raises(RuntimeError, match="Restart session"):
+        one_click.install()
+
+
 def test_00_runs_to_its_end_where_only_the_notebook_was_opened(served, folder, real_gemma):
     """As on Colab, headless: papermill in a folder that holds the notebook alone."""
     command = [sys.executable, "-m", "papermill", PATHS[0].name, "out.ipynb", "-p", "work_dir", "work"]
