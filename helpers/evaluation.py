@@ -85,17 +85,27 @@ def compare(base: list[dict], tuned: list[dict]) -> dict:
     return result
 
 
-def paired_interval(before: list[float], after: list[float], samples: int = 10_000, seed: int = 3407) -> dict:
+def paired_interval(
+    before: list[float],
+    after: list[float],
+    samples: int = 10_000,
+    seed: int = 3407,
+    groups: list | None = None,
+) -> dict:
     """Mean of after − before and its 95 % percentile bootstrap interval, over the same examples.
 
-    Paired, because the same question is hard or easy for both models. Source: Efron and Tibshirani,
-    An Introduction to the Bootstrap (1993), chapter 13.
+    Paired, because the same question is hard or easy for both models. With `groups`, one an example, whole
+    groups are drawn, since their examples are not independent. Source: Efron and Tibshirani,
+    An Introduction to the Bootstrap (1993), chapters 8 and 13.
     """
     import numpy as np
 
     differences = np.asarray(after) - np.asarray(before)
-    draws = np.random.default_rng(seed).integers(0, len(differences), (samples, len(differences)))
-    low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
+    names = range(len(differences)) if groups is None else groups
+    _, member = np.unique(np.asarray(names), return_inverse=True)
+    sums, sizes = np.bincount(member, weights=differences), np.bincount(member)
+    draws = np.random.default_rng(seed).integers(0, len(sums), (samples, len(sums)))
+    low, high = np.percentile(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [2.5, 97.5])
     return {"mean": float(differences.mean()), "low": float(low), "high": float(high)}
 
 
