@@ -79,7 +79,8 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
     if not fitting:
         raise ValueError(
             f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}, from "
-            f"{rows[0]['question'][:80]!r} on; the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
+            f"{rows[0]['question'][:80]!r} on; the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or "
+            "shorten the answers."
         )
     return Dataset.from_list(fitting), too_long
 
