@@ -83,7 +83,8 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
     class Keeper(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            control.should_evaluate |= state.global_step == state.max_steps  # the last weights are judged too
+            last = state.global_step == state.max_steps and args.eval_strategy == "steps"
+            control.should_evaluate |= last  # its weights are judged too
 
         def on_save(self, args, state, control, **kwargs):
             PartialState().wait_for_everyone()  # with several GPUs, each process writes a file of its own

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from helpers import files, models
 
-BYTES = 2  # a weight in bfloat16
+BYTES = {"bfloat16": 2, "float32": 4}  # a weight
 SHARE = 1.2  # times the weights is what a merge takes: a matrix and its sum, and what is being written
 
 
@@ -26,15 +26,15 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def room(parameters: int, folder: Path) -> str:
+def room(parameters: int, folder: Path, dtype: str = "bfloat16") -> str:
     """What merging so many weights takes and what is free, for people.
 
     Raises MemoryError or OSError that names both, where it does not fit.
     """
     import psutil
 
-    needs, free = SHARE * BYTES * parameters / 1e9, psutil.virtual_memory().available / 1e9
-    saves, disk = BYTES * parameters / 1e9, shutil.disk_usage(folder).free / 1e9
+    needs, free = SHARE * BYTES[dtype] * parameters / 1e9, psutil.virtual_memory().available / 1e9
+    saves, disk = BYTES[dtype] * parameters / 1e9, shutil.disk_usage(folder).free / 1e9
     if needs > free:
         raise MemoryError(
             f"Merging {parameters:,} weights takes {needs:.1f} GB of memory, and {free:.1f} GB are free. Restart the "
@@ -49,16 +49,16 @@ def room(parameters: int, folder: Path) -> str:
     return f"It takes {needs:.1f} of {free:.1f} GB of memory and {saves:.1f} of {disk:.1f} GB of disk"
 
 
-def merge(choice: models.Choice, adapter_dir: Path, folder: Path) -> list[str]:
-    """Add the adapter to the base model's 16-bit weights, save them in shards of 2 GB; the files it wrote.
+def merge(choice: models.Choice, adapter_dir: Path, folder: Path, dtype: str = "bfloat16") -> list[str]:
+    """Add the adapter to the base model's weights and save them in shards of 2 GB; the files it wrote.
 
-    From 4-bit weights their rounding would stay for ever: the base is loaded anew, in bfloat16, on the CPU.
+    Merged into 4-bit weights, their rounding would stay: the base is loaded anew, in `dtype`, on the CPU.
     """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base = AutoModelForCausalLM.from_pretrained(choice.source, dtype=torch.bfloat16)
+    base = AutoModelForCausalLM.from_pretrained(choice.source, dtype=getattr(torch, dtype))
     model = PeftModel.from_pretrained(base, adapter_dir).merge_and_unload(safe_merge=True)
     tokenizer = AutoTokenizer.from_pretrained(adapter_dir)
     model.generation_config.eos_token_id = models.stop_ids(tokenizer)  # <eos> and <end_of_turn>
@@ -75,8 +75,10 @@ def answers(folder: Path, questions: list[str], max_new_tokens: int = 256, batch
     """
     from transformers import pipeline
 
-    generate = pipeline("text-generation", model=str(folder), device_map="auto")
+    generate = pipeline("text-generation", model=str(folder), dtype="auto", device_map="auto")
+    generate.tokenizer.padding_side = "left"  # an answer starts right after its own prompt
+    greedy = {"do_sample": False, "top_k": None, "top_p": None, "max_length": None}
+    generate.generation_config.update(max_new_tokens=max_new_tokens, **greedy)
     chats = [[{"role": "user", "content": question}] for question in questions]
-    options = {"do_sample": False, "top_k": None, "top_p": None, "max_new_tokens": max_new_tokens}
-    found = generate(chats, batch_size=batch_size, return_full_text=False, **options)
+    found = generate(chats, batch_size=batch_size, return_full_text=False)
     return [answer["generated_text"].strip() for (answer,) in found]

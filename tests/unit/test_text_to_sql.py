@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY
 CPU = runtime.Device("cpu", "a CPU", 8.0, 10.0, "test")
 T4 = runtime.Device("cuda", "Tesla T4", 14.0, 50.0, "test", (7, 5))
 L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
-SMALL = {"max_seq_length": 2048, "lora_r": 2, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
+SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
 
 
 def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **options):
@@ -163,22 +163,14 @@ def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     trainer.train()
     training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name)
     questions = [sql_data.pair(row)["question"] for row in rows[:20]]
-    model = trainer.model.to(dtype=text_to_sql_dtype())
-    tuned = models.generate(model, tokenizer, questions, 8)
-    with model.disable_adapter():
-        base = models.generate(model, tokenizer, questions, 8)
-    assert "16" in merge.room(16_000_000_000 // 10**9, tmp_path) or merge.room(1, tmp_path)
-    written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged")
+    tuned = models.generate(trainer.model, tokenizer, questions, 8)
+    with trainer.model.disable_adapter():
+        base = models.generate(trainer.model, tokenizer, questions, 8)
+    written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged", "float32")
     assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(written)
     ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
     assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
-
-
-def text_to_sql_dtype():
-    import torch
-
-    return torch.bfloat16
 
 
 @pytest.mark.parametrize("parameters, error", [(10**13, MemoryError), (10**9, OSError)])
