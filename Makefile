@@ -24,9 +24,9 @@ lab: setup
 	$(PY) -m pip install --quiet -c requirements-cpu.txt jupyterlab==4.6.6
 	$(PY) -m jupyterlab notebooks
 
-# Puts the clean copies of an executed 00 and of the demo, outputs included, back into notebooks/.
+# Puts the clean copies of executed 00 and 09 and of the demo, outputs included, back into notebooks/.
 notebooks: demo
-	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00,09
 	for name in notebooks/*.ipynb; do \
 		$(PY) -m helpers.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
 	done

@@ -119,10 +119,10 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
 
 
 def _keep_gradients(model) -> None:
-    """Let 4-bit layers on a CPU survive an evaluation.
+    """Let 4-bit layers on a CPU pass on the gradient after an evaluation, too.
 
     bitsandbytes 0.50.2 repacks their weights at the first forward without gradients, for a kernel that has
-    no backward: training would go on after it, and learn nothing.
+    no backward: from then on the gradient stops at each of them, while the loss still falls somewhat.
     """
     from bitsandbytes.nn import Linear4bit
 

@@ -76,37 +76,20 @@ def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
     assert (plan.rows, plan.accumulation, plan.checkpointing) == (1, 2, True)
 
 
-def test_a_4_bit_model_on_a_cpu_learns_on_after_an_evaluation(tmp_path, tiny_gemma):
-    """bitsandbytes repacks 4-bit weights at an evaluation for a kernel without a backward.
+def test_a_4_bit_model_on_a_cpu_learns_after_an_evaluation_as_if_there_had_been_none(tmp_path, tiny_gemma):
+    """bitsandbytes repacks 4-bit weights at an evaluation, for a kernel that has no backward.
 
-    The training went on with a gradient of zero below the last layer, and nobody noticed: the loss still moved.
+    The gradient then stopped at each of them. Round them, through the residual stream, some of it got by, so
+    the loss still fell, a little slower, and nobody noticed.
     """
-    import torch
-
-    trainer, *_ = prepare(tiny_gemma, tmp_path, four_bit=True, save_steps=2)
-    seen = {}
-
-    def note(step: int) -> None:
-        weights = {n: w.detach().clone() for n, w in trainer.model.named_parameters() if ".lora_B." in n}
-        seen[step] = weights
-
-    class Notes(progress_callback()):
-        def on_step_end(self, args, state, control, **kwargs):
-            note(state.global_step)
-
-    trainer.add_callback(Notes())
-    trainer.train()
-    assert [row["step"] for row in progress.held_out(trainer)] == [2, 4, 6]
-    stuck = [name for name, weight in seen[6].items() if torch.equal(weight, seen[3][name])]
-    assert not stuck, stuck
-    norms = [line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line]
-    assert len(norms) == 6 and min(norms[2:]) > 0.2 * min(norms[:2])
-
-
-def progress_callback():
-    from transformers import TrainerCallback
-
-    return TrainerCallback
+    found = []
+    for save_steps in (2, 0):
+        trainer, *_ = prepare(tiny_gemma, tmp_path / str(save_steps), four_bit=True, save_steps=save_steps)
+        trainer.train()
+        looked = [row["step"] for row in progress.held_out(trainer)]
+        assert looked == ([2, 4, 6] if save_steps else [6])
+        found.append([line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line])
+    assert len(found[0]) == 6 and found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_the_adapter_of_a_4_bit_model_is_float32_where_nothing_computes_in_bfloat16(tmp_path, tiny_gemma):
