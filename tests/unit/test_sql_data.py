@@ -40,8 +40,14 @@ def test_a_file_that_is_not_there_is_named(name):
 
 
 BAD = {
-    "other columns": ('{"question": "a", "query": "b"}', "row 1: the column 'sql_prompt' is missing.*question, query"),
-    "empty SQL": ('{"sql_prompt": "a", "sql_context": "b", "sql": " "}', "row 1: the column 'sql' is missing, empty"),
+    "other columns": (
+        '{"question": "a", "query": "b"}',
+        "row 1: the column 'sql_prompt' is missing.*question, query",
+    ),
+    "empty SQL": (
+        '{"sql_prompt": "a", "sql_context": "b", "sql": " "}',
+        "row 1: the column 'sql' is missing, empty",
+    ),
     "a number": ('{"sql_prompt": 5, "sql_context": "b", "sql": "c"}', "row 1: the column 'sql_prompt'"),
     "a list": ("[1, 2]", "row 1 is not an object with sql_prompt, sql_context, sql"),
     "an array over lines": ("[\n{}\n]\n", "line 1 is not JSON"),
@@ -59,7 +65,9 @@ def test_a_bad_file_stops_with_the_row_and_the_fix(tmp_path, text, says):
 def test_a_schema_is_its_create_statements_alone():
     """Other rows, other case, other order: the same tables. A semicolon in a text ends no statement."""
     one = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1); CREATE TABLE b (y TEXT DEFAULT 'create; x');"
-    two = "create  table b (y text default 'create; x');\nCREATE TABLE a (x INT);INSERT INTO a VALUES (2), (3)"
+    two = (
+        "create  table b (y text default 'create; x');\nCREATE TABLE a (x INT);INSERT INTO a VALUES (2), (3)"
+    )
     assert sql_data.schema(one) == sql_data.schema(two)
     assert sql_data.schema(CONTEXT) == "create table bees (id int, hive text)"
     assert sql_data.schema(one) != sql_data.schema(CONTEXT)
@@ -98,7 +106,9 @@ def test_the_split_is_seeded_and_ignores_the_order_of_groups():
 
 def test_one_schema_is_refused_with_the_way_out_and_works_with_group_by():
     rows = [row(n % 10) for n in range(40)]
-    with pytest.raises(ValueError, match="1 different schema.*Set group_by to another column .*sql_prompt.*'sql'"):
+    with pytest.raises(
+        ValueError, match="1 different schema.*Set group_by to another column .*sql_prompt.*'sql'"
+    ):
         sql_data.split(rows, 100, 25)
     found = sides(rows, 100, 25, group_by="sql")
     queries = {side: {row["sql"] for row in rows} for side, rows in found.items()}

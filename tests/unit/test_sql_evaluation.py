@@ -11,7 +11,12 @@ CONTEXT = "CREATE TABLE t{0} (id INT, name TEXT); INSERT INTO t{0} VALUES (1, 'a
 
 def row(number: int, sql: str, complexity: str = "basic SQL") -> dict:
     context = CONTEXT.format(number)
-    return {"sql_prompt": f"Question {number}?", "sql_context": context, "sql": sql, "sql_complexity": complexity}
+    return {
+        "sql_prompt": f"Question {number}?",
+        "sql_context": context,
+        "sql": sql,
+        "sql_complexity": complexity,
+    }
 
 
 ROWS = [
@@ -42,7 +47,9 @@ def test_accuracy_leaves_out_broken_gold_and_counts_it(result):
     assert (result["count"], result["gold_broken"], result["groups"], result["translated"]) == (5, 1, 3, 1)
     assert (result["base"], result["tuned"]) == (pytest.approx(2 / 5), pytest.approx(4 / 5))
     assert result["difference"]["mean"] == pytest.approx(2 / 5)
-    assert "Right: 40.0% before, 80.0% after, over 5 questions and 3 groups" in sql_evaluation.sentence(result)
+    assert "Right: 40.0% before, 80.0% after, over 5 questions and 3 groups" in sql_evaluation.sentence(
+        result
+    )
     assert "+40.0 points" in sql_evaluation.sentence(result)
 
 

@@ -38,7 +38,12 @@ def launch(*command: str, work_dir: Path, model: Path, **options) -> tuple[list[
     """Run the command as a user would; the losses of its run and the name of its folder."""
     flags = {"work_dir": work_dir, "model_name": model, "train_size": 80, "test_size": 20, **SMALL, **options}
     done = subprocess.run(
-        [*command, "-m", "helpers.text_to_sql", *(str(part) for f, v in flags.items() for part in (f"--{f}", v))],
+        [
+            *command,
+            "-m",
+            "helpers.text_to_sql",
+            *(str(part) for f, v in flags.items() for part in (f"--{f}", v)),
+        ],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
         cwd=REPOSITORY,
         capture_output=True,
@@ -60,7 +65,9 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, tiny_gemma):
     assert one[0][-1] < 0.97 * one[0][0]
     for name in ("one", "two"):
         adapter = tmp_path / name / text_to_sql.FOLDER / "adapter"
-        assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tiny_gemma)
+        assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
+            tiny_gemma
+        )
         assert (adapter / "adapter_model.safetensors").exists()
     (newest,) = (tmp_path / "two" / text_to_sql.FOLDER).glob("checkpoints/*/checkpoint-6")
     sealed = json.loads((newest / "complete.json").read_text())
@@ -69,7 +76,9 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, tiny_gemma):
 
 def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ValueError, match="= 4 rows an update cannot be shared out among 3 processes.*multiple of 3"):
+    with pytest.raises(
+        ValueError, match="= 4 rows an update cannot be shared out among 3 processes.*multiple of 3"
+    ):
         text_to_sql.plan(text_to_sql.Options(), None, 100, T4)
     monkeypatch.setenv("WORLD_SIZE", "2")
     plan = text_to_sql.plan(text_to_sql.Options(), None, 100, T4)
@@ -110,7 +119,9 @@ def test_the_loss_without_logits_is_trls_own(tmp_path, tiny_gemma, monkeypatch):
         found.append([row["loss"] for row in progress.losses(trainer)])
         tokens.append(progress.tokens_seen(trainer))
         evaluated.append(trainer.evaluate()["eval_loss"])
-    assert found[0] == pytest.approx(found[1], rel=1e-4) and evaluated[0] == pytest.approx(evaluated[1], rel=1e-4)
+    assert found[0] == pytest.approx(found[1], rel=1e-4) and evaluated[0] == pytest.approx(
+        evaluated[1], rel=1e-4
+    )
     assert tokens[0] == tokens[1] > 0
 
 
@@ -150,7 +161,9 @@ def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     with trainer.model.disable_adapter():
         base = models.generate(trainer.model, tokenizer, questions, 8)
     written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged", "float32")
-    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(written)
+    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(
+        written
+    )
     ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
     assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
@@ -215,7 +228,9 @@ def test_trl_cuts_long_rows_learns_questions_and_ignores_dataset_kwargs(tmp_path
     trainer = stock_trainer(tiny_gemma, tmp_path, [{"messages": messages}], dataset_kwargs=kwargs)
     ids = trainer.train_dataset[0]["input_ids"]
     batch = trainer.data_collator([trainer.train_dataset[0]])
-    assert len(ids) == 64 and "SELECT" not in trainer.processing_class.decode(ids)  # the SQL is what is cut off
+    assert len(ids) == 64 and "SELECT" not in trainer.processing_class.decode(
+        ids
+    )  # the SQL is what is cut off
     assert (batch["labels"] != -100).all()
     assert ids[:2].count(trainer.processing_class.bos_token_id) == 1 and ids[-1] != 1
 
@@ -242,7 +257,9 @@ def test_a_templated_text_gets_a_second_bos_from_the_pipeline_and_a_chat_does_no
     generate = pipeline("text-generation", model=str(tiny_gemma))
     tokenizer = generate.tokenizer
     texts = (models.chat_text(tokenizer, "Why?"), Chat([{"role": "user", "content": "Why?"}]))
-    counts = [generate.preprocess(text)["input_ids"][0].tolist().count(tokenizer.bos_token_id) for text in texts]
+    counts = [
+        generate.preprocess(text)["input_ids"][0].tolist().count(tokenizer.bos_token_id) for text in texts
+    ]
     assert counts == [2, 1]
 
 
@@ -282,7 +299,9 @@ def test_trained_embeddings_make_the_adapter_as_large_as_the_model(tiny_gemma):
 
     model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
     embeddings = 2 * model.get_input_embeddings().weight.numel()
-    model = get_peft_model(model, text_to_sql.lora(text_to_sql.Options(train_embeddings=True, lora_r=1), model))
+    model = get_peft_model(
+        model, text_to_sql.lora(text_to_sql.Options(train_embeddings=True, lora_r=1), model)
+    )
     assert model.get_nb_trainable_parameters()[0] > embeddings
 
 
