@@ -33,7 +33,7 @@ GUIDE_MODEL = (
 # cpu, and a model of a quarter of the size wants larger steps.
 DEFAULTS = {
     "cuda": {"learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
-    "cpu": {"learning_rate": 5e-4, "max_steps": 100, "max_examples": 60},
+    "cpu": {"learning_rate": 5e-4, "max_steps": 100, "max_examples": 48},
 }
 PLACES = (
     "work_dir",
