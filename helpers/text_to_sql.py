@@ -26,21 +26,16 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
-GUIDE_MODEL = (
-    "unsloth/gemma-3-1b-pt"  # Google's weights as they are, without the gate of google/gemma-3-1b-pt
-)
+GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
 # What stands for an option that is 0. On a GPU the guide's values; two cores do in a quarter of an hour what is under
 # cpu, and a model of a quarter of the size wants larger steps.
 DEFAULTS = {
     "cuda": {"learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
     "cpu": {"learning_rate": 5e-4, "max_steps": 100, "max_examples": 48},
 }
-PLACES = (
-    "work_dir",
-    "resume",
-    "checkpoint_repo",
-    "max_examples",
-)  # options that do not change what is learned
+# Options that do not change what is learned, or that do so only as their product.
+ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
+ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
 @dataclass(frozen=True)
@@ -193,8 +188,10 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in PLACES}
-    del settings["per_device_train_batch_size"], settings["gradient_accumulation_steps"]
+    given = {name: value for name, value in dataclasses.asdict(options).items() if name not in ASIDE}
+    settings = {
+        name: float(value) if type(value) is int else value for name, value in given.items()
+    }  # 3 is 3.0
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
@@ -204,7 +201,7 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     """The guide's hyper-parameters under today's names."""
     from trl import SFTConfig
 
-    every = {"strategy": "steps" if options.save_steps else "epoch", "steps": options.save_steps or 500}
+    when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
     return SFTConfig(
         output_dir=str(run),
         max_length=options.max_seq_length,
@@ -227,11 +224,11 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
         fp16=False,
         use_cpu=device.kind == "cpu",
         ddp_find_unused_parameters=False,
-        save_strategy=every["strategy"],
-        save_steps=every["steps"],
+        save_strategy=when,
+        save_steps=every,
         save_total_limit=2,
-        eval_strategy=every["strategy"],
-        eval_steps=every["steps"],
+        eval_strategy=when,
+        eval_steps=every,
         logging_steps=1,
         logging_nan_inf_filter=False,
         include_num_input_tokens_seen="non_padding",
@@ -270,10 +267,8 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check."""
     from datasets import Dataset
 
-    batches = (trainer.data_collator([row]) for row in rows)
-    return Dataset.from_list(
-        [{name: batch[name][0].tolist() for name in ("input_ids", "labels")} for batch in batches]
-    )
+    batches, names = (trainer.data_collator([row]) for row in rows), ("input_ids", "labels")
+    return Dataset.from_list([{name: batch[name][0].tolist() for name in names} for batch in batches])
 
 
 def run(options: Options) -> None:
@@ -296,9 +291,8 @@ def run(options: Options) -> None:
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
     if trainer.is_world_process_zero():
         print(training.length_advice(train_dataset, too_long, options.max_seq_length))
-        training.check_training_examples(
-            as_trained(trainer, train_dataset), tokenizer, rows=len(train_dataset)
-        )
+        seen = as_trained(trainer, train_dataset)
+        training.check_training_examples(seen, tokenizer, rows=len(train_dataset))
         progress.show(trainer)
         if options.checkpoint_repo:
             checkpoints.fetch(folder, options.checkpoint_repo)
@@ -312,8 +306,8 @@ def run(options: Options) -> None:
 def main() -> None:
     from transformers import HfArgumentParser
 
-    (options,) = HfArgumentParser(Options, prog="python -m helpers.text_to_sql").parse_args_into_dataclasses()
-    run(options)
+    parser = HfArgumentParser(Options, prog="python -m helpers.text_to_sql")
+    run(*parser.parse_args_into_dataclasses())
 
 
 if __name__ == "__main__":

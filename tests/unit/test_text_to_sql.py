@@ -74,6 +74,20 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, tiny_gemma):
     assert {"rng_state_0.pth", "rng_state_1.pth", "adapter_model.safetensors"} <= sealed.keys()
 
 
+def test_the_command_and_the_notebook_name_the_same_run_alike(tmp_path):
+    """The command reads --num_train_epochs 3 as 3.0, and two GPUs take half of the batches each."""
+    from datasets import Dataset
+
+    choice, rows = models.Choice("tiny", "tiny", False, "test"), Dataset.from_list([{"input_ids": [1]}])
+    one = {"num_train_epochs": 3, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+    two = {"num_train_epochs": 3.0, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    other = {"num_train_epochs": 3, "lora_r": 8}
+    found = [
+        text_to_sql.run_folder(text_to_sql.Options(**given), choice, rows) for given in (one, two, other)
+    ]
+    assert found[0] == found[1] != found[2]
+
+
 def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(
