@@ -23,9 +23,9 @@ test-all: setup
 lab: setup
 	$(PY) -m jupyterlab notebooks
 
-# Puts the clean copies of an executed 00 and of the demo, outputs included, back into notebooks/.
+# Puts the clean copies of executed 00 and 09 and of the demo, outputs included, back into notebooks/.
 notebooks: demo
-	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00,09
 	for name in notebooks/*.ipynb; do \
 		$(PY) -m helpers.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
 	done

@@ -76,15 +76,20 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
     A mirror that fails is reported and costs nothing but itself: the next checkpoint takes all along.
     """
     import httpx
+    from accelerate import PartialState
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            control.should_evaluate |= state.global_step == state.max_steps  # the last weights are judged too
+            last = state.global_step == state.max_steps and args.eval_strategy == "steps"
+            control.should_evaluate |= last  # its weights are judged too
 
         def on_save(self, args, state, control, **kwargs):
+            PartialState().wait_for_everyone()  # with several GPUs, each process writes a file of its own
+            if not state.is_world_process_zero:
+                return
             seal(folder / f"checkpoint-{state.global_step}")
             if not repo:
                 return

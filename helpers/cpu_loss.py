@@ -1,7 +1,8 @@
-"""The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05).
+"""The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05, 09).
 
-    use_on_cpu(device)                 # before the trainer is built
+    use_on_cpu(device)                 # with Unsloth, before the trainer is built
     evaluate_without_logits(trainer)   # the held-out loss goes the same way
+    train_without_logits(trainer)      # without Unsloth: both at once
 
 Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
 With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted. Both come from
@@ -11,6 +12,7 @@ whole. On a GPU nothing changes: Unsloth has its own kernels there.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -109,3 +111,29 @@ def evaluate_without_logits(trainer) -> None:
             return frozen_head_loss(hidden, causal.lm_head.weight, labels), None, None
 
     trainer.prediction_step = prediction_step
+
+
+def train_without_logits(trainer) -> None:
+    """Let plain TRL on a CPU train and evaluate with `frozen_head_loss`; nothing changes on a GPU.
+
+    The model's forward gives the loss where it gets labels. TRL's own compute_loss would want all logits, for
+    an entropy and an accuracy that it logs; transformers' takes the loss as it is.
+    """
+    if trainer.args.device.type != "cpu":
+        return
+    from transformers import Trainer
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+    causal = trainer.model.get_base_model()
+    with_logits = causal.forward
+
+    def forward(*args, labels=None, num_items_in_batch=None, **inputs):
+        if labels is None:
+            return with_logits(*args, **inputs)
+        hidden = causal.model(*args, **inputs).last_hidden_state
+        loss = frozen_head_loss(hidden, causal.lm_head.weight, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss)
+
+    causal.forward = forward
+    trainer.compute_loss = partial(Trainer.compute_loss, trainer)
+    trainer.prediction_step = partial(Trainer.prediction_step, trainer)

@@ -203,19 +203,24 @@ def paired_interval(
     of: Callable[[float], float] = float,
     samples: int = 10_000,
     seed: int = 3407,
+    groups: list | None = None,
 ) -> dict:
     """of(mean of after) − of(mean of before), and its 95 % percentile bootstrap interval.
 
     Paired: each draw takes the same examples for both, because the same question is hard or easy for both
-    models. Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    models. With `groups`, one an example, whole groups are drawn, since their examples are not independent.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
     """
     import numpy as np
 
-    sides = np.asarray([before, after], dtype=float)
-    draws = np.random.default_rng(seed).integers(0, sides.shape[1], (samples, sides.shape[1]))
-    means = np.vectorize(of)(sides[:, draws].mean(axis=2))
-    low, high = np.percentile(means[1] - means[0], [2.5, 97.5])
-    mean = of(sides[1].mean()) - of(sides[0].mean())
+    names = range(len(before)) if groups is None else groups
+    _, member = np.unique(np.asarray(names), return_inverse=True)
+    sums, sizes = [np.bincount(member, weights=side) for side in (before, after)], np.bincount(member)
+    draws = np.random.default_rng(seed).integers(0, len(sizes), (samples, len(sizes)))
+    count = sizes[draws].sum(axis=1)
+    first, second = (np.vectorize(of)(side[draws].sum(axis=1) / count) for side in sums)
+    low, high = np.percentile(second - first, [2.5, 97.5])
+    mean = of(np.mean(after)) - of(np.mean(before))
     return {"mean": float(mean), "low": float(low), "high": float(high)}
 
 

@@ -165,6 +165,22 @@ def base_and_tuned(result: dict, labels: dict[str, str]) -> Figure:
     return figure
 
 
+def outcomes(rows: list[dict], title: str) -> Figure:
+    """A stacked bar a model: how many of its queries were right, and what the others were."""
+    figure, (axis,) = _figure(title, height=2.4)
+    colours = [BLUE, ORANGE, GREY, "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"]
+    start = {"base": 0, "tuned": 0}
+    for row, colour in zip(rows, colours):
+        values = [row[side] for side in start]
+        bars = axis.barh(list(start), values, left=list(start.values()), color=colour, label=row["outcome"])
+        axis.bar_label(bars, [value or "" for value in values], label_type="center", color="white")
+        start = {side: start[side] + row[side] for side in start}
+    axis.invert_yaxis()
+    axis.set_xlabel("held-out questions")
+    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    return figure
+
+
 def each_example(base: list[dict], tuned: list[dict]) -> Figure:
     """A point an example: its answer loss under the base and under the tuned model."""
     figure, (axis,) = _figure(

@@ -27,8 +27,9 @@ def held_out(trainer) -> list[dict]:
 
 
 def tokens_seen(trainer) -> int:
-    """Tokens that the trainer has read, padding left out, as TRL counts them."""
-    return int(max((log.get("num_tokens", 0) for log in trainer.state.log_history), default=0))
+    """Tokens that the trainer has read, padding left out, as TRL counts them, or transformers where TRL does not."""
+    counts = (log.get("num_tokens", log.get("num_input_tokens_seen", 0)) for log in trainer.state.log_history)
+    return int(max(counts, default=0))
 
 
 def check_finite(loss: float, step: int) -> None:

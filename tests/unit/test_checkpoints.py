@@ -72,7 +72,7 @@ def with_hub(hub: FakeHub, home: Path, code: str) -> subprocess.CompletedProcess
 MIRROR = """
 class Trainer:
     def add_callback(self, callback): self.callback = callback
-class State: global_step = {step}; max_steps = 99
+class State: global_step = {step}; max_steps = 99; is_world_process_zero = True
 trainer = Trainer()
 checkpoints.keep(trainer, Path({folder!r}), "someone/checkpoints")
 trainer.callback.on_save(None, State, None)

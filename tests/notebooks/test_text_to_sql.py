@@ -1,0 +1,86 @@
+"""Notebook 09 runs top to bottom: on the real Gemma, on one database of one's own, and again after an end."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import papermill
+import pytest
+
+from helpers import files, sql_data
+from tests.notebooks.test_runs import pictures, run, text
+
+WHOLE = bool(os.environ.get("ALL"))
+# By default as much as shows that the real model learns SQL: a tenth of the sample for a few steps.
+FEW = {} if WHOLE else {"train_size": 240, "test_size": 60, "max_steps": 30, "max_examples": 20}
+TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps": 12, "max_examples": 6}
+
+
+def test_09_teaches_the_real_gemma_sql_for_schemas_it_has_not_seen(tmp_path, real_gemma):
+    done = run("09", tmp_path / "work", **FEW)
+    said, results = text(done), tmp_path / "work" / "text_to_sql"
+    result = json.loads((results / "evaluation.json").read_text())
+    record = json.loads((results / "training.json").read_text())
+    assert "the bundled sample" in said and "Starting at step 0" in said and pictures(done) == 4
+    assert "SELECT" in said and "⟦SELECT" in said and "'too_long': " not in said
+    assert record["losses"][-1]["loss"] < 0.5 * record["losses"][0]["loss"]
+    assert record["evidence"]["trainable share"] < 0.02
+    assert result["tuned"] > result["base"] and result["gold_broken"] == 0
+    answers = files.read_jsonl(results / "answers.jsonl")
+    assert len(answers) == result["count"] and {"base", "tuned", "tuned_outcome"} <= answers[0].keys()
+    assert result["merged_asked"] == 20 and result["merged_same"] >= 18
+    if WHOLE:
+        assert result["difference"]["mean"] >= 0.15 and result["difference"]["low"] > 0
+        assert result["merged_same"] == 20 and len(record["losses"]) > 100
+
+
+def one_database(path, questions: int = 300) -> None:
+    """Questions over one schema with real rows, the same in every context, as a person would export them."""
+    rng = random.Random(3407)
+    towns = ["Aachen", "Bergen", "Cork", "Delft", "Evora"]
+    values = ", ".join(f"({n}, '{rng.choice(towns)}', {rng.randint(1, 99)}, {rng.random():.2f})" for n in range(40))
+    context = f"CREATE TABLE orders (id INT, town TEXT, pieces INT, price REAL);\nINSERT INTO orders VALUES {values};"
+    kinds = ["How many orders have more than {n} pieces and come from {t}?", "What do the orders from {t} under {n} cost?"]
+    queries = [
+        "SELECT COUNT(*) FROM orders WHERE pieces > {n} AND town = '{t}';",
+        "SELECT SUM(price) FROM orders WHERE town = '{t}' AND id < {n};",
+    ]
+    rows = []
+    for number in range(questions):
+        fill = {"n": 1 + number // 10, "t": towns[number % 5]}
+        kind = number // 5 % 2
+        question, query = kinds[kind].format(**fill), queries[kind].format(**fill)
+        rows.append({"sql_prompt": question, "sql_context": context, "sql": query, "topic": f"{kind} {fill['n']}"})
+    files.write_jsonl(path, rows)
+
+
+def test_09_runs_on_one_database_of_your_own_once_group_by_says_how(tmp_path, tiny_gemma):
+    one_database(tmp_path / "orders.jsonl")
+    parameters = {"dataset": str(tmp_path / "orders.jsonl"), "model_name": str(tiny_gemma), **TINY}
+    with pytest.raises(papermill.PapermillExecutionError, match="have 1 different schema.*Set group_by to another"):
+        run("09", tmp_path / "work", **parameters)
+    said = text(run("09", tmp_path / "work", group_by="sql", **parameters))
+    assert "300 rows: the file that the parameter names" in said and "groups by sql" in said
+    result = json.loads((tmp_path / "work" / "text_to_sql" / "evaluation.json").read_text())
+    assert (result["count"], result["gold_broken"], result["groups"]) == (6, 0, 6)
+
+
+def test_09_lists_rows_that_are_too_long_and_goes_on_after_an_end(tmp_path, tiny_gemma):
+    rows = sql_data.load("sample")[0][:200]
+    for number in (3, 103, 153):  # over three schemas, so that one at least is trained on
+        rows[number]["sql_prompt"] = "A very long question. " * 100
+    files.write_jsonl(tmp_path / "rows.jsonl", rows)
+    parameters = {"dataset": str(tmp_path / "rows.jsonl"), "model_name": str(tiny_gemma), **TINY}
+    first = text(run("09", tmp_path / "work", **parameters, seed=1))
+    record = json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())
+    assert "A very long question." in first and 1 <= record["too_long"] <= 3
+    again = text(run("09", tmp_path / "work", **parameters, seed=1))
+    assert "Going on from checkpoint-12" in again
+    assert json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())["losses"] == record["losses"]
+
+
+def test_09_names_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="nowhere.jsonl'?: there is no such file"):
+        run("09", tmp_path / "work", dataset="nowhere.jsonl", model_name="none")

@@ -1,0 +1,152 @@
+"""Reading text-to-SQL rows, the prompt, the split by schema, and rows that are too long."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import files, models, sql_data
+
+CONTEXT = "CREATE TABLE bees (id INT, hive TEXT); INSERT INTO bees VALUES (1, 'a;b');"
+
+
+def row(number: int = 0, context: str = CONTEXT, **columns) -> dict:
+    made = {"sql_prompt": f"How many {number}?", "sql_context": context, "sql": f"SELECT {number};"}
+    return {**made, **columns}
+
+
+def rows_of(schemas: int, each: int) -> list[dict]:
+    return [
+        row(100 * schema + n, f"CREATE TABLE t{schema} (id INT); INSERT INTO t{schema} VALUES ({n});")
+        for schema in range(schemas)
+        for n in range(each)
+    ]
+
+
+def test_the_sample_is_read_and_says_so():
+    rows, why = sql_data.load("sample")
+    assert len(rows) == 934 and why == "the bundled sample"
+
+
+def test_a_file_of_your_own_is_read(tmp_path):
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1, extra=[1]), row(2)])
+    rows, why = sql_data.load(str(tmp_path / "mine.jsonl"))
+    assert [found["sql"] for found in rows] == ["SELECT 1;", "SELECT 2;"] and "the file" in why
+
+
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "/nowhere/at/all.json", "no-such-word"])
+def test_a_file_that_is_not_there_is_named(name):
+    with pytest.raises(FileNotFoundError, match="there is no such file. Use 'sample', the path of"):
+        sql_data.load(name)
+
+
+BAD = {
+    "other columns": (
+        '{"question": "a", "query": "b"}',
+        "row 1: the column 'sql_prompt' is missing.*question, query",
+    ),
+    "empty SQL": (
+        '{"sql_prompt": "a", "sql_context": "b", "sql": " "}',
+        "row 1: the column 'sql' is missing, empty",
+    ),
+    "a number": ('{"sql_prompt": 5, "sql_context": "b", "sql": "c"}', "row 1: the column 'sql_prompt'"),
+    "a list": ("[1, 2]", "row 1 is not an object with sql_prompt, sql_context, sql"),
+    "an array over lines": ("[\n{}\n]\n", "line 1 is not JSON"),
+    "nothing": ("", "holds no row"),
+}
+
+
+@pytest.mark.parametrize("text, says", BAD.values(), ids=BAD.keys())
+def test_a_bad_file_stops_with_the_row_and_the_fix(tmp_path, text, says):
+    (tmp_path / "bad.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        sql_data.load(str(tmp_path / "bad.jsonl"))
+
+
+def test_a_schema_is_its_create_statements_alone():
+    """Other rows, other case, other order: the same tables. A semicolon in a text ends no statement."""
+    one = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1); CREATE TABLE b (y TEXT DEFAULT 'create; x');"
+    two = (
+        "create  table b (y text default 'create; x');\nCREATE TABLE a (x INT);INSERT INTO a VALUES (2), (3)"
+    )
+    assert sql_data.schema(one) == sql_data.schema(two)
+    assert sql_data.schema(CONTEXT) == "create table bees (id int, hive text)"
+    assert sql_data.schema(one) != sql_data.schema(CONTEXT)
+
+
+def sides(*arguments, **options):
+    train, validation, test = sql_data.split(*arguments, **options)
+    return {"train": train, "validation": validation, "test": test}
+
+
+@pytest.mark.parametrize("sizes", [(10_000, 2_500), (60, 15), (20, 70)])
+def test_no_schema_is_on_two_sides(sizes):
+    found = sides(rows_of(30, 5), *sizes)
+    schemas = {side: {sql_data.schema(row["sql_context"]) for row in rows} for side, rows in found.items()}
+    assert all(schemas.values())
+    assert not schemas["train"] & schemas["test"]
+    assert not schemas["validation"] & (schemas["train"] | schemas["test"])
+
+
+def test_a_small_set_is_divided_in_proportion_and_used_up():
+    found = sides(rows_of(50, 4), 10_000, 2_500)
+    assert {side: len(rows) for side, rows in found.items()} == {"train": 144, "validation": 16, "test": 40}
+
+
+def test_of_a_large_set_as_many_as_asked_for_are_taken():
+    found = sides(rows_of(100, 3), 60, 15)
+    assert {side: len(rows) for side, rows in found.items()} == {"train": 54, "validation": 6, "test": 15}
+
+
+def test_the_split_is_seeded_and_ignores_the_order_of_groups():
+    rows = rows_of(20, 3)
+    one, again, other = sides(rows, 40, 10), sides(rows[::-1], 40, 10), sides(rows, 40, 10, seed=1)
+    assert {row["sql"] for row in one["test"]} == {row["sql"] for row in again["test"]}
+    assert {row["sql"] for row in one["test"]} != {row["sql"] for row in other["test"]}
+
+
+def test_one_schema_is_refused_with_the_way_out_and_works_with_group_by():
+    rows = [row(n % 10) for n in range(40)]
+    with pytest.raises(
+        ValueError, match="1 different schema.*Set group_by to another column .*sql_prompt.*'sql'"
+    ):
+        sql_data.split(rows, 100, 25)
+    found = sides(rows, 100, 25, group_by="sql")
+    queries = {side: {row["sql"] for row in rows} for side, rows in found.items()}
+    assert sum(map(len, found.values())) == 40 and sum(map(len, queries.values())) == 10
+
+
+def test_an_unknown_column_to_group_by_is_named():
+    with pytest.raises(ValueError, match="group_by='topic' is not a column of row 1, which has sql_prompt"):
+        sql_data.split(rows_of(5, 2), 5, 5, group_by="topic")
+
+
+def test_sizes_below_one_are_refused():
+    with pytest.raises(ValueError, match="test_size=0 must be 1 or more"):
+        sql_data.split(rows_of(5, 2), 5, 0)
+
+
+def test_the_prompt_has_schema_and_question_in_the_guides_places():
+    question = sql_data.pair(row(7))["question"]
+    assert f"<SCHEMA>\n{CONTEXT}\n</SCHEMA>\n\n<USER_QUERY>\nHow many 7?\n</USER_QUERY>" in question
+    assert sql_data.pair(row(7, "a {brace} in it"))["question"].count("{brace}") == 1
+
+
+def test_only_the_sql_and_the_end_of_the_turn_are_learned(tokenizer):
+    dataset, too_long = sql_data.tokenize([row(1), row(2)], tokenizer, 2048)
+    assert not too_long and dataset.column_names == ["input_ids", "completion_mask"]
+    for found, number in zip(dataset, (1, 2)):
+        learned = [token for token, mask in zip(found["input_ids"], found["completion_mask"]) if mask]
+        assert tokenizer.decode(learned) == f"SELECT {number};<end_of_turn>"
+        assert found["input_ids"] == models.chat_ids(tokenizer, *sql_data.pair(row(number)).values())
+
+
+def test_rows_that_are_too_long_are_listed_by_their_question_and_the_masks_stay_with_their_rows(tokenizer):
+    rows = [row(1), row(2, CONTEXT * 30), row(3, sql="SELECT 3 AS three;")]
+    dataset, too_long = sql_data.tokenize(rows, tokenizer, 1000)
+    assert [(found["row"], found["question"]) for found in too_long] == [(1, "How many 2?")]
+    assert too_long[0]["tokens"] > 1000 and len(dataset) == 2
+    last = dataset[1]
+    learned = [token for token, mask in zip(last["input_ids"], last["completion_mask"]) if mask]
+    assert tokenizer.decode(learned) == "SELECT 3 AS three;<end_of_turn>"
+    with pytest.raises(ValueError, match="None of these 3 rows fits max_seq_length=9"):
+        sql_data.tokenize(rows, tokenizer, 9)
