@@ -31,7 +31,7 @@ GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
 # cpu, and a model of a quarter of the size wants larger steps.
 DEFAULTS = {
     "cuda": {"learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
-    "cpu": {"learning_rate": 5e-4, "max_steps": 100, "max_examples": 48, "save_steps": 25},
+    "cpu": {"learning_rate": 5e-4, "max_steps": 80, "max_examples": 40, "save_steps": 20},
 }
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
