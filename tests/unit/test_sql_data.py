@@ -49,7 +49,11 @@ def test_a_file_that_is_not_there_is_named(name):
 def test_a_hub_set_is_read(tmp_path):
     """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
     lines = "".join(json.dumps(row(n)) + "\n" for n in range(3))
-    code = "from helpers import sql_data\nrows, why = sql_data.load('someone/sql')\nprint(len(rows), rows[2]['sql'], why)"
+    code = """
+from helpers import sql_data
+rows, why = sql_data.load("someone/sql")
+print(len(rows), rows[2]["sql"], why)
+"""
     with FakeHub() as hub:
         hub.add("datasets/someone/sql", {"train.jsonl": lines.encode()})
         environment = os.environ | hub.environment(tmp_path)
