@@ -209,6 +209,9 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
         max_length=options.max_seq_length,
         packing=options.packing and pick_attention(device)[0] != "sdpa",
         eval_packing=False,
+        pad_to_multiple_of=64
+        if device.kind == "cpu"
+        else None,  # its kernels are compiled anew for each length
         completion_only_loss=True,
         num_train_epochs=options.num_train_epochs,
         max_steps=options.max_steps,

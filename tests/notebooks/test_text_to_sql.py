@@ -82,6 +82,6 @@ def test_09_lists_rows_that_are_too_long_and_goes_on_after_an_end(tmp_path, tiny
     assert json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())["losses"] == record["losses"]
 
 
-def test_09_names_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(papermill.PapermillExecutionError, match="nowhere.jsonl'?: there is no such file"):
-        run("09", tmp_path / "work", dataset="nowhere.jsonl", model_name="none")
+def test_09_names_a_file_that_is_not_there(tmp_path, tiny_gemma):
+    with pytest.raises(papermill.PapermillExecutionError, match="'nowhere.jsonl': there is no such file"):
+        run("09", tmp_path / "work", dataset="nowhere.jsonl", model_name=str(tiny_gemma))
