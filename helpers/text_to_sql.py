@@ -31,7 +31,7 @@ GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
 # cpu, and a model of a quarter of the size wants larger steps.
 DEFAULTS = {
     "cuda": {"learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
-    "cpu": {"learning_rate": 5e-4, "max_steps": 80, "max_examples": 40, "save_steps": 20},
+    "cpu": {"learning_rate": 5e-4, "max_steps": 120, "max_examples": 40, "save_steps": 20},
 }
 PEFT_TAKES = 1.3  # times the estimate, which was fitted to Unsloth's layers: 6.0 GB were measured for 4.8
 # Options that do not change what is learned, or that do so only as their product.
