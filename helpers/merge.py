@@ -68,6 +68,23 @@ def merge(choice: models.Choice, adapter_dir: Path, folder: Path, dtype: str = "
     return sorted(file.name for file in folder.iterdir())
 
 
+def adapter_answers(
+    choice: models.Choice,
+    adapter_dir: Path,
+    questions: list[str],
+    max_new_tokens: int = 256,
+    dtype: str = "bfloat16",
+) -> list[str]:
+    """Greedy answers of base and adapter side by side, in the numbers of the merged model, to compare with it."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(choice.source, dtype=getattr(torch, dtype))
+    model = PeftModel.from_pretrained(base, adapter_dir).eval()
+    return models.generate(model, AutoTokenizer.from_pretrained(adapter_dir), questions, max_new_tokens)
+
+
 def answers(folder: Path, questions: list[str], max_new_tokens: int = 256, batch_size: int = 8) -> list[str]:
     """Greedy answers of the model in `folder` through transformers' pipeline, loaded as any user would.
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from helpers import files, models, sql_data
+from tests.conftest import REPOSITORY
+from tests.fakes.hub import FakeHub
 
 CONTEXT = "CREATE TABLE bees (id INT, hive TEXT); INSERT INTO bees VALUES (1, 'a;b');"
 
@@ -37,6 +44,22 @@ def test_a_file_of_your_own_is_read(tmp_path):
 def test_a_file_that_is_not_there_is_named(name):
     with pytest.raises(FileNotFoundError, match="there is no such file. Use 'sample', the path of"):
         sql_data.load(name)
+
+
+def test_a_hub_set_is_read(tmp_path):
+    """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+    lines = "".join(json.dumps(row(n)) + "\n" for n in range(3))
+    code = """
+from helpers import sql_data
+rows, why = sql_data.load("someone/sql")
+print(len(rows), rows[2]["sql"], why)
+"""
+    with FakeHub() as hub:
+        hub.add("datasets/someone/sql", {"train.jsonl": lines.encode()})
+        environment = os.environ | hub.environment(tmp_path)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "3 SELECT 2; the Hub data set that the parameter names\n", done.stderr
 
 
 BAD = {

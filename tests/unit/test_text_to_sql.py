@@ -181,6 +181,7 @@ def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
     assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
+    assert merge.adapter_answers(choice, tmp_path / "adapter", questions, 8, "float32") == tuned
 
 
 @pytest.mark.parametrize("parameters, error", [(10**13, MemoryError), (10**9, OSError)])
