@@ -1,6 +1,6 @@
 """How far rounding moves the log-probabilities, how far another adapter does, and what the converter holds.
 
-    python -m benchmarks.publish          # writes benchmarks/publish.json; three minutes on two cores
+    python -m benchmarks.publish          # writes benchmarks/publish.json; some minutes on two cores
 
 For parity.TOLERANCE and export.CONVERTER_COPIES. The bundled adapter on Gemma 3 270M; two questions, 24 tokens each.
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from helpers import evaluation, files, judge, local_gemma, publish
 
-KNOWLEDGE = evaluation.KNOWLEDGE_METRICS
 CARD = Path(__file__).with_name("model_card.md.jinja")
 GEMMA = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. These are "
@@ -85,7 +84,8 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
         redaction="how many is not recorded" if redacted is None else publish.counted(redacted),
         teacher="Written by " + ", ".join(f"{name} ({n} pairs)" for name, n in teachers.most_common())
         + ", and nobody has checked whether they are true." if pairs else "Who wrote them is not recorded.",
-        scores=scores and [*evaluation.table(scores), *evaluation.table(scores["knowledge"], KNOWLEDGE)],
+        scores=scores and evaluation.table(scores)
+        + evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS),
         count=scores.get("count"),
         worse=scores.get("got_worse"),
         knowledge=scores and scores["knowledge"]["count"],

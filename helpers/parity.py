@@ -24,8 +24,9 @@ QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 �
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
-# Nats between the log-probabilities of the adapter's token in two forms. With Gemma 3 270M, tuned by notebook 05 on
-# two CPU cores, rounding to bfloat16 moved them by up to 0.13, and Q8_0 by up to 0.32.
+# Nats between the log-probabilities of the adapter's token in two forms. With the demo's Gemma 3 270M, rounding to
+# bfloat16 moved them by up to 0.13 and Q8_0 by up to 0.29; half of the adapter's strength is 0.5 away
+# (benchmarks/publish.json), so `export.unlike` compares merged weights one by one as well.
 TOLERANCE = 0.5
 
 

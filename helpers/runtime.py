@@ -141,9 +141,8 @@ def bring(folder: Path) -> None:
 
     That is a Kaggle output attached with Add Input, and the private Hub data set that WORK_REPO names.
     """
-    attached = (
-        KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3)
-    )  # not all of a large data set
+    # Three levels deep, and not all of a large data set:
+    attached = (KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3))
     sources = sorted(path.parent for paths in attached for path in paths)
     if os.environ.get("WORK_REPO"):
         from helpers import work_repo

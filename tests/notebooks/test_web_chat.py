@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 
 import papermill
 import psutil
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from helpers import chat, chat_page, files
 from tests.notebooks.test_runs import REPOSITORY, text
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE = 120_000  # milliseconds; the tests wait for what they expect to see, this is when they give up
 
 
@@ -24,16 +22,6 @@ def served(tuned):
     page = chat_page.open_page(*tuned, max_new_tokens=24, seed=7)
     yield page
     page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.fail("this test needs Chromium: apt-get install chromium, or set CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
