@@ -58,8 +58,12 @@ def setting(tab, label: str, value: float) -> None:
     number = tab.get_by_label(f"number input for {label}")
     if not number.is_visible():
         tab.locator("#settings button").first.click()
+        expect(number).to_be_visible()
+        tab.wait_for_timeout(500)  # just after it has opened them, Gradio writes the first values once more
     number.fill(str(value))
     number.press("Tab")
+    tab.wait_for_timeout(100)
+    expect(number).to_have_value(str(value))
 
 
 def test_both_answers_stream_in_and_a_second_question_keeps_the_first(tab, tuned):
