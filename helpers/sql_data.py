@@ -1,12 +1,12 @@
 """Questions over a schema, with their SQL: reading them, the prompt, and a split by schema (09).
 
-    rows, why = sql_data.load("sample")                  # or a JSON Lines file, or a Hub id
+    rows, why = sql_data.load("sample", "schema")        # or a JSON Lines file, or a Hub id
     train, validation, test = sql_data.split(rows, 10_000, 2_500)
     dataset, too_long = sql_data.tokenize(train, tokenizer, 512)
 
 A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt` (the question), `sql_context`
-(CREATE TABLE and INSERT statements) and `sql`, and perhaps `sql_complexity`, `domain`, `sql_explanation`.
-Nothing here runs SQL; that is `helpers.sql`.
+(CREATE TABLE and INSERT statements) and `sql`, and perhaps `sql_complexity`, `domain`, `sql_explanation`. `load`
+adds `shown`, the part of the context that the model sees. Nothing here runs SQL; that is `helpers.sql`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,14 @@ considering the query's syntax, semantics, and schema constraints.
 """
 
 
-def load(dataset: str) -> tuple[list[dict], str]:
+def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     """All rows and where they come from: `sample`, a JSON Lines file, or the train split of a Hub data set.
 
+    `context` is what a prompt shows of sql_context: "all", or only the "schema", its CREATE statements.
     Raises FileNotFoundError for a file that is not there, ValueError that names the row and the column.
     """
+    if context not in ("all", "schema"):
+        raise ValueError(f"context = {context!r}: a prompt shows 'all' of sql_context, or its 'schema' alone")
     if dataset == "sample":
         rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
     elif dataset.endswith(FILES) or not HUB_ID.fullmatch(dataset):
@@ -69,6 +72,9 @@ def load(dataset: str) -> tuple[list[dict], str]:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
     for number, row in enumerate(rows, 1):
         _check(row, f"{dataset}, row {number}")
+        row["shown"] = row["sql_context"] if context == "all" else tables(row["sql_context"])
+        if not row["shown"]:
+            raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
     return rows, why
 
 
@@ -83,10 +89,19 @@ def _check(row: object, where: str) -> None:
             )
 
 
+def _creates(context: str) -> list[str]:
+    statements = (" ".join(text.split()) for text in STATEMENT.findall(context))
+    return [text for text in statements if text.lower().startswith("create")]
+
+
+def tables(context: str) -> str:
+    """The CREATE statements of a context, a line each."""
+    return "\n".join(f"{text};" for text in _creates(context))
+
+
 def schema(context: str) -> str:
-    """The CREATE statements of a context, without case, blanks and order; INSERTs are no part of a schema."""
-    statements = (" ".join(text.split()).lower() for text in STATEMENT.findall(context))
-    return "; ".join(sorted(text for text in statements if text.startswith("create")))
+    """The CREATE statements without case, blanks and order, to tell whether two contexts have one schema."""
+    return "; ".join(sorted(_creates(context.lower())))
 
 
 def group(row: dict, group_by: str = "schema") -> str:
@@ -147,8 +162,9 @@ def split(
 
 def pair(row: dict) -> dict[str, str]:
     """The row as `question` (schema and all) and `answer`, the form of the training and the evaluation."""
+    context = row.get("shown", row["sql_context"])
     return {
-        "question": PROMPT.format(context=row["sql_context"], question=row["sql_prompt"]),
+        "question": PROMPT.format(context=context, question=row["sql_prompt"]),
         "answer": row["sql"],
     }
 

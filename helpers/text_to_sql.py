@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 FOLDER = "text_to_sql"  # in work_dir
 GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
-# What stands for an option that is 0. On a GPU the guide's values; two cores do in a quarter of an hour what is under
-# cpu, and a model of a quarter of the size wants larger steps.
+# What stands for an option that is 0 or "auto". On a GPU the guide's values; two cores do in a quarter of an hour what
+# is under cpu, where a prompt without the rows has a third of the tokens.
 DEFAULTS = {
-    "cuda": {"learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
-    "cpu": {"learning_rate": 5e-4, "max_steps": 120, "max_examples": 40, "save_steps": 20},
+    "cuda": {"context": "all", "learning_rate": 2e-4, "max_steps": -1, "max_examples": 500},
+    "cpu": {
+        "context": "schema",
+        "learning_rate": 5e-4,
+        "max_steps": 360,
+        "max_examples": 100,
+        "save_steps": 60,
+    },
 }
-PEFT_TAKES = 1.3  # times the estimate, which was fitted to Unsloth's layers: 6.0 GB were measured for 4.8
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
@@ -45,6 +50,7 @@ class Options:
 
     work_dir: str = ""
     dataset: str = "sample"
+    context: str = "auto"
     model_name: str = "auto"
     train_size: int = 10_000
     test_size: int = 2_500
@@ -75,8 +81,9 @@ NAMES = [field.name for field in dataclasses.fields(Options)]
 
 
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
-    """The options with the device's value in place of each 0, and what was put there."""
-    filled = {name: value for name, value in DEFAULTS[device.kind].items() if getattr(options, name) == 0}
+    """The options with the device's value in place of each 0 and "auto", and what was put there."""
+    asked = dataclasses.asdict(options)
+    filled = {name: value for name, value in DEFAULTS[device.kind].items() if asked[name] in (0, "auto")}
     said = ", ".join(f"{name} = {value}" for name, value in filled.items()) or "nothing was left to it"
     return dataclasses.replace(options, **filled), f"{said}: for a {device.kind.upper()} device"
 
@@ -178,8 +185,7 @@ def plan(options: Options, model, longest: int, device: runtime.Device) -> memor
     rows = min(rows, update // processes)
     accumulation = update // processes // rows
     if device.kind == "cpu" and not options.train_embeddings:
-        less = dataclasses.replace(device, memory_gib=device.memory_gib / PEFT_TAKES)
-        return memory.plan(model, longest, rows, accumulation, options.lora_r, less)
+        return memory.plan(model, longest, rows, accumulation, options.lora_r, device)
     why = f"{processes} × {rows} rows at once × {accumulation}, as asked"
     return memory.Plan(rows, accumulation, options.gradient_checkpointing, {}, why)
 
@@ -190,10 +196,10 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given = {name: value for name, value in dataclasses.asdict(options).items() if name not in ASIDE}
-    settings = {
-        name: float(value) if type(value) is int else value for name, value in given.items()
-    }  # 3 is 3.0
+    given = dataclasses.asdict(options)
+    # The command reads 3 as 3.0.
+    given |= {name: float(value) for name, value in given.items() if type(value) is int}
+    settings = {name: value for name, value in given.items() if name not in ASIDE}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
@@ -204,14 +210,13 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     from trl import SFTConfig
 
     when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
+    multiple = 64 if device.kind == "cpu" else None  # its kernels are compiled anew for each length
     return SFTConfig(
         output_dir=str(run),
         max_length=options.max_seq_length,
         packing=options.packing and pick_attention(device)[0] != "sdpa",
         eval_packing=False,
-        pad_to_multiple_of=64
-        if device.kind == "cpu"
-        else None,  # its kernels are compiled anew for each length
+        pad_to_multiple_of=multiple,
         completion_only_loss=True,
         num_train_epochs=options.num_train_epochs,
         max_steps=options.max_steps,
@@ -268,6 +273,14 @@ def make_trainer(
     return trainer
 
 
+def train(trainer: SFTTrainer, folder: Path, last: Path | None) -> None:
+    """`training.train`; in bfloat16 the adapter's inputs and their dropout are kept so, not as float32 copies."""
+    from peft.helpers import disable_input_dtype_casting
+
+    with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16):
+        training.train(trainer, folder, last)
+
+
 def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check."""
     from datasets import Dataset
@@ -284,7 +297,7 @@ def run(options: Options) -> None:
     options, _ = for_device(options, device)
     choice, (dtype, _) = choose(options, device), pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    rows, _ = sql_data.load(options.dataset)
+    rows, _ = sql_data.load(options.dataset, options.context)
     train, validation, _ = sql_data.split(
         rows, options.train_size, options.test_size, options.group_by, options.seed
     )
@@ -303,7 +316,7 @@ def run(options: Options) -> None:
             checkpoints.fetch(folder, options.checkpoint_repo)
     trainer.accelerator.wait_for_everyone()
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
-    training.train(trainer, folder, checkpoints.newest(folder) if options.resume else None)
+    train(trainer, folder, checkpoints.newest(folder) if options.resume else None)
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
 

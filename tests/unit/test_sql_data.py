@@ -154,6 +154,20 @@ def test_the_prompt_has_schema_and_question_in_the_guides_places():
     assert sql_data.pair(row(7, "a {brace} in it"))["question"].count("{brace}") == 1
 
 
+def test_a_prompt_shows_all_of_the_context_or_its_schema_alone(tmp_path):
+    context = "CREATE TABLE a (id\n INT); INSERT INTO a VALUES (1, 'create; no');\nCREATE VIEW B AS SELECT id FROM a"
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1, context)])
+    shown = "<SCHEMA>\nCREATE TABLE a (id INT);\nCREATE VIEW B AS SELECT id FROM a;\n</SCHEMA>"
+    for name, part in (("all", f"<SCHEMA>\n{context}\n</SCHEMA>"), ("schema", shown)):
+        (found,), _ = sql_data.load(str(tmp_path / "mine.jsonl"), name)
+        assert part in sql_data.pair(found)["question"] and found["sql_context"] == context
+    with pytest.raises(ValueError, match="context = 'rows': a prompt shows 'all'"):
+        sql_data.load("sample", "rows")
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1), row(2, "orders(id, town)")])
+    with pytest.raises(ValueError, match="row 2 has no CREATE statement: set context to 'all'"):
+        sql_data.load(str(tmp_path / "mine.jsonl"), "schema")
+
+
 def test_only_the_sql_and_the_end_of_the_turn_are_learned(tokenizer):
     dataset, too_long = sql_data.tokenize([row(1), row(2)], tokenizer, 2048)
     assert not too_long and dataset.column_names == ["input_ids", "completion_mask"]

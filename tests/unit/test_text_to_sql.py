@@ -286,6 +286,21 @@ def test_auto_is_the_guides_model_on_a_gpu_and_the_local_one_without(tiny_gemma)
     assert asked.source == str(tiny_gemma) and not asked.load_in_4bit
 
 
+def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
+    gpu, why = text_to_sql.for_device(text_to_sql.Options(max_examples=9), T4)
+    assert (gpu.context, gpu.learning_rate, gpu.max_steps, gpu.save_steps, gpu.max_examples) == (
+        "all",
+        2e-4,
+        -1,
+        0,
+        9,
+    )
+    assert why == "context = all, learning_rate = 0.0002, max_steps = -1: for a CUDA device"
+    cpu, _ = text_to_sql.for_device(text_to_sql.Options(context="all", packing=False), CPU)
+    assert cpu.context == "all" and cpu.max_steps > 0 and not cpu.packing
+    assert "nothing was left to it" in text_to_sql.for_device(cpu, CPU)[1]
+
+
 def test_the_images_layers_of_a_large_gemma_get_no_adapter(tmp_path):
     """Gemma 3 from 4B on also sees. Its image layers get no text, so their matrices would stay at zero."""
     import torch
