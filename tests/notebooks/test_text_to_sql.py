@@ -14,7 +14,7 @@ from tests.notebooks.test_runs import pictures, run, text
 
 WHOLE = bool(os.environ.get("ALL"))
 # By default as much as shows that the real model begins to write SQL.
-FEW = {} if WHOLE else {"train_size": 240, "test_size": 60, "max_steps": 16, "max_examples": 8}
+FEW = {} if WHOLE else {"train_size": 240, "test_size": 60, "max_steps": 24, "max_examples": 8}
 TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps": 12, "max_examples": 6}
 
 

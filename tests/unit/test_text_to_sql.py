@@ -17,6 +17,7 @@ CPU = runtime.Device("cpu", "a CPU", 8.0, 10.0, "test")
 T4 = runtime.Device("cuda", "Tesla T4", 14.0, 50.0, "test", (7, 5))
 L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
 SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
+SMALL |= {"lr_scheduler_type": "constant_with_warmup"}
 
 
 def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **options):
@@ -295,8 +296,9 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
         0,
         9,
     )
-    assert why == "context = all, learning_rate = 0.0002, max_steps = -1: for a CUDA device"
+    assert why.startswith("context = all, learning_rate = 0.0002") and why.endswith(": for a CUDA device")
     cpu, _ = text_to_sql.for_device(text_to_sql.Options(context="all", packing=False), CPU)
+    assert gpu.lr_scheduler_type == "constant_with_warmup" and cpu.lr_scheduler_type == "linear"
     assert cpu.context == "all" and cpu.max_steps > 0 and not cpu.packing
     assert "nothing was left to it" in text_to_sql.for_device(cpu, CPU)[1]
 
