@@ -300,11 +300,9 @@ def run(options: Options) -> None:
     choice, (dtype, _) = choose(options, device), pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
     rows, _ = sql_data.load(options.dataset, options.context)
-    train, validation, _ = sql_data.split(
-        rows, options.train_size, options.test_size, options.group_by, options.seed
-    )
-    train_dataset, too_long = sql_data.tokenize(train, tokenizer, options.max_seq_length)
-    validation_dataset, _ = sql_data.tokenize(validation, tokenizer, options.max_seq_length)
+    sides = sql_data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+    train_dataset, too_long = sql_data.tokenize(sides[0], tokenizer, options.max_seq_length)
+    validation_dataset, _ = sql_data.tokenize(sides[1], tokenizer, options.max_seq_length)
     batches = plan(options, model, max(map(len, train_dataset["input_ids"])), device)
     folder = run_folder(options, choice, train_dataset)
     settings = config(options, batches, folder, dtype, device)

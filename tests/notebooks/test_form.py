@@ -30,7 +30,7 @@ PARAMETERS = {
     "07_chat": "questions max_new_tokens temperature top_p top_k web_chat",
     "08_publish": "push_to_hub hub_repo private merge gguf quantization",
     "09_text_to_sql": "dataset context model_name train_size test_size group_by max_seq_length load_in_4bit "
-    "lora_r lora_alpha lora_dropout train_embeddings learning_rate num_train_epochs max_steps "
+    "lora_r lora_alpha lora_dropout learning_rate num_train_epochs max_steps "
     "per_device_train_batch_size gradient_accumulation_steps seed max_examples more_options",
 }
 
