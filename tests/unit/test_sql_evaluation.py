@@ -51,6 +51,9 @@ def test_accuracy_leaves_out_broken_gold_and_counts_it(result):
         result
     )
     assert "+40.0 points" in sql_evaluation.sentence(result)
+    assert [(row["base"], row["tuned"]) for row in result["examples"]] == [
+        pair for number, pair in enumerate(zip(BASE, TUNED)) if number != 3
+    ]
 
 
 def test_each_kind_of_failure_is_counted_and_shown(result):

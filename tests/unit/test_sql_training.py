@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -168,7 +169,9 @@ def test_the_collators_rows_pass_the_check_of_stage_05(tmp_path, tiny_gemma, cap
 
 
 def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
-    trainer, tokenizer, _, choice, rows = prepare(tiny_gemma, tmp_path, max_steps=12)
+    copy = shutil.copytree(tiny_gemma, tmp_path / "model")
+    files.write_json(copy / "generation_config.json", {"eos_token_id": 1})  # as a base model has it
+    trainer, tokenizer, _, choice, rows = prepare(copy, tmp_path, max_steps=12)
     trainer.train()
     training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name)
     questions = [sql_data.pair(row)["question"] for row in rows[:20]]
