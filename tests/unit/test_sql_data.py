@@ -155,9 +155,9 @@ def test_the_prompt_has_schema_and_question_in_the_guides_places():
 
 
 def test_a_prompt_shows_all_of_the_context_or_its_schema_alone(tmp_path):
-    context = "CREATE TABLE a (id\n INT); INSERT INTO a VALUES (1, 'create; no');\nCOMMIT; CREATE VIEW B AS SELECT id FROM a"
+    context = "CREATE TABLE a (id\n INT); INSERT INTO a VALUES (1, 'create; no');\nCOMMIT; CREATE VIEW B AS SELECT 1"
     files.write_jsonl(tmp_path / "mine.jsonl", [row(1, context)])
-    shown = "<SCHEMA>\nCREATE TABLE a (id INT);\nCREATE VIEW B AS SELECT id FROM a;\n</SCHEMA>"
+    shown = "<SCHEMA>\nCREATE TABLE a (id INT);\nCREATE VIEW B AS SELECT 1;\n</SCHEMA>"
     for name, part in (("all", f"<SCHEMA>\n{context}\n</SCHEMA>"), ("schema", shown)):
         (found,), _ = sql_data.load(str(tmp_path / "mine.jsonl"), name)
         assert part in sql_data.pair(found)["question"] and found["sql_context"] == context
