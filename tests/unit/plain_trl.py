@@ -5,6 +5,7 @@ Run by test_sql_training.py in a process of its own, since Unsloth, once importe
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -142,6 +143,23 @@ def test_the_loss_without_logits_is_trls_own(tmp_path, tiny_gemma, monkeypatch):
         evaluated[1], rel=1e-4
     )
     assert tokens[0] == tokens[1] > 0
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_adapter_gets_no_float32_copies_in_bfloat16_and_only_while_it_trains(
+    tmp_path, tiny_gemma, monkeypatch, bf16
+):
+    from peft.tuners.lora import LoraLayer
+
+    trainer, *_ = prepare(tiny_gemma, tmp_path)
+    trainer.args.bf16 = bf16
+    layers, seen = [layer for layer in trainer.model.modules() if isinstance(layer, LoraLayer)], []
+    monkeypatch.setattr(
+        training, "train", lambda *_: seen.extend(layer.cast_input_dtype_enabled for layer in layers)
+    )
+    text_to_sql.train(trainer, tmp_path, None)
+    assert layers and seen == [not bf16] * len(layers)
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
 
 
 def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_gemma):
@@ -295,17 +313,14 @@ def test_auto_is_the_guides_model_on_a_gpu_and_the_local_one_without(tiny_gemma)
 
 def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
     gpu, why = text_to_sql.for_device(text_to_sql.Options(max_examples=9), T4)
-    assert (gpu.context, gpu.learning_rate, gpu.max_steps, gpu.save_steps, gpu.max_examples) == (
-        "all",
-        2e-4,
-        -1,
-        0,
-        9,
-    )
+    guide = {"context": "all", "learning_rate": 2e-4, "max_steps": -1, "save_steps": 0, "max_examples": 9}
+    guide |= {"lr_scheduler_type": "constant_with_warmup"}
+    assert guide.items() <= dataclasses.asdict(gpu).items()
     assert why.startswith("context = all, learning_rate = 0.0002") and why.endswith(": for a CUDA device")
     cpu, _ = text_to_sql.for_device(text_to_sql.Options(context="all", packing=False), CPU)
-    assert gpu.lr_scheduler_type == "constant_with_warmup" and cpu.lr_scheduler_type == "linear"
-    assert cpu.context == "all" and cpu.max_steps > 0 and not cpu.packing
+    assert (
+        cpu.lr_scheduler_type == "linear" and cpu.context == "all" and cpu.max_steps > 0 and not cpu.packing
+    )
     assert "nothing was left to it" in text_to_sql.for_device(cpu, CPU)[1]
 
 
