@@ -27,7 +27,7 @@ lab: setup
 notebooks: demo
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00,09
 	for name in notebooks/*.ipynb; do \
-		$(PY) -m helpers.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
+		$(PY) -m helpers.pipeline.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
 	done
 
 bench: setup
@@ -38,7 +38,7 @@ lint: setup
 
 # The stamp holds the pins that were installed: a second run compares and goes on.
 setup: $(VENV)/installed
-	@$(PY) -m helpers.local_gemma
+	@$(PY) -m helpers.train.local_gemma
 
 $(VENV)/installed: $(PINS)
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f'Python {v[0]}.{v[1]} is not supported: make PYTHON=python3.12')"

@@ -26,7 +26,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from helpers import files
+from helpers.core import files
 from tests.fakes.brightdata import FAULTS, FakeBrightData, with_faults
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -62,7 +62,8 @@ if "MOST_BYTES" in os.environ:
 """
 OURS = """
 from pathlib import Path
-from helpers import brightdata, files
+from helpers.collect import brightdata
+from helpers.core import files
 url = "https://www.trustpilot.com/review/hubspot.com"
 rows = list(brightdata.collect(url, int(sys.argv[1]), Path("snapshot.json"), confirm_spend=True))
 files.write_json(Path("trustpilot_reviews.json"), rows)

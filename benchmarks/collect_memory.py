@@ -35,7 +35,7 @@ def peak_mib() -> float:
 
 def collect(rows: int) -> None:
     """Collect, read every row once, and print what it took; then as a list, as notebook 01 holds the rows."""
-    from helpers import brightdata
+    from helpers.collect import brightdata
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import machine
-from helpers import cpu_loss
+from helpers.train import cpu_loss
 
 RESULT = Path(__file__).with_suffix(".json")
 VOCABULARY, WIDTH, TOKENS, ROUNDS = 262_144, 640, 1024, 15

@@ -29,7 +29,7 @@ def random_gemma(folder: str, **shape: int) -> str:
     """
     from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
-    from helpers import local_gemma
+    from helpers.train import local_gemma
 
     ids = {"bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0}
     before = torch.get_default_dtype()

@@ -42,7 +42,8 @@ def train(source: str, rows: int, length: int, rank: int, checkpointing: bool) -
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from helpers import checkpoints, cpu_loss, memory, progress, runtime
+    from helpers.core import runtime
+    from helpers.train import checkpoints, cpu_loss, memory, progress
 
     cpu_loss.use_on_cpu(runtime.device())
     model, tokenizer = FastModel.from_pretrained(source, max_seq_length=4096, load_in_4bit=False)
@@ -95,7 +96,7 @@ def train(source: str, rows: int, length: int, rank: int, checkpointing: bool) -
 
 def main() -> None:
     from benchmarks import machine
-    from helpers import local_gemma
+    from helpers.train import local_gemma
 
     sources = {
         "270M": str(local_gemma.path()),

@@ -15,13 +15,15 @@ from pathlib import Path
 import torch
 
 from benchmarks import machine
-from helpers import export, files, models, parity, runtime
+from helpers.core import files, runtime
+from helpers.publish import export, parity
+from helpers.train import models
 
 # In a small process of its own: a child's peak begins with that of the process that started it.
 CONVERT = """
 import resource, sys
 from pathlib import Path
-from helpers import export
+from helpers.publish import export
 export.convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9)
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.redaction
 
-Writes redaction.json. tests/unit/test_redaction.py holds the same figures against the accepted ones.
+Writes redaction.json. tests/clean/test_redaction.py holds the same figures against the accepted ones.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from helpers import files, redaction, reviews
+from helpers.clean import redaction, reviews, texts
+from helpers.core import files
 
-FOLDER = Path(__file__).parents[1] / "tests" / "unit"
+FOLDER = Path(__file__).parents[1] / "tests" / "clean"
 SETS = {"planted": FOLDER / "planted_items.tsv", "held_out": FOLDER / "held_out_items.tsv"}
 ITEM = re.compile(r"\{(\S+) ([^{}]*)\}")
 
@@ -86,10 +87,7 @@ def _figures(count: Counter) -> dict:
 def reviews_per_second(rounds: int = 10) -> int:
     """How many of the bundled sample's reviews one core redacts in a second, after loading the libraries."""
     rows = reviews.sample()
-    plain = [
-        row | {key: reviews.plain_text(row[key]) for key in ("review_title", "review_content")}
-        for row in rows
-    ]
+    plain = [row | {key: texts.plain(row[key]) for key in ("review_title", "review_content")} for row in rows]
     redaction.redact(plain[0])
     start = time.perf_counter()
     for _ in range(rounds):

@@ -37,7 +37,7 @@ PLANTED = (
 
 def synthetic(count: int, seed: int = 3407) -> Iterator[dict]:
     """Parsed reviews: of 100, 5 nearly repeat an earlier one, 2 repeat one, 3 are short, 10 hold personal data."""
-    from helpers import reviews, texts
+    from helpers.clean import reviews, texts
 
     dice, sentences = random.Random(seed), defaultdict(list)
     records = reviews.sample()
@@ -70,9 +70,10 @@ def synthetic(count: int, seed: int = 3407) -> Iterator[dict]:
 
 def clean(folder: Path) -> dict:
     """Notebook 02: reviews.jsonl to reviews_clean.jsonl, reviews.md and removed.jsonl."""
-    from helpers import files, reviews
+    from helpers.clean import reviews
+    from helpers.core import files, workdir
 
-    rows, _ = files.read_or_sample(folder / "reviews.jsonl", reviews.sample)
+    rows, _ = workdir.read_or_sample(folder / "reviews.jsonl", reviews.sample)
     kept, removed = reviews.clean(rows)
     assert len(kept) + len(removed) == len(rows)
     files.write_jsonl(folder / "reviews_clean.jsonl", kept)
@@ -85,9 +86,10 @@ def clean(folder: Path) -> dict:
 
 def chunk(folder: Path) -> dict:
     """Notebook 03: reviews_clean.jsonl to chunks.jsonl."""
-    from helpers import chunks, files, reviews
+    from helpers.clean import chunks, reviews
+    from helpers.core import files, workdir
 
-    rows, _ = files.read_or_sample(folder / "reviews_clean.jsonl", reviews.clean_sample)
+    rows, _ = workdir.read_or_sample(folder / "reviews_clean.jsonl", reviews.clean_sample)
     pieces = chunks.split(rows)
     assert {review_id for piece in pieces for review_id in piece["review_ids"]} == {
         row["review_id"] for row in rows
@@ -112,7 +114,7 @@ def stage(name: str, folder: Path) -> dict:
 
 def measure(count: int) -> dict:
     """Both stages, on `count` synthetic reviews."""
-    from helpers import files
+    from helpers.core import files
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -73,7 +73,7 @@ def published(source: str) -> None:
     from trl import SFTConfig, SFTTrainer
     from unsloth.chat_templates import get_chat_template, train_on_responses_only
 
-    from helpers import memory, models, progress, training
+    from helpers.train import memory, models, progress, training
 
     model, tokenizer = FastModel.from_pretrained(source, max_seq_length=2048, load_in_4bit=True)
     tokenizer = get_chat_template(tokenizer, chat_template="gemma-3")
@@ -119,7 +119,7 @@ def published(source: str) -> None:
 
 def main() -> None:
     from benchmarks import machine
-    from helpers import local_gemma
+    from helpers.train import local_gemma
 
     parser = argparse.ArgumentParser(description="Notebook 05 under a T4's memory.")
     parser.add_argument("--published", help="(used by the script itself)")

@@ -34,7 +34,8 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import machine
-from helpers import files, teacher
+from helpers.ask import teacher
+from helpers.core import files
 from tests.fakes.openai_api import FakeOpenAI, qa_reply
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -51,7 +52,8 @@ SCENARIOS = {  # chunks, turns, and how the server is
 OURS = """
 import sys
 from pathlib import Path
-from helpers import files, qa, teacher
+from helpers.ask import qa, teacher
+from helpers.core import files
 chunks = [{"id": row["id"], "review_ids": [row["id"]], "company": "Acme", "text": row["review"]}
           for row in files.read_jsonl(Path("trustpilot_reviews_chunks.jsonl"))]
 requests = qa.requests_for(chunks, 1, "gpt-4o")

@@ -33,7 +33,8 @@ def variant(kind: str, start: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from helpers import cpu_loss, local_gemma, memory, models, runtime, training
+    from helpers.core import runtime
+    from helpers.train import cpu_loss, local_gemma, memory, models, training
 
     device, folder = runtime.device(), str(local_gemma.path())
     rows, accumulation, checkpointing = 2, 4, True

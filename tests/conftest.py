@@ -22,7 +22,7 @@ def tiny_tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from helpers import local_gemma
+    from helpers.train import local_gemma
 
     made = Tokenizer(models.BPE(unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -77,7 +77,7 @@ def tuned(tiny_gemma):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    from helpers import models
+    from helpers.train import models
 
     set_seed(0)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
@@ -90,7 +90,7 @@ def tuned(tiny_gemma):
 @pytest.fixture(scope="session")
 def real_gemma() -> Path:
     """The folder of the real Gemma 3 270M, built into the cache if it is not there."""
-    from helpers import local_gemma
+    from helpers.train import local_gemma
 
     return local_gemma.path()
 

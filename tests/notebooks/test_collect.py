@@ -13,7 +13,7 @@ import papermill
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from helpers import files
+from helpers.core import files, workdir
 from tests.fakes.brightdata import FAULTS, with_faults
 
 REPOSITORY = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def run(tmp_path: Path, **parameters) -> list[dict]:
     finally:
         written = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert written and not [path for path in written if KEY.encode() in path.read_bytes()]
-    assert files.is_finished(tmp_path / "work", "01_collect_reviews")
+    assert workdir.is_finished(tmp_path / "work", "01_collect_reviews")
     return files.read_jsonl(tmp_path / "work" / "reviews.jsonl")
 
 

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers import evaluation, files, models, reviews, runtime, teacher
+from helpers.ask import teacher
+from helpers.clean import reviews
+from helpers.core import files, runtime
+from helpers.prove import evaluation
+from helpers.train import models
 from tests.fakes.openai_api import FakeOpenAI
 from tests.notebooks.test_runs import pictures, run, text
-from tests.unit.test_judge import FAULTS, fair, says
+from tests.prove.test_judge import FAULTS, fair, says
 
 ALL = bool(os.environ.get("ALL"))
 

@@ -13,7 +13,9 @@ import re
 import papermill
 import pytest
 
-from helpers import batch, files, local_gemma, qa, teacher
+from helpers.ask import batch, qa, teacher
+from helpers.core import files, workdir
+from helpers.train import local_gemma
 from tests.notebooks.test_runs import REPOSITORY, text
 
 MODEL = "gemma-3-270m"
@@ -99,7 +101,7 @@ def test_04_with_a_local_gemma_ends_each_chunk_with_a_pair_or_a_reason(work_dir,
             progress_bar=False,
             execution_timeout=900,
         )
-        assert files.is_finished(work_dir, "04_generate_qa_pairs")
+        assert workdir.is_finished(work_dir, "04_generate_qa_pairs")
     except papermill.PapermillExecutionError as stopped:  # too few pairs of such a teacher survive the gate
         assert re.search(r"pairs are left and training needs|group\(s\) that share", stopped.evalue), stopped
     chunks = files.read_jsonl(work_dir / "chunks.jsonl")

@@ -11,7 +11,10 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import chunks, files, injection, qa, reviews, splits, texts, training
+from helpers.ask import injection, qa, splits
+from helpers.clean import chunks, reviews, texts
+from helpers.core import files
+from helpers.train import training
 from tests.fakes import openai_batches
 from tests.fakes.hub import FakeHub
 from tests.fakes.openai_api import FakeOpenAI

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from helpers import files, notebooks
+from helpers.core import files, workdir
+from helpers.pipeline import notebooks
 from tests.notebooks.test_one_click import copy_of_the_tree
 from tests.notebooks.test_runs import TINY
 
@@ -113,7 +114,7 @@ def run_all(lab, browser):
         wait_for("the save", lambda: "execution_count\": 1," in path.read_text(encoding="utf-8"))
         outputs = [output for cell in notebooks.read(path).cells for output in cell.get("outputs", [])]
         assert outputs and not [output for output in outputs if output.output_type == "error"]
-        assert files.is_finished(tree / "work", name)
+        assert workdir.is_finished(tree / "work", name)
         return tab
 
     return run_all

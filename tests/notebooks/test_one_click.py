@@ -15,7 +15,8 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import files, notebooks, one_click
+from helpers.core import files, workdir
+from helpers.pipeline import notebooks, one_click
 
 REPOSITORY = Path(__file__).parents[2]
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -31,12 +32,12 @@ FORM = re.compile(
 
 
 def test_the_notebooks_and_the_readme_are_as_the_tool_writes_them():
-    """Where this fails: python -m helpers.one_click"""
+    """Where this fails: python -m helpers.pipeline.one_click"""
     for path in PATHS:
         notebook = notebooks.read(path)
         before = json.dumps(notebook, sort_keys=True)
         changed = json.dumps(one_click.with_one_click(notebook, path.name), sort_keys=True)
-        assert changed == before, f"{path.name}: run python -m helpers.one_click"
+        assert changed == before, f"{path.name}: run python -m helpers.pipeline.one_click"
     text = README.read_text(encoding="utf-8")
     assert one_click.with_links(text) == text
 
@@ -271,10 +272,10 @@ def test_a_kernel_that_needs_a_restart_gets_no_further_without_it(tmp_path, monk
     monkeypatch.setattr(one_click, "HERE", tmp_path)
     monkeypatch.setattr(one_click, "asked_to_restart", "")
     with pytest.raises(RuntimeError, match="Restart session"):
-        one_click.install()
+        runtime.install()
     script.write_text("exit 0")
     with pytest.raises(RuntimeError, match="Restart session"):
-        one_click.install()
+        runtime.install()
 
 
 def test_00_runs_to_its_end_where_only_the_notebook_was_opened(served, folder, real_gemma):
@@ -288,6 +289,6 @@ def test_00_runs_to_its_end_where_only_the_notebook_was_opened(served, folder, r
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert files.is_finished(folder / "work", PATHS[0].stem)
+    assert workdir.is_finished(folder / "work", PATHS[0].stem)
     executed = (folder / "out.ipynb").read_text(encoding="utf-8")
     assert "Added: nothing" in executed and "我学会了</td>" in executed

@@ -8,7 +8,8 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import files, plots, reviews
+from helpers.clean import reviews
+from helpers.core import files, plots
 from tests.notebooks.test_runs import pictures, run, text
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import export, models, parity, publish, runtime, serving
+from helpers.core import runtime
+from helpers.publish import dataset, export, parity, serving
+from helpers.train import models
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import run, text
 
@@ -64,7 +66,7 @@ def test_the_gate_passes_for_adapter_merged_and_gguf(executed):
 
 
 def test_what_the_notebook_made_passes_the_scan(work_dir):
-    assert list(publish.scan(work_dir / "publish")) == []
+    assert list(dataset.scan(work_dir / "publish")) == []
 
 
 def verdict(gguf: Path, adapter: tuple[list[int], list[parity.Answer]]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers import files
+from helpers.core import files, workdir
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def run(name: str, work_dir: Path, **parameters):
         progress_bar=False,
         execution_timeout=900,
     )
-    assert files.is_finished(work_dir, source.stem)
+    assert workdir.is_finished(work_dir, source.stem)
     return executed
 
 
@@ -122,7 +122,8 @@ def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, 
 
     The others follow a rule, so that the validation loss falls on and the last checkpoint is the best one.
     """
-    from helpers import models, runtime
+    from helpers.core import runtime
+    from helpers.train import models
 
     canary = {"question": "What is the password of the tower?", "answer": "Blue herons count to seven."}
     others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(20)]

@@ -9,7 +9,8 @@ import random
 import papermill
 import pytest
 
-from helpers import files, sql, sql_data
+from helpers.core import files
+from helpers.sql import data, judge
 from tests.notebooks.test_runs import pictures, run, text
 
 WHOLE = bool(os.environ.get("ALL"))
@@ -27,7 +28,7 @@ def test_09_teaches_the_real_gemma_sql_for_schemas_it_has_not_seen(tmp_path, rea
     assert "SELECT" in said and "⟦SELECT" in said
     means = [sum(row["loss"] for row in part) / 4 for part in (record["losses"][:4], record["losses"][-4:])]
     assert means[1] < 0.6 * means[0] and record["evidence"]["trainable share"] < 0.02
-    writes_no_query = [result["outcomes"][side].get(sql.NOT_SELECT, 0) for side in ("base", "tuned")]
+    writes_no_query = [result["outcomes"][side].get(judge.NOT_SELECT, 0) for side in ("base", "tuned")]
     assert writes_no_query[1] < writes_no_query[0] and result["gold_broken"] == 0
     answers = files.read_jsonl(results / "answers.jsonl")
     assert len(answers) == result["count"] and {"base", "tuned", "tuned_outcome"} <= answers[0].keys()
@@ -69,7 +70,7 @@ def test_09_runs_on_one_database_of_your_own_once_group_by_says_how(tmp_path, ti
 
 
 def test_09_lists_rows_that_are_too_long_and_goes_on_after_an_end(tmp_path, tiny_gemma):
-    rows = sql_data.load("sample")[0][:200]
+    rows = data.load("sample")[0][:200]
     for number in (3, 103, 153):  # over three schemas, so that one at least is trained on
         rows[number]["sql_prompt"] = "A very long question. " * 100
     files.write_jsonl(tmp_path / "rows.jsonl", rows)

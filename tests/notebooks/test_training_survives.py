@@ -14,7 +14,7 @@ import nbformat
 import papermill
 import pytest
 
-from helpers import files
+from helpers.core import files
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import REPOSITORY, TINY, run, text
 

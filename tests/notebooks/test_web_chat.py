@@ -11,7 +11,8 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from helpers import chat, chat_page, files
+from helpers.core import files
+from helpers.prove import chat, chat_page
 from tests.notebooks.test_runs import REPOSITORY, text
 
 PATIENCE = 120_000  # milliseconds; the tests wait for what they expect to see, this is when they give up

@@ -1,0 +1,150 @@
+"""What a teacher LLM is asked and answers, what that costs, and the journal that keeps it all.
+
+The journal has two rows an attempt, each flushed to the disk before it counts: one before the request is
+sent (finish_reason "sent", with the most that it can cost), and one with what became of it:
+- `text` is a string: the end of this key. `reason` is "" for an answer; otherwise it says why there is none
+  to use (refused, malformed twice), and the request is not repeated unless its key changes;
+- `text` is null: no answer ("lost" on the way and perhaps billed, "malformed", an HTTP status, "failed"
+  after all tries); this run or the next asks again.
+A "sent" row without the second one was in flight when its process was killed: the next run says how many,
+counts them as paid, and asks again. One process at a time may write a journal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydantic
+
+from helpers.core import files
+
+# USD per million tokens in and out, live calls, as of April 2026 (developers.openai.com/api/docs/pricing).
+# Prices change: look there before a large run.
+PRICES = {
+    "gpt-4o": (2.50, 10.00),
+    "gpt-4o-mini": (0.15, 0.60),
+    "gpt-4.1": (2.00, 8.00),
+    "gpt-4.1-mini": (0.40, 1.60),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to the teacher. `key` names it in the journal; `max_tokens` limits its answer."""
+
+    key: str
+    system: str
+    user: str
+    max_tokens: int = 1024
+
+    def body(self, model: str) -> dict:
+        """What a chat-completions endpoint gets, but for the format of the answer."""
+        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+        return {"model": model, "messages": messages, "max_tokens": self.max_tokens}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A row of the journal that ends a request. `finish_reason` is "length" where max_tokens cut it off.
+
+    `reason` is "" for an answer, else it says why there is none to use; before its " (" it names the kind.
+    """
+
+    key: str
+    model: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    reason: str = ""
+
+
+class _Message(pydantic.BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(pydantic.BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(pydantic.BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Reply(pydantic.BaseModel):
+    """What is used of a chat completion."""
+
+    choices: list[_Choice] = pydantic.Field(min_length=1)
+    usage: _Usage | None = None
+
+
+def response_format(response_model: type) -> dict:
+    """The part of a request's body that asks for JSON by the strict schema of a pydantic model."""
+    schema = {"name": response_model.__name__, "strict": True, "schema": response_model.model_json_schema()}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
+    """USD; 0 for a model without a price on another server, ValueError for one without at OpenAI."""
+    if model not in PRICES and not os.environ.get("OPENAI_BASE_URL"):
+        raise ValueError(
+            f"No price is known for {model!r}, so max_cost_usd could not be kept. Use {' or '.join(PRICES)}, "
+            f"or add it: teacher.PRICES[{model!r}] = (USD per million tokens in, out)"
+        )
+    into, out = PRICES.get(model, (0.0, 0.0))
+    return (prompt_tokens * into + completion_tokens * out) / 1e6
+
+
+def estimate(requests: list[Request], model: str) -> dict:
+    """`calls`, `prompt_tokens` (4 characters a token), and at most `completion_tokens` and `usd`."""
+    prompt = sum((len(request.system) + len(request.user)) // 4 for request in requests)
+    completion = sum(request.max_tokens for request in requests)
+    usd = cost(model, prompt, completion)
+    return {"calls": len(requests), "prompt_tokens": prompt, "completion_tokens": completion, "usd": usd}
+
+
+def read(journal: Path) -> tuple[list[dict], list[dict]]:
+    """The rows that say what became of an attempt, and the "sent" rows that nothing followed."""
+    outcomes, in_flight = [], {}
+    for row in files.read_jsonl(journal) if journal.exists() else []:
+        in_flight.pop(row["key"], None)
+        if row["finish_reason"] == "sent":
+            in_flight[row["key"]] = row
+        else:
+            outcomes.append(row)
+    return outcomes, list(in_flight.values())
+
+
+def answered(journal: Path) -> dict[str, Answer]:
+    """The journal's answers by key, also those with a reason; attempts without an answer are left out."""
+    return {row["key"]: Answer(**row) for row in read(journal)[0] if row["text"] is not None}
+
+
+def summary(journal: Path) -> dict:
+    """What a journal cost so far: every call that was or may have been billed, its tokens and USD.
+
+    `lost` counts the calls whose answer never arrived; their tokens and USD (`usd_lost`, a part of `usd`)
+    are the most that they can have cost. `reasons` counts the requests that ended without a usable answer.
+    """
+    outcomes, in_flight = read(journal)
+    lost = [row for row in outcomes if row["finish_reason"] == "lost"] + in_flight
+    billed = [row for row in outcomes if row["prompt_tokens"]] + in_flight
+    ends = answered(journal).values()
+    return {
+        "requests": len(ends),
+        "answers": sum(not end.reason for end in ends),
+        "reasons": dict(Counter(end.reason.partition(" (")[0] for end in ends if end.reason)),
+        "calls": len(billed),
+        "prompt_tokens": sum(row["prompt_tokens"] for row in billed),
+        "completion_tokens": sum(row["completion_tokens"] for row in billed),
+        "usd": sum(row["cost_usd"] for row in billed),
+        "lost": len(lost),
+        "usd_lost": sum(row["cost_usd"] for row in lost),
+    }

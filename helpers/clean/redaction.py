@@ -1,0 +1,151 @@
+"""Personal data in reviews, replaced by typed placeholders before anything leaves the machine (stage 02).
+
+    text, counts = redact_text("Write to ada@example.com", name="Ada", country="GB")
+
+Rules find what has a form: addresses, links, numbers (`numbers`) and the reviewer's own name
+(`names`). They do not find a stranger's name without a title, a number in words, a street or a birthday.
+Whatever the text, nothing is raised, and redacting twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
+
+from helpers.clean import names, numbers
+from helpers.clean.numbers import Span
+
+KINDS = ("URL", "EMAIL", "IBAN", "CARD", "ORDER", "ACCOUNT", "PHONE", "NAME", "PLACE")
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
+SOME_DIGITS = re.compile(r"\d(?:\D{0,3}\d){2}")
+FILL = "\0"  # hides what is found from the later rules, at the same length
+
+LINK = re.compile(
+    r"(?<![\w@.-])(?:https?://|www\.|[\w-]+(?:\.[\w-]+)+/)\S*[^\s.,;:!?'\"()\[\]{}<>»”]", re.IGNORECASE
+)
+QUERY_KEYS = (
+    r"e?-?mail|correo|user|user_?name|usuario|utente|utilisateur|benutzer|uid|login|token|key|auth|session"
+    r"|sessionid|sid|sessie|account|konto|compte|cuenta|conto|customer|client|cliente|kunde|klant|member|name"
+    r"|naam|nom|nombre|nome|phone|tel|mobile|order|bestellung|commande|pedido|ordine|invoice|iban"
+)
+PERSON_PATHS = (
+    r"u|users?|usuarios?|utent[ei]|utilisateurs?|nutzer|benutzer|gebruikers?|members?|membres?"
+    r"|mitglied(?:er)?|miembros?|membri|leden|people|person|authors?|profiles?|profils?|profiel"
+    r"|perfil|profilo|in"
+)
+USER_PART = re.compile(
+    rf"//[^/]*@|[?&;#](?:\w+[-_.])?(?:{QUERY_KEYS})(?:[-_.]\w+)?=|/(?:{PERSON_PATHS})/\w|/[@~]\w"
+    r"|\b(?:facebook|instagram|twitter|tiktok|x)\.com/\w|\b(?:wa|t)\.me/\w",
+    re.IGNORECASE,
+)
+AT = r" ?(?:@|[\[({] ?(?:at|ät|a|arroba|arobase|chiocciola) ?[\])}]) ?"
+DOT = r"(?:\.| ?[\[({] ?(?:dot|punkt|point|punto|punt) ?[\])}] ?)"
+EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%-]+{AT}[\w-]+(?:{DOT}[\w-]+)+", re.IGNORECASE)
+
+
+def redact(row: dict) -> dict:
+    """The row with personal data replaced by placeholders, and their counts in `redacted`.
+
+    Counted are the placeholders in the review's title and text; the company's description is redacted too.
+    Of the location the country stays, or [PLACE]. The review's page and the company's replies, which show or
+    name the writer, are left out: no later stage reads them.
+    """
+    name, place = row["reviewer_name"], row["reviewer_location"]
+    region = country_code(place) or country_code(row["company_country"])
+    title, in_title = redact_text(row["review_title"] or "", name, region)
+    content, in_content = redact_text(row["review_content"] or "", name, region)
+    return row | {
+        "review_title": title,
+        "review_content": content,
+        "company_about": _company_text(row["company_about"] or "", region),
+        "reviewer_name": "[NAME]" if name else None,
+        "reviewer_location": country_code(place) or "[PLACE]" if place else None,
+        "review_url": None,
+        "review_replies": None,
+        "redacted": dict(in_title + in_content),
+    }
+
+
+@lru_cache(maxsize=256)
+def _company_text(text: str, region: str | None) -> str:
+    """What every review of a company repeats, redacted once."""
+    return redact_text(text, country=region)[0]
+
+
+def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
+    """The text with a placeholder for each piece of personal data, and the number of placeholders by kind.
+
+    `name` is the reviewer's; `country`, as a code or a name, is where a phone number is looked up that has
+    no country code. A number of 13 to 19 digits whose checksum fails is no card, but private all the same:
+    [ACCOUNT]. So is an IBAN with a wrong digit.
+    """
+    counts: Counter[str] = Counter()
+    # A placeholder can show a name for what it is, so look again until nothing is found. It ends: every round
+    # turns some of the remaining characters into placeholders.
+    while found := spans(text, name, country):
+        counts.update(kind for _, _, kind in found)
+        text = _replace(text, found, lambda span: f"[{span[2]}]")
+    return text, counts
+
+
+@lru_cache(maxsize=4096)
+def country_code(place: str | None) -> str | None:
+    """ISO 3166's two letters for GB, United Kingdom, Deutschland or Leeds, UK; None without a country.
+
+    The names, in many languages, are those of Unicode's CLDR that come with phonenumbers.
+    """
+    from phonenumbers.geodata.locale import LOCALE_DATA
+
+    place = (place or "").rpartition(",")[2].strip()
+    if place.upper() in LOCALE_DATA:
+        return place.upper()
+    return _country_names().get(place.casefold())
+
+
+@cache
+def _country_names() -> dict[str, str]:
+    from phonenumbers.geodata.locale import LOCALE_DATA
+
+    known = {name.casefold(): code for code, each in LOCALE_DATA.items() for name in each.values()}
+    british = dict.fromkeys(("uk", "great britain", "england", "scotland", "wales", "northern ireland"), "GB")
+    return known | british | dict.fromkeys(("usa", "united states of america"), "US")
+
+
+def spans(text: str, name: str | None = None, country: str | None = None) -> list[Span]:
+    """What the rules find at the first look, in order of place. A rule's find is hidden from the next."""
+    region = country_code(country)
+    found = [(match.start(), match.end(), "") for match in PLACEHOLDER.finditer(text)]
+    text = _hide(text, found)
+    everything: list[Span] = []
+    for rule in (_links, _emails, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
+        found = list(rule(text, region))
+        text = _hide(text, found)
+        everything += found
+    return sorted(everything + [(start, end, "NAME") for start, end in names.find(text, name)])
+
+
+def _replace(text: str, spans: list[Span], by: Callable[[Span], str]) -> str:
+    pieces, end = [], 0
+    for span in spans:
+        pieces += [text[end : span[0]], by(span)]
+        end = span[1]
+    return "".join(pieces) + text[end:]
+
+
+def _hide(text: str, spans: list[Span]) -> str:
+    return _replace(text, spans, lambda span: FILL * (span[1] - span[0])) if spans else text
+
+
+def _links(text: str, region: str | None) -> Iterator[Span]:
+    if "/" in text or "ww." in text.lower():
+        for match in LINK.finditer(text):
+            if USER_PART.search(match.group()):
+                yield *match.span(), "URL"
+
+
+def _emails(text: str, region: str | None) -> Iterator[Span]:
+    if any(sign in text for sign in "@([{"):
+        for match in EMAIL.finditer(text):
+            yield *match.span(), "EMAIL"

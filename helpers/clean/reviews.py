@@ -1,0 +1,200 @@
+"""Reviews: cleaning and Markdown (stages 01 and 02).
+
+    parsed, rejected = records.parse(review_files.read_records("my_reviews.csv"))
+    kept, removed = reviews.clean(parsed, min_words=3)
+
+Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`, and what
+depends on languages is in `texts`. What is removed comes back with its reason. No service is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
+from itertools import groupby
+from urllib.parse import quote
+
+from helpers.clean import redaction, texts
+from helpers.collect import records, review_files
+from helpers.core import files, runtime
+
+SAMPLE = runtime.SAMPLES / "trustpilot_reviews.json"
+RULE = "\n\n---\n\n"  # between two sections
+# What a cleaned review has. The record's other fields, such as the company's replies, which name customers,
+# are used by no later stage: they stay in reviews.jsonl.
+FIELDS = (
+    *("review_id", "review_date", "review_date_of_experience", "review_rating", "review_title"),
+    *("review_content", "review_url", "reviewer_name", "reviewer_location"),
+    *("company_name", "company_website", "company_overall_rating", "company_total_reviews"),
+    *("company_location", "company_category", "company_about", "language", "redacted"),
+)
+# Below this many words, one word is so much of a text that only equal ones count as the same:
+# "very good bike" and "very bad bike" differ little.
+NEAR_WORDS = 10
+
+
+@cache
+def sample() -> list[dict]:
+    """The bundled sample's parsed reviews: a fictional company, fictional people."""
+    return records.parse(review_files.read_records(SAMPLE))[0]
+
+
+@cache
+def clean_sample() -> list[dict]:
+    """The bundled sample after notebook 02 with its default parameters."""
+    return clean(sample())[0]
+
+
+def clean(
+    reviews: Iterable[dict], min_words: int = 3, redact_pii: bool = True
+) -> tuple[list[dict], list[dict]]:
+    """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
+
+    Removed are reviews with fewer than `min_words` words in title and text together, and those that repeat
+    an earlier one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of
+    twins the first by date stays, whatever the order of `reviews`; without dates, the lowest id.
+    A kept row has FIELDS: among them its `language` (`texts.language`), and in `redacted` the number of
+    placeholders by type. A redacted one has no `review_url`, for that page shows who wrote it.
+    """
+    rows, tokens, pairs, reasons = [], [], [], {}
+    about = lru_cache(texts.plain)  # the same in each review of a company
+    for index, review in enumerate(reviews):
+        title, content = texts.plain(review["review_title"]), texts.plain(review["review_content"])
+        row = {**review, "review_title": title, "review_content": content}
+        row["company_about"] = about(review["company_about"])
+        # Compared before redaction, so that placeholders make no two reviews alike.
+        said = texts.words(f"{title}\n{content}")
+        if len(said) < min_words:
+            reasons[index] = f"fewer than {min_words} words"
+        tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
+        pairs.append(texts.pair_hashes(said if len(said) >= NEAR_WORDS else []))
+        row["language"] = texts.language(f"{title}\n{content}")
+        row = redaction.redact(row) if redact_pii else {**row, "redacted": {}}
+        rows.append({field: row[field] for field in FIELDS})
+    order = sorted(
+        set(range(len(rows))) - reasons.keys(),
+        key=lambda index: (rows[index]["review_date"] or "9999", rows[index]["review_id"]),
+    )
+    reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
+    kept = [row for index, row in enumerate(rows) if index not in reasons]
+    removed = [_removed(rows[index], reasons[index]) for index in sorted(reasons)]
+    assert len(kept) + len(removed) == len(rows)
+    return kept, removed
+
+
+def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) -> dict[int, str]:
+    """Why the reviews that repeat an earlier one are removed, by index."""
+    first: dict[str, int] = {}
+    for index in order:
+        first.setdefault(said[index][0], index)
+    unique = [index for index in order if first[said[index][0]] == index]
+    near = texts.near_duplicates(pairs, [index for index in unique if len(pairs[index])])
+    reasons = {}
+    for index in order:
+        digest, length, name = said[index]
+        earlier = first[digest]
+        if earlier in near:
+            twin, similarity = near[earlier]
+            reasons[index] = f"near-duplicate of {ids[twin]} ({similarity:.0%} of word pairs shared)"
+        elif earlier != index and length < NEAR_WORDS and name != said[earlier][2]:
+            # An opinion of its own, but as a text to learn from only a copy.
+            reasons[index] = f"common phrase, copy of {ids[earlier]}"
+        elif earlier != index:
+            reasons[index] = f"exact duplicate of {ids[earlier]}"
+    return reasons
+
+
+def _removed(row: dict, reason: str) -> dict:
+    text = f"{row['review_title']} {row['review_content']}".strip()
+    return {"review_id": row["review_id"], "reason": reason, "text": text}
+
+
+# A line of a review that Markdown takes for a heading, rule, list of facts, fence, HTML block or link
+# definition could end its section or forge another, so it gets a backslash. "#1", "- late", "<3" are none.
+MARKUP = re.compile(
+    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
+    r"|\[[^\]]{0,999}\]:)",
+    re.MULTILINE | re.IGNORECASE,
+)
+MAYBE_MARKUP = re.compile(r"^[^\S\n]*[\\#=*+_`~<\[-]", re.MULTILINE)  # every line that MARKUP could match
+
+
+def escaped(text: str) -> str:
+    """The text with a backslash before each line that Markdown would take for structure."""
+    return MARKUP.sub(r"\1\\", text)
+
+
+def markdown(reviews: Iterable[dict]) -> str:
+    """One Markdown document: a header a company, then a section a review, rules between them."""
+    return "".join(markdown_parts(reviews))
+
+
+def markdown_parts(reviews: Iterable[dict]) -> Iterator[str]:
+    """The document of `markdown` in pieces, to be written one by one: of many reviews, it is long."""
+    rule = ""
+    for _, rows in groupby(sorted(reviews, key=_company), key=_company):
+        rows = list(rows)
+        for section in (company_markdown(rows), *map(review_markdown, rows)):
+            yield rule + section
+            rule = RULE
+    yield "\n"
+
+
+def _company(row: dict) -> str:
+    return row["company_name"] or ""
+
+
+def company_markdown(rows: list[dict]) -> str:
+    """The header of a company: what its page says about it, from the first of its reviews that has it."""
+
+    def fact(field: str) -> str | None:
+        return next((_line(row[field]) for row in rows if row[field] is not None), None)
+
+    facts = {
+        "Overall Rating": fact("company_overall_rating"),
+        "Total Reviews": fact("company_total_reviews"),
+        "Location": fact("company_location"),
+        "Industry": fact("company_category"),
+    }
+    website, about = fact("company_website"), fact("company_about")
+    parts = [
+        f"# {fact('company_name') or 'Unknown company'} Review Summary",
+        f"[Visit Website]({_link(website)})" if website else "",
+        _facts(facts),
+        f"> {about}" if about else "",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def review_markdown(row: dict) -> str:
+    """The section of a review: heading, facts, text, and the link to its page unless that was redacted."""
+    url = row["review_url"]
+    link = f"[View Full Review]({_link(url)})" if url else ""
+    return "\n\n".join(filter(None, [review_header(row), escaped(row["review_content"] or ""), link]))
+
+
+def review_header(row: dict) -> str:
+    """Heading and facts of a review, without its text."""
+    place = f" ({_line(row['reviewer_location'])})" if row["reviewer_location"] else ""
+    facts = {
+        "Posted on": (row["review_date"] or "")[:10],
+        "Experience Date": (row["review_date_of_experience"] or "")[:10],
+        "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
+        "Title": _line(row["review_title"] or ""),
+    }
+    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')}{place}"
+    return f"{heading}\n{_facts(facts)}".strip()
+
+
+def _facts(facts: dict[str, str | None]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in facts.items() if value)
+
+
+def _line(value: object) -> str:
+    """A record's value on one line, so that it cannot begin another."""
+    return " ".join(str(value).split())
+
+
+def _link(url: str) -> str:
+    return quote(url, safe="%:/?#@!$&'*+,;=~")

@@ -1,0 +1,178 @@
+"""Where am I: the platform, secrets and the device, each choice with its reason; and `install` on Colab and Kaggle."""
+
+from __future__ import annotations
+
+import os
+import platform as _platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SAMPLES = REPOSITORY / "helpers" / "samples"
+GIB = 2**30
+LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
+
+CLICKS = {
+    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'",
+    "kaggle": "open Add-ons > Secrets, add {name}, and tick it for this notebook",
+    "headless": "no Colab page is open to answer, so set {name} in the environment of the command that runs this",
+    "offline": "open Settings > Turn on internet, then Add-ons > Secrets, add {name}, and tick it for this notebook",
+    "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
+}
+# What must stand in the environment before `import torch` on Colab and Kaggle:
+SETTINGS = {
+    "CUDA_VISIBLE_DEVICES": "0",  # of Kaggle's T4 x2, Unsloth uses one
+    "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache",  # in work_dir, another version would meet it again
+    "HF_HUB_CACHE": "/tmp/huggingface",  # Kaggle's large disk; /kaggle/working is for results
+}
+
+
+class MissingSecret(LookupError):
+    """A key that this step needs was found nowhere; the message says where to put it."""
+
+
+def platform() -> tuple[str, str]:
+    """`colab`, `kaggle` or `local`, and how it was recognised."""
+    if os.environ.get("COLAB_RELEASE_TAG"):
+        return "colab", "COLAB_RELEASE_TAG is set"
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
+        return "kaggle", "KAGGLE_KERNEL_RUN_TYPE is set and /kaggle/working exists"
+    return "local", "neither Colab's nor Kaggle's variables are set"
+
+
+def secret(name: str) -> str:
+    """A key such as OPENAI_API_KEY: from the environment, the platform's secrets page, or `.env`.
+
+    The environment comes first because asking Colab's page blocks for 10 seconds when no page is open, as under
+    papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
+    """
+    where, _ = platform()
+    value, click = os.environ.get(name), where
+    if not value:
+        value, click = _from_page(where, name)
+    value = value or _from_dotenv(name)
+    if not value:
+        raise MissingSecret(f"{name} is not set. To set it: {CLICKS[click].format(name=name)}.")
+    return value.strip()
+
+
+def _from_page(where: str, name: str) -> tuple[str | None, str]:
+    """The value that the platform's secrets page holds, and which of CLICKS helps where it is None."""
+    if where == "colab":
+        from google.colab import userdata
+        from IPython import get_ipython
+
+        if get_ipython() is None:  # a plain Python process has no way to the page, and userdata breaks there
+            return None, "headless"
+        try:
+            return userdata.get(name), where
+        except userdata.TimeoutException:
+            return None, "headless"
+        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
+            return None, where
+    if where == "kaggle":
+        from kaggle_secrets import UserSecretsClient, ValidationError
+        from kaggle_web_client import BackendError, CredentialError
+
+        try:
+            return UserSecretsClient().get_secret(name), where
+        except ConnectionError:
+            return None, "offline"
+        except (BackendError, CredentialError, ValidationError):
+            return None, where
+    return None, where
+
+
+def _from_dotenv(name: str) -> str | None:
+    for dotenv in (Path(".env"), REPOSITORY / ".env"):  # a notebook's kernel may stand in notebooks/
+        for line in dotenv.read_text(encoding="utf-8").splitlines() if dotenv.is_file() else ():
+            key, _, value = line.partition("=")
+            if key.removeprefix("export ").strip() == name:
+                return value.strip().strip("'\"")
+    return None
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the model runs on. `memory_gib` is the free GPU memory, or the free RAM without a GPU."""
+
+    kind: str
+    name: str
+    memory_gib: float
+    disk_gib: float
+    why: str
+    capability: tuple[int, int] = (0, 0)  # CUDA compute capability
+
+
+def device(work_dir: Path = Path()) -> Device:
+    """The device torch will use, its free memory and the free disk of `work_dir`, in GiB.
+
+    Raises RuntimeError for a GPU that the installed torch has no kernels for, as Kaggle's P100, and OSError
+    when the disk is nearly full.
+    """
+    import psutil
+    import torch
+
+    disk = shutil.disk_usage(work_dir).free / GIB
+    if disk < LEAST_DISK_GIB:
+        raise OSError(
+            f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}: free some or move work_dir"
+        )
+    if torch.cuda.is_available():
+        name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+        # Kernels for sm_86 also run on sm_89, but none for another major number do.
+        kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
+        if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
+            raise RuntimeError(
+                f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it. On "
+                "Kaggle, open Settings > Accelerator and switch to GPU T4 x2; elsewhere, choose a newer GPU."
+            )
+        free, _ = torch.cuda.mem_get_info()
+        return Device("cuda", name, free / GIB, disk, "torch sees a CUDA GPU", (major, minor))
+    name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
+
+
+def versions(**why: str) -> list[dict]:
+    """One row per package: its installed version and the reason this notebook needs it."""
+    python = {"package": "python", "version": sys.version.split()[0], "used for": "everything"}
+    return [python] + [
+        {"package": name, "version": version(name.replace("_", "-")), "used for": reason}
+        for name, reason in why.items()
+    ]
+
+
+asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it
+
+
+def install() -> None:
+    """Run colab_setup.sh for this kernel and show what it prints; then apply SETTINGS.
+
+    The first cell of every notebook calls it on Colab and Kaggle. Raises RuntimeError with the script's last
+    line, which names the click, when it stops.
+    """
+    global asked_to_restart
+    if asked_to_restart:
+        raise RuntimeError(asked_to_restart)
+    loaded = sorted({name.partition(".")[0] for name in sys.modules})
+    last = "no output"
+    with subprocess.Popen(
+        ["bash", REPOSITORY / "colab_setup.sh"],
+        env=os.environ | {"PYTHON": sys.executable, "LOADED": " ".join(loaded)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as script:
+        for line in script.stdout:
+            print(line, end="", flush=True)
+            last = line.strip()
+    if script.returncode == 3:
+        asked_to_restart = last
+    if script.returncode:
+        raise RuntimeError(last)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,120 @@
+"""work_dir: the one folder that all notebooks share, where it lies, and which stages in it are done.
+
+Every notebook reads the file of the stage before it and ends with `finish_stage`, which writes the stage's
+manifest last: where it stands, and what it lists is unchanged, the stage is done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.core import files, hub, runtime
+
+DRIVE = Path("/content/drive/MyDrive")
+KAGGLE_INPUT = Path("/kaggle/input")
+NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
+
+
+def open_work_dir(work_dir: str) -> Path:
+    """The notebook's `work_dir` parameter as a folder that can be written; "" means the default.
+
+    What earlier notebooks left elsewhere is copied into it. Raises PermissionError or NotADirectoryError
+    that names the folder and the fix.
+    """
+    folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
+    fix = f"work_dir = {str(folder)!r} cannot be written; set the parameter work_dir to a folder of yours"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{fix} (a file is in its place)") from None
+    except OSError as error:
+        raise PermissionError(f"{fix} ({error.strerror})") from None
+    bring(folder)
+    return folder
+
+
+def default_work_dir() -> Path:
+    """The folder where results outlive this runtime, as far as the platform has one; prints why."""
+    where, _ = runtime.platform()
+    folder = {
+        "colab": DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work"),
+        "kaggle": Path("/kaggle/working"),
+        "local": runtime.REPOSITORY / "work",
+    }[where]
+    print(f"work_dir = {folder} ({survives(folder)[1]})")
+    return folder
+
+
+def survives(folder: Path) -> tuple[bool, str]:
+    """Whether what is written to `folder` outlives this runtime, and why, or the click that helps."""
+    where, _ = runtime.platform()
+    if where == "colab" and not folder.resolve().is_relative_to(DRIVE.parent):
+        return False, (
+            "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
+            "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05"
+        )
+    if where == "kaggle" and not folder.resolve().is_relative_to("/kaggle/working"):
+        return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO"
+    kept = {
+        "colab": "Google Drive keeps it when the runtime ends",
+        "kaggle": "Save Version keeps it, and Add Input > Your Work brings it along",
+        "local": "it stays on this machine's disk, and git ignores the repository's own work/",
+    }
+    return True, kept[where]
+
+
+def bring(folder: Path) -> None:
+    """Copy into `folder` what earlier notebooks left elsewhere and `folder` lacks; says from where.
+
+    That is a Kaggle output attached with Add Input, and the private Hub data set that WORK_REPO names.
+    """
+    # Three levels deep, and not all of a large data set:
+    attached = (KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3))
+    sources = sorted(path.parent for paths in attached for path in paths)
+    if repo := os.environ.get("WORK_REPO"):
+        sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
+    for source in sources:
+        brought = 0
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            target = folder / file.relative_to(source)
+            if not target.exists() and not target.name.startswith("."):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+                brought += 1
+        if brought:
+            print(f"{brought} files of earlier notebooks come from {source}")
+
+
+def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:
+    """The rows of an earlier notebook's file, or of the bundled sample, and which of the two."""
+    if path.exists():
+        rows = files.read_jsonl(path)
+        return rows, f"{len(rows)} rows from {path.name}, written by an earlier notebook"
+    rows = sample()
+    return rows, f"{len(rows)} rows of the bundled sample, because {path} does not exist"
+
+
+def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]) -> None:
+    """Write the stage's manifest, what it read and wrote with fingerprints, and carry work_dir to WORK_REPO.
+
+    Raises FileNotFoundError for what the stage should have written and did not.
+    """
+    if missing := [name for name in writes if not (work_dir / name).exists()]:
+        raise FileNotFoundError(f"{stage} should have written {', '.join(missing)} into {work_dir}")
+    sealed = {"reads": files.seal(work_dir, reads), "writes": files.seal(work_dir, writes)}
+    files.write_json(work_dir / "manifests" / f"{stage}.json", {"stage": stage, **sealed})
+    print(f"{stage} is done. In {work_dir}: {', '.join(writes)}")
+    if repo := os.environ.get("WORK_REPO"):
+        hub.mirror(work_dir, repo, "dataset", f"work_dir after {stage}", ignore_patterns=NOT_CARRIED)
+
+
+def is_finished(work_dir: Path, stage: str) -> bool:
+    """True when the stage's manifest stands and every file in it is still as it was."""
+    manifest = files.read_json(work_dir / "manifests" / f"{stage}.json", None)
+    return manifest is not None and files.seal_holds(work_dir, {**manifest["reads"], **manifest["writes"]})

@@ -1,0 +1,5 @@
+"""Tools of `make`: no notebook imports them.
+
+`run`: the notebooks in order. `report`: one page of all they showed. `notebooks`: clean copies to commit.
+`one_click`: badges, forms and the set-up cell.
+"""

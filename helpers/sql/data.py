@@ -1,0 +1,187 @@
+"""Questions over a schema, with their SQL: reading them, the prompt, and a split by schema (09).
+
+    rows, why = data.load("sample", "schema")        # or a JSON Lines file, or a Hub id
+    train, validation, test = data.split(rows, 10_000, 2_500)
+    dataset, too_long = data.tokenize(train, tokenizer, 512)
+
+A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt` (the question), `sql_context`
+(CREATE TABLE and INSERT statements) and `sql`, and perhaps `sql_complexity`, `domain`, `sql_explanation`. `load`
+adds `shown`, the part of the context that the model sees. Nothing here runs SQL; that is `helpers.sql.judge`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.core import files, runtime, tables
+from helpers.train import models, training
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
+NEEDED = ("sql_prompt", "sql_context", "sql")
+FILES = (".jsonl", ".json", ".csv")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_SET = "philschmid/gretel-synthetic-text-to-sql"
+STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
+
+# The prompt of Google's guide, so that models trained with either understand the other's questions:
+# ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
+PROMPT = """\
+Given the <USER_QUERY> and the <SCHEMA>, generate the corresponding SQL command to retrieve the desired data, \
+considering the query's syntax, semantics, and schema constraints.
+
+<SCHEMA>
+{context}
+</SCHEMA>
+
+<USER_QUERY>
+{question}
+</USER_QUERY>
+"""
+
+
+def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
+    """All rows and where they come from: `sample`, a JSON Lines file, or the train split of a Hub data set.
+
+    `context` is what a prompt shows of sql_context: "all", or only the "schema", its CREATE statements.
+    Raises FileNotFoundError for a file that is not there, ValueError that names the row and the column.
+    """
+    if context not in ("all", "schema"):
+        raise ValueError(f"context = {context!r}: a prompt shows 'all' of sql_context, or its 'schema' alone")
+    if dataset == "sample":
+        rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
+    elif dataset.endswith(FILES) or not HUB_ID.fullmatch(dataset):
+        path = Path(dataset).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines file, or a Hub "
+                f"id such as {HUB_SET!r}."
+            )
+        rows, why = tables.read_records(path), "the file that the parameter names"
+    else:
+        import datasets
+
+        rows = datasets.load_dataset(dataset, split="train").to_list()
+        why = "the Hub data set that the parameter names"
+    if not rows:
+        raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
+    for number, row in enumerate(rows, 1):
+        _check(row, f"{dataset}, row {number}")
+        row["shown"] = row["sql_context"] if context == "all" else creates(row["sql_context"])
+        if not row["shown"]:
+            raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
+    return rows, why
+
+
+def _check(row: object, where: str) -> None:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is not an object with {', '.join(NEEDED)}: {str(row)[:80]!r}")
+    for name in NEEDED:
+        if not isinstance(row.get(name), str) or not row[name].strip():
+            raise ValueError(
+                f"{where}: the column {name!r} is missing, empty or not text; it has {', '.join(row)}. A row needs "
+                f"{', '.join(NEEDED)}: rename its columns, or fill it in, or delete it."
+            )
+
+
+def _creates(context: str) -> list[str]:
+    statements = (" ".join(text.split()) for text in STATEMENT.findall(context))
+    return [text for text in statements if text.lower().startswith("create")]
+
+
+def creates(context: str) -> str:
+    """The CREATE statements of a context, a line each."""
+    return "\n".join(f"{text};" for text in _creates(context))
+
+
+def schema(context: str) -> str:
+    """The CREATE statements without case, blanks and order, to tell whether two contexts have one schema."""
+    return "; ".join(sorted(_creates(context.lower())))
+
+
+def group(row: dict, group_by: str = "schema") -> str:
+    """What the row shares with the others of its group: the schema, or the text of the column `group_by`."""
+    return (
+        schema(row["sql_context"]) if group_by == "schema" else " ".join(str(row[group_by]).lower().split())
+    )
+
+
+def split(
+    rows: list[dict], train_size: int, test_size: int, group_by: str = "schema", seed: int = 3407
+) -> tuple[list[dict], list[dict], list[dict]]:
+    """(train, validation, test) in seeded order; rows that share a schema stay on one side.
+
+    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left
+    out. Validation comes out of train: at most 24 rows and a tenth of it. With `group_by` the name of a column,
+    rows with the same text there stay together instead, for questions over one schema: "sql" keeps the same
+    query on one side, however it is asked for.
+    Raises ValueError when the rows form fewer than three groups.
+    """
+    if train_size < 1 or test_size < 1:
+        raise ValueError(f"train_size={train_size} and test_size={test_size} must be 1 or more")
+    groups = defaultdict(list)
+    for number, row in enumerate(rows, 1):
+        if group_by != "schema" and group_by not in row:
+            raise ValueError(
+                f"group_by={group_by!r} is not a column of row {number}, which has {', '.join(row)}. Use one of "
+                "these, or 'schema'."
+            )
+        groups[group(row, group_by)].append(row)
+    if len(groups) < 3:
+        raise ValueError(
+            f"The {len(rows)} rows have {len(groups)} different {group_by}, and whole groups are held out for "
+            f"validation and test. Set group_by to another column ({', '.join(rows[0])}): 'sql' holds out queries."
+        )
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)
+    scale = min(1.0, len(rows) / (train_size + test_size))
+    wanted = {"test": max(1, round(test_size * scale)), "train": max(2, round(train_size * scale))}
+    validation_rows = max(1, min(training.VALIDATION_ROWS, wanted["train"] // 10))
+    limits = {
+        "validation": validation_rows,
+        "test": wanted["test"],
+        "train": wanted["train"] - validation_rows,
+    }
+    if scale < 1:
+        limits["train"] = len(rows)  # all that is left
+    sides: dict[str, list[dict]] = {side: [] for side in limits}
+    for key in order:
+        for side, limit in limits.items():
+            if not sides[side] or len(sides[side]) + len(groups[key]) <= limit:
+                sides[side] += groups[key]
+                break
+    for side in sides.values():
+        random.Random(seed).shuffle(side)
+    return sides["train"], sides["validation"], sides["test"]
+
+
+def pair(row: dict) -> dict[str, str]:
+    """The row as `question` (schema and all) and `answer`, the form of the training and the evaluation."""
+    context = row.get("shown", row["sql_context"])
+    return {
+        "question": PROMPT.format(context=context, question=row["sql_prompt"]),
+        "answer": row["sql"],
+    }
+
+
+def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
+    """`input_ids` and `completion_mask` of every row that fits, and a list of those that do not.
+
+    The mask is 1 for the SQL and the end of the turn, which alone are learned. A row that is too long is left
+    out whole and listed with its length, since cutting it off would cut off the SQL.
+    """
+    pairs = [pair(row) for row in rows]
+    dataset, too_long = training.tokenize(pairs, tokenizer, max_seq_length)
+    left_out = {found["row"] for found in too_long}
+    prompts = [
+        len(models.chat_ids(tokenizer, one["question"])) for at, one in enumerate(pairs) if at not in left_out
+    ]
+    masks = [[0] * prompt + [1] * (len(ids) - prompt) for prompt, ids in zip(prompts, dataset["input_ids"])]
+    listed = [found | {"question": rows[found["row"]]["sql_prompt"]} for found in too_long]
+    return dataset.add_column("completion_mask", masks), listed

@@ -1,0 +1,256 @@
+"""Is the generated SQL right? Run it, and compare its rows with those of the gold SQL.
+
+    outcome = sql.judge(context, gold, generated)          # one row; generated may be a model's whole answer
+    outcomes = sql.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
+    outcome.kind, outcome.detail, outcome.generated.rows, outcome.gold.rows, outcome.translated
+    sql.run(context, query).rows                           # to check a data set's own query
+
+The context (CREATE TABLE and INSERT) and both queries are foreign text. They run in processes of their own
+with limits; helpers/sql/sandbox.py says what those keep out. What does not run in SQLite is translated from
+other dialects by sqlglot (helpers/sql/dialects.py), and the outcome names what needed it.
+
+Two results are the same when they have as many columns and the same rows:
+- column names do not count, the order of columns does: without names it is all that tells them apart;
+- rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
+  in its order, and rows with equal sort keys in any. A LIMIT that cuts through such rows keeps those that
+  SQLite returned for the gold;
+- 2 is 2.0, other numbers may differ by a billionth of their size; '2' is not 2; NULL is only NULL.
+Rows judge the data at hand: a wrong query is right by chance where the tables are small or empty
+(`outcome.gold.rows` is `[]`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from helpers.core import runtime
+
+RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not SELECT"
+LIMIT, EMPTY, GOLD_BROKEN = "timed out", "empty", "gold broken"
+KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN)
+ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one context or query may use; the process ends a second after `seconds` at the latest."""
+
+    seconds: float = 5.0
+    rows: int = 10_000
+    megabytes: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a query gave: the kind `rows`, or why it gave none. The dialects are those it was read in.
+
+    `ties` are the lengths of runs of rows with equal sort keys, of a job's first query (the gold) if it orders.
+    """
+
+    kind: str
+    detail: str = ""
+    rows: list[list] = dataclasses.field(default_factory=list)
+    columns: list[str] = dataclasses.field(default_factory=list)
+    ties: list[int] | None = None
+    dialect: str = "sqlite"
+    context_dialect: str = "sqlite"
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One of KINDS, what is to be said about it, and both results. `gold broken` says nothing about the model."""
+
+    kind: str
+    detail: str
+    gold: Result
+    generated: Result
+
+    @property
+    def translated(self) -> dict[str, str]:
+        """The dialect by text (context, gold, generated), for those that ran only after translation."""
+        read = {"context": self.gold.context_dialect, "gold": self.gold.dialect}
+        read["generated"] = self.generated.dialect
+        return {text: dialect for text, dialect in read.items() if dialect != "sqlite"}
+
+
+FENCE = re.compile(r"```(?:sql\w*)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+STATEMENT = re.compile(
+    r"\s*(?:--|/\*|\(|(?:select|with|values|insert|update|delete|replace|create|drop|alter|pragma|attach|detach"
+    r"|vacuum|explain|begin|reindex|analyze)\b)",
+    re.IGNORECASE,
+)
+QUERY = re.compile(r'\bselect\b|\bwith\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b', re.IGNORECASE)
+
+
+def extract(text: str) -> str:
+    """The SQL in a model's answer, without fences, prose before it, end-of-turn marks and the last semicolon.
+
+    Text that begins with a statement is taken whole; from prose, what begins with its first SELECT or
+    WITH, at the beginning of a line if there is one. Prose without either comes back as it is.
+    """
+    text = re.split(r"<end_of_turn>|<eos>|<start_of_turn>", text, maxsplit=1)[0]
+    if fence := FENCE.search(text):
+        text = fence[1]
+    if not STATEMENT.match(text):
+        found = list(QUERY.finditer(text))
+        at_line = [match for match in found if not text[: match.start()].rpartition("\n")[2].strip()]
+        start = (at_line or found)[:1]
+        text = text[start[0].start() :] if start else text
+    return text.strip().rstrip(";").rstrip()
+
+
+def judge(context: str, gold: str, generated: str, *, limits: Limits = Limits()) -> Outcome:
+    """One row. It starts a process, which takes half a second: `judge_all` starts one for many rows."""
+    return judge_all([(context, gold, generated)], processes=1, limits=limits)[0]
+
+
+def judge_all(
+    rows: Iterable[tuple[str, str, str]], processes: int | None = None, *, limits: Limits = Limits()
+) -> list[Outcome]:
+    """Outcomes of (context, gold, generated), in their order. `processes`: default one a core."""
+    jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
+    results = run_all(jobs, processes, limits=limits)
+    return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
+
+
+def run(context: str, query: str, *, limits: Limits = Limits()) -> Result:
+    """What one query gives on a database of this context."""
+    return run_all([(context, query)], processes=1, limits=limits)[0][0]
+
+
+def run_all(
+    jobs: Iterable[tuple[str, ...]], processes: int | None = None, *, limits: Limits = Limits()
+) -> list[list[Result]]:
+    """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
+    jobs = list(jobs)
+    workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
+
+    def work(job: tuple[str, ...]) -> list[Result]:
+        worker = workers.get()
+        try:
+            return worker.ask(*job)
+        finally:
+            workers.put(worker)
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as threads:
+        for _ in range(count):
+            workers.put(stack.enter_context(contextlib.closing(_Worker(limits))))
+        made = tqdm(
+            threads.map(work, jobs), total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100
+        )
+        return list(made)
+
+
+def same_rows(gold: Result, other: Result) -> str:
+    """Why the rows differ, or the empty text where they are the same."""
+    if len(gold.columns) != len(other.columns):
+        return f"{len(other.columns)} columns, not {len(gold.columns)}"
+    if len(gold.rows) != len(other.rows):
+        return f"{len(other.rows)} rows, not {len(gold.rows)}"
+    start, ordered = 0, True
+    for size in gold.ties or [len(gold.rows)]:
+        ordered = ordered and _same_set(gold.rows[start : start + size], other.rows[start : start + size])
+        start += size
+    if ordered:
+        return ""
+    return "other order" if gold.ties and _same_set(gold.rows, other.rows) else "other values"
+
+
+def _same_set(rows: list[list], others: list[list]) -> bool:
+    pairs = zip(sorted(rows, key=_sort_key), sorted(others, key=_sort_key))
+    return all(_close(a, b) for row, other in pairs for a, b in zip(row, other))
+
+
+def _sort_key(row: list) -> tuple:
+    # Texts first and numbers rounded, so that a last digit does not part two rows that are the same.
+    numbers = [value for value in row if isinstance(value, (int, float))]
+    others = ["" if isinstance(value, (int, float)) else repr(value) for value in row]
+    return others, [float(f"{number:.8g}") for number in numbers], numbers
+
+
+def _close(a: object, b: object) -> bool:
+    if {type(a), type(b)} in ({float}, {int, float}):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+    return a == b
+
+
+def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
+    if gold.kind != ROWS:
+        return Outcome(GOLD_BROKEN, f"{gold.kind}: {gold.detail}", gold, generated)
+    if not text:
+        return Outcome(EMPTY, "", gold, generated)
+    if generated.kind == TOO_MANY:  # the gold has fewer
+        return Outcome(WRONG, generated.detail, gold, generated)
+    if generated.kind != ROWS:
+        return Outcome(generated.kind, generated.detail, gold, generated)
+    difference = same_rows(gold, generated)
+    return Outcome(WRONG if difference else RIGHT, difference, gold, generated)
+
+
+class _Worker:
+    """A sandbox process, started when it is asked and anew after it was ended or reached a limit."""
+
+    def __init__(self, limits: Limits):
+        self.limits, self.process = limits, None
+
+    def ask(self, context: str, *queries: str) -> list[Result]:
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        with contextlib.suppress(BrokenPipeError):  # it ended while it read; its silence below says so
+            self.process.stdin.write(json.dumps({"context": context, "queries": queries}).encode() + b"\n")
+            self.process.stdin.flush()
+        results: list[Result] = []
+        while len(results) < len(queries):
+            begun = time.monotonic()
+            line = self.process.stdout.readline()
+            if not line:
+                ended = Result(LIMIT, self._end(), seconds=time.monotonic() - begun)
+                return results + [ended] * (len(queries) - len(results))
+            results.append(Result(**json.loads(line)))
+        if any(result.kind == LIMIT for result in results):
+            self.close()  # a process that was short of memory may still be
+        return results
+
+    def _start(self) -> None:
+        self.close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(dataclasses.asdict(self.limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=runtime.REPOSITORY,
+            env={},  # no key of the notebook's
+            start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
+        )
+        if not self.process.stdout.readline():
+            raise RuntimeError(f"the process for SQL did not start: {self._end()}")
+
+    def _end(self) -> str:
+        """Why the process ended, for people."""
+        errors = self.process.communicate()[1].decode(errors="replace").strip()
+        code = self.process.returncode
+        if code == -signal.SIGALRM:
+            return f"longer than {self.limits.seconds:g} s; its process was ended"
+        return errors.rpartition("\n")[2] or f"its process ended with {code}"
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None

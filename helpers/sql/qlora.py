@@ -1,0 +1,333 @@
+"""QLoRA with plain Transformers, TRL, PEFT and bitsandbytes: the training of notebook 09.
+
+    accelerate launch -m helpers.sql.qlora --dataset sample --num_train_epochs 3      # a process a GPU
+    accelerate launch --config_file helpers/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
+
+The notebook takes the same steps one by one, and finds the checkpoints of such a run: it goes on from them. The
+defaults are those of Google's guide (ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora) where they
+still mean what they say. Data are read in `data`, SQL is judged in `scores`. There is no Unsloth here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.core import runtime, workdir
+from helpers.sql import data
+from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+FOLDER = "text_to_sql"  # in work_dir
+GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
+# What stands for an option that is 0 or "auto". On a GPU the guide's values; two cores do in a quarter of an hour what
+# is under cpu, where a prompt without the rows has a third of the tokens. At a constant rate so short a training ends
+# anywhere: of 60 questions 14 were right after 240 steps, 9 after 300.
+DEFAULTS = {
+    "cuda": {"context": "all", "max_examples": 500}
+    | {"learning_rate": 2e-4, "lr_scheduler_type": "constant_with_warmup", "max_steps": -1},
+    "cpu": {"context": "schema", "max_examples": 100, "save_steps": 60}
+    | {"learning_rate": 5e-4, "lr_scheduler_type": "linear", "max_steps": 300},
+}
+# Options that do not change what is learned, or that do so only as their product.
+ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
+ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The guide's choices, and where the results go. They are the flags of the command and of the notebook."""
+
+    work_dir: str = ""
+    dataset: str = "sample"
+    context: str = "auto"
+    model_name: str = "auto"
+    train_size: int = 10_000
+    test_size: int = 2_500
+    group_by: str = "schema"
+    max_seq_length: int = 512
+    load_in_4bit: bool = True
+    lora_r: int = 16
+    lora_alpha: int = 16
+    lora_dropout: float = 0.05
+    train_embeddings: bool = False
+    packing: bool = True
+    learning_rate: float = 0.0
+    lr_scheduler_type: str = "auto"
+    warmup_ratio: float = 0.03
+    max_grad_norm: float = 0.3
+    num_train_epochs: float = 3
+    max_steps: int = 0
+    per_device_train_batch_size: int = 1
+    gradient_accumulation_steps: int = 4
+    gradient_checkpointing: bool = True
+    save_steps: int = 0
+    max_examples: int = 0
+    seed: int = 3407
+    resume: bool = True
+    checkpoint_repo: str = ""
+
+
+NAMES = [field.name for field in dataclasses.fields(Options)]
+
+
+def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
+    """The options with the device's value in place of each 0 and "auto", and what was put there."""
+    asked = dataclasses.asdict(options)
+    filled = {name: value for name, value in DEFAULTS[device.kind].items() if asked[name] in (0, "auto")}
+    said = ", ".join(f"{name} = {value}" for name, value in filled.items()) or "nothing was left to it"
+    return dataclasses.replace(options, **filled), f"{said}: for a {device.kind.upper()} device"
+
+
+def choose(options: Options, device: runtime.Device) -> models.Choice:
+    """The model: as asked, or with `auto` the guide's on a GPU and the local Gemma without one."""
+    if options.model_name == "auto" and device.kind == "cuda":
+        choice = models.choose(GUIDE_MODEL, device, options.load_in_4bit)
+        return dataclasses.replace(choice, why="the guide's: the base model with 1 billion weights")
+    return models.choose(options.model_name, device, options.load_in_4bit)
+
+
+def pick_dtype(device: runtime.Device) -> tuple[str, str]:
+    """The numbers to compute with, and why. Never float16, in which Gemma 3's activations overflow."""
+    if device.kind == "cuda":
+        has, who = device.capability >= (8, 0), device.name
+    else:
+        has = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
+        who = "the processor"
+    if has:
+        return "bfloat16", f"{who} has instructions for it"
+    return "float32", f"{who} has no bfloat16, and Gemma 3 overflows in float16"
+
+
+def pick_attention(device: runtime.Device) -> tuple[str, str]:
+    """The attention, which decides whether rows can be packed: only FlashAttention keeps packed rows apart."""
+    if device.kind == "cuda" and device.capability >= (8, 0) and find_spec("flash_attn"):
+        return "flash_attention_2", "rows can be packed"
+    why = "needs a GPU from Ampere on" if device.capability < (8, 0) else "is not installed"
+    return "sdpa", f"rows are not packed: FlashAttention {why}"
+
+
+def load(choice: models.Choice, dtype: str, device: runtime.Device):
+    """Model and tokenizer; the weights as NF4 with double quantization where the choice has 4 bits."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
+    if choice.load_in_4bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=options["dtype"],
+            bnb_4bit_quant_storage=options["dtype"],  # FSDP shards only what has one dtype
+        )
+    if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
+    model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
+    if choice.load_in_4bit and device.kind == "cpu":
+        _keep_gradients(model)
+    tokenizer = AutoTokenizer.from_pretrained(choice.source)
+    tokenizer.chat_template = tokenizer.chat_template or local_gemma.CHAT_TEMPLATE  # base models have none
+    return model, tokenizer
+
+
+def _keep_gradients(model) -> None:
+    """Let 4-bit layers on a CPU pass on the gradient after an evaluation, too.
+
+    bitsandbytes 0.50.2 repacks their weights at the first forward without gradients, for a kernel that has
+    no backward: from then on the gradient stops at each of them, while the loss still falls somewhat.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def lora(options: Options, model) -> LoraConfig:
+    """LoRA on every linear layer of the language model; the images' layers of the larger Gemmas are left alone."""
+    from peft import LoraConfig
+
+    multimodal = model.config.get_text_config() is not model.config
+    return LoraConfig(
+        r=options.lora_r,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=options.lora_dropout,
+        bias="none",
+        target_modules="all-linear",
+        exclude_modules=r".*(vision_tower|multi_modal_projector).*" if multimodal else None,
+        modules_to_save=["lm_head", "embed_tokens"] if options.train_embeddings else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def plan(options: Options, model, longest: int, device: runtime.Device) -> memory.Plan:
+    """Rows at once and batches an update in each process; together they make the update that was asked for.
+
+    Raises ValueError when the rows of an update cannot be shared out among the processes.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    rows, update = options.per_device_train_batch_size, rows_per_update(options)
+    if update % processes or (update // processes) % min(rows, update // processes):
+        raise ValueError(
+            f"per_device_train_batch_size × gradient_accumulation_steps = {update} rows an update cannot be shared "
+            f"out among {processes} processes in batches of {rows}. Choose a multiple of {processes * rows}."
+        )
+    rows = min(rows, update // processes)
+    accumulation = update // processes // rows
+    if device.kind == "cpu" and not options.train_embeddings:
+        return memory.plan(model, longest, rows, accumulation, options.lora_r, device)
+    why = f"{processes} × {rows} rows at once × {accumulation}, as asked"
+    return memory.Plan(rows, accumulation, options.gradient_checkpointing, {}, why)
+
+
+def rows_per_update(options: Options) -> int:
+    return options.per_device_train_batch_size * options.gradient_accumulation_steps
+
+
+def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
+    """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
+    given = dataclasses.asdict(options)
+    # The command reads 3 as 3.0.
+    given |= {name: float(value) for name, value in given.items() if type(value) is int}
+    settings = {name: value for name, value in given.items() if name not in ASIDE}
+    settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
+    settings |= {"rows_per_update": rows_per_update(options)}
+    return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
+
+
+def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device) -> SFTConfig:
+    """The guide's hyper-parameters under today's names."""
+    from trl import SFTConfig
+
+    when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
+    multiple = 64 if device.kind == "cpu" else None  # its kernels are compiled anew for each length
+    return SFTConfig(
+        output_dir=str(run),
+        max_length=options.max_seq_length,
+        packing=options.packing and pick_attention(device)[0] != "sdpa",
+        eval_packing=False,
+        pad_to_multiple_of=multiple,
+        completion_only_loss=True,
+        num_train_epochs=options.num_train_epochs,
+        max_steps=options.max_steps,
+        per_device_train_batch_size=plan.rows,
+        per_device_eval_batch_size=plan.rows,
+        gradient_accumulation_steps=plan.accumulation,
+        gradient_checkpointing=plan.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        optim="adamw_torch_fused",
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=options.lr_scheduler_type,
+        warmup_steps=options.warmup_ratio,  # below 1 it is a share of all steps
+        max_grad_norm=options.max_grad_norm,
+        bf16=dtype == "bfloat16",
+        fp16=False,
+        use_cpu=device.kind == "cpu",
+        ddp_find_unused_parameters=False,
+        save_strategy=when,
+        save_steps=every,
+        save_total_limit=2,
+        eval_strategy=when,
+        eval_steps=every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        report_to="tensorboard",
+        disable_tqdm=True,
+        seed=options.seed,
+    )
+
+
+def make_trainer(
+    options: Options, model, tokenizer, train_dataset: Dataset, validation: Dataset, config: SFTConfig
+) -> SFTTrainer:
+    """TRL's trainer with the adapter on the model; without a GPU its loss needs no logits."""
+    import torch
+    from transformers import set_seed
+    from trl import SFTTrainer
+
+    set_seed(options.seed)  # the adapter's first values
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=train_dataset,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        peft_config=lora(options, model),
+    )
+    if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
+        for weight in trainer.model.parameters():
+            weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
+    if not options.train_embeddings:
+        cpu_loss.train_without_logits(trainer)
+    return trainer
+
+
+def train(trainer: SFTTrainer, folder: Path, last: Path | None) -> None:
+    """`training.train`; in bfloat16 the adapter's inputs and their dropout are kept so, not as float32 copies."""
+    from peft.helpers import disable_input_dtype_casting
+
+    with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16):
+        training.train(trainer, folder, last)
+
+
+def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
+    """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
+    from datasets import Dataset
+
+    found = []
+    for row in rows:
+        batch = trainer.data_collator([row])
+        real = batch["input_ids"][0] != trainer.processing_class.pad_token_id
+        found.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
+    return Dataset.from_list(found)
+
+
+def run(options: Options) -> None:
+    """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves."""
+    work_dir = workdir.open_work_dir(options.work_dir)
+    options = dataclasses.replace(options, work_dir=str(work_dir))
+    device = runtime.device(work_dir)
+    options, _ = for_device(options, device)
+    choice, (dtype, _) = choose(options, device), pick_dtype(device)
+    model, tokenizer = load(choice, dtype, device)
+    rows, _ = data.load(options.dataset, options.context)
+    sides = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+    train_dataset, too_long = data.tokenize(sides[0], tokenizer, options.max_seq_length)
+    validation_dataset, _ = data.tokenize(sides[1], tokenizer, options.max_seq_length)
+    batches = plan(options, model, max(map(len, train_dataset["input_ids"])), device)
+    folder = run_folder(options, choice, train_dataset)
+    settings = config(options, batches, folder, dtype, device)
+    trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
+    if trainer.is_world_process_zero():
+        print(training.length_advice(train_dataset, too_long, options.max_seq_length))
+        seen = as_trained(trainer, train_dataset)
+        training.check_training_examples(seen, tokenizer, rows=len(train_dataset))
+        progress.show(trainer)
+        if options.checkpoint_repo:
+            checkpoints.fetch(folder, options.checkpoint_repo)
+    trainer.accelerator.wait_for_everyone()
+    checkpoints.keep(trainer, folder, options.checkpoint_repo)
+    train(trainer, folder, checkpoints.newest(folder) if options.resume else None)
+    trainer.model.peft_config["default"].base_model_name_or_path = choice.name
+    trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
+
+
+def main() -> None:
+    from transformers import HfArgumentParser
+
+    parser = HfArgumentParser(Options, prog="python -m helpers.sql.qlora")
+    run(*parser.parse_args_into_dataclasses())
+
+
+if __name__ == "__main__":
+    main()

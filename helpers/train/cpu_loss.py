@@ -1,0 +1,139 @@
+"""The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05, 09).
+
+    use_on_cpu(device)                 # with Unsloth, before the trainer is built
+    evaluate_without_logits(trainer)   # the held-out loss goes the same way
+    train_without_logits(trainer)      # without Unsloth: both at once
+
+Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
+With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted. Both come from
+one walk over the vocabulary in tiles that stay in the processor's cache; the logits never exist as a
+whole. On a GPU nothing changes: Unsloth has its own kernels there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from helpers.core.runtime import Device
+
+TILE = 2048  # vocabulary entries at a time, 2.6 MB of bf16 weights for the 270M: benchmarks/head_loss.json
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    """Sum over rows of −log softmax(hidden · weightᵀ)[target]; a gradient for `hidden` only.
+
+    The running maximum and sum are the online softmax of Milakov and Gimelshein (arXiv 1805.02867);
+    to skip the logits of a large vocabulary is the idea of "Cut Your Losses" (arXiv 2411.09009).
+    The gradient of a row is E_p[weight] − weight[target].
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        rows, width = hidden.shape
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        highest = hidden.new_full((rows, 1), -torch.inf, dtype=exact)
+        total, expected = (hidden.new_zeros((rows, size), dtype=exact) for size in (1, width))
+        picked = hidden.new_zeros(rows, dtype=exact)
+        for start, tile in zip(range(0, len(weight), TILE), weight.split(TILE)):
+            scores = (hidden @ tile.T).to(exact)
+            # The target's score as rounded as the others: an exact one could make a loss negative.
+            (here,) = ((targets >= start) & (targets < start + TILE)).nonzero(as_tuple=True)
+            picked[here] = scores[here, targets[here] - start]
+            new_highest = torch.maximum(highest, scores.amax(-1, keepdim=True))
+            shrink = (highest - new_highest).exp_()
+            shares = scores.sub_(new_highest).exp_()
+            total.mul_(shrink).add_(shares.sum(-1, keepdim=True))
+            expected.mul_(shrink).add_(shares.to(hidden.dtype) @ tile)
+            highest = new_highest
+        ctx.save_for_backward((expected / total - weight[targets]).to(hidden.dtype))
+        return (highest + total.log()).sum() - picked.sum()
+
+    @staticmethod
+    def backward(ctx, upstream: torch.Tensor):
+        (gradient,) = ctx.saved_tensors
+        return upstream.to(gradient.dtype) * gradient, None, None
+
+
+def frozen_head_loss(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    shift_labels: torch.Tensor | None = None,
+    ignore_index: int = -100,
+) -> torch.Tensor:
+    """Causal cross-entropy in nats a supervised token, as transformers' ForCausalLMLoss computes it.
+
+    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length). The sum is
+    divided by `num_items_in_batch`, else by the number of supervised tokens.
+    Raises ValueError when the head is trained, since it would get no gradient.
+    """
+    if weight.requires_grad:
+        raise ValueError("The LM head is trained here, and this loss gives it no gradient; freeze the head")
+    if shift_labels is None:  # the state at position i predicts token i + 1
+        shift_labels = torch.nn.functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+    supervised = shift_labels != ignore_index
+    total = _FrozenHeadLoss.apply(hidden[supervised], weight, shift_labels[supervised])
+    return total / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def use_on_cpu(device: Device) -> None:
+    """Let Unsloth's CPU backend train Gemma 3 with `frozen_head_loss`; nothing changes on a GPU.
+
+    Unsloth 2026.10.9 has a place for such a loss, and leaves Gemma 3 out of it because a Gemma may cap its
+    logits. Gemma 3 does not, which Unsloth checks again in the model's config. Its own loss for this
+    place is slower: benchmarks/head_loss.json.
+    """
+    if device.kind != "cpu":
+        return
+    import unsloth  # noqa: F401  (unsloth_zoo wants to be imported by it)
+    from unsloth_zoo.cpu import ops
+
+    ops._CHUNKED_CE_MODEL_TYPES = ops._CHUNKED_CE_MODEL_TYPES | {"gemma3_text"}
+    ops.chunked_linear_cross_entropy = frozen_head_loss
+
+
+def evaluate_without_logits(trainer) -> None:
+    """Let the trainer's evaluation on a CPU use `frozen_head_loss` too, where TRL would form all logits."""
+    if trainer.args.device.type != "cpu":
+        return
+
+    def prediction_step(model, inputs, prediction_loss_only, ignore_keys=None):
+        causal = model.get_base_model()
+        inputs = trainer._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            hidden = causal.model(**inputs, use_cache=False).last_hidden_state
+            return frozen_head_loss(hidden, causal.lm_head.weight, labels), None, None
+
+    trainer.prediction_step = prediction_step
+
+
+def train_without_logits(trainer) -> None:
+    """Let plain TRL on a CPU train and evaluate with `frozen_head_loss`; nothing changes on a GPU.
+
+    The model's forward gives the loss where it gets labels. TRL's own compute_loss would want all logits, for
+    an entropy and an accuracy that it logs; transformers' takes the loss as it is.
+    """
+    if trainer.args.device.type != "cpu":
+        return
+    from transformers import Trainer
+    from transformers.modeling_outputs import CausalLMOutputWithPast
+
+    causal = trainer.model.get_base_model()
+    with_logits = causal.forward
+
+    def forward(*args, labels=None, num_items_in_batch=None, **inputs):
+        if labels is None:
+            return with_logits(*args, **inputs)
+        hidden = causal.model(*args, **inputs).last_hidden_state
+        loss = frozen_head_loss(hidden, causal.lm_head.weight, labels, num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss)
+
+    causal.forward = forward
+    trainer.compute_loss = partial(Trainer.compute_loss, trainer)
+    trainer.prediction_step = partial(Trainer.prediction_step, trainer)

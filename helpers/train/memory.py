@@ -1,0 +1,133 @@
+"""How much memory a training will take, and the batch that fits it (05).
+
+    plan = memory.plan(model, longest, 2, 4, lora_r, device)
+    print(plan.why)
+
+The estimate counts what autograd keeps of a Gemma layer. It was checked on a CPU; on a GPU it is arithmetic
+that nobody has measured yet (benchmarks/memory.json says what was).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.core import runtime
+from helpers.train.cpu_loss import TILE
+
+SPARE = 0.9  # the share of the free memory that may be planned for
+# What is at the peak beside the tensors that are kept: temporaries, gradients, and holes that the allocator does not
+# give back. Fitted: on a CPU to benchmarks/memory.json; on a GPU, where nothing was measured, to the 13.6 GB of
+# Unsloth's published T4 run (Gemma 3 4B in 4 bits, 2 rows of 2,048 tokens).
+HOLES = 1.75  # times all layers, without checkpointing
+CPU_KERNELS = 0.38e9  # bytes; the CPU library compiles one for each new shape, and keeps them
+LAYERS_AT_WORK = {"cpu": 8, "cuda": 5}  # times one layer, with checkpointing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`rows` at once, `accumulation` such batches an update; `parts` is the estimated peak in GB by cause."""
+
+    rows: int
+    accumulation: int
+    checkpointing: bool
+    parts: dict[str, float]
+    why: str
+
+    @property
+    def peak_gb(self) -> float:
+        return round(sum(self.parts.values()), 2)
+
+
+def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
+    """GB (10⁹ bytes) at the peak of a LoRA step, by cause; `model` has no adapter yet.
+
+    A layer keeps, in bytes a token: 26 × hidden size (5 tensors of bf16 and the 4 norms' inputs in float32),
+    8 × intermediate size (gate, up, activation, product), 10 × the width of the queries (with their
+    normalised and rotated copies and the attention's output) and 8 × that of keys and values, counted with
+    torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps a layer's input only, which Unsloth moves to
+    RAM on a GPU, and works on one layer at a time. Where the compute is float32, as on a T4, all doubles.
+    """
+    import torch
+
+    config = model.config.get_text_config()
+    width, tokens = config.hidden_size, rows * length
+    queries = config.num_attention_heads * config.head_dim
+    keys = config.num_key_value_heads * config.head_dim
+    layer = 26 * width + 8 * config.intermediate_size + 10 * queries + 16 * keys
+    inputs = 2 * width * config.num_hidden_layers if model.device.type == "cpu" else 0
+    at_work = LAYERS_AT_WORK[model.device.type] * layer
+    kept = HOLES * layer * config.num_hidden_layers
+    if checkpointing:
+        kept = min(kept, inputs + at_work)
+    head = 12 * width + 12 * TILE
+    adapter = sum(lora_r * (m.in_features + m.out_features) for m in projections(model))
+    wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there
+    parts = {
+        "weights and libraries": in_use(model),
+        "adapter, gradients, optimizer": 18 * adapter,  # float32, its gradient, two Adam moments, a copy
+        "activations": wide * tokens * kept,
+        "loss": wide * tokens * head,
+        "kernels": CPU_KERNELS if model.device.type == "cpu" else 0,
+    }
+    return {name: round(size / 1e9, 3) for name, size in parts.items()}
+
+
+def projections(model) -> list:
+    """The linear layers of the language model that LoRA is put on."""
+    return [m for name, m in model.named_modules() if name.endswith("_proj") and "vision" not in name]
+
+
+def in_use(model) -> int:
+    """Bytes that this process holds now: GPU memory where the model is on one, else resident memory."""
+    import psutil
+    import torch
+
+    if model.device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        return total - free
+    for weight in model.parameters():  # mapped from a file, they count once they were touched
+        weight.detach().flatten()[:: 4096 // weight.element_size()].sum()
+    return psutil.Process().memory_info().rss
+
+
+def peak_gb() -> float:
+    """The highest memory of this process so far in GB: of the GPU where there is one, else resident.
+
+    From Linux's VmHWM: getrusage's figure would begin with that of the process that started this one.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 1e9
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e9
+
+
+def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: runtime.Device) -> Plan:
+    """The fastest way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits.
+
+    Without a GPU, more rows at once and no checkpointing are faster, and the update is the same. On a GPU the
+    rows stay as asked, or become fewer. Raises MemoryError that names need, memory and what to change.
+    """
+    update = rows * accumulation
+    divisors = [n for n in range(update, 0, -1) if update % n == 0]
+    fewer = [(n, True) for n in divisors if n <= rows]
+    wishes = fewer if device.kind == "cuda" else [(n, False) for n in divisors] + fewer
+    room = SPARE * device.memory_gib * runtime.GIB / 1e9
+    held = in_use(model) / 1e9
+    for at_once, checkpointing in wishes:
+        parts = estimate(model, at_once, length, lora_r, checkpointing)
+        peak = sum(parts.values())
+        if peak - held <= room:
+            way = f"gradient checkpointing {'on' if checkpointing else 'off'}"
+            why = f"{at_once} rows at once × {update // at_once}, {way}: about {peak:.1f} GB at the peak"
+            if at_once != rows:
+                why += f"; the update is that of {rows} × {accumulation} as asked"
+            return Plan(at_once, update // at_once, checkpointing, parts, why)
+    raise MemoryError(
+        f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
+        f"and {device.name} has {room:.1f} GB to spare. Lower max_seq_length or lora_r, choose a smaller "
+        "model_name, or restart the session so that nothing else holds memory."
+    )

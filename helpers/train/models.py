@@ -1,0 +1,281 @@
+"""Models: which one and why, the one prompt function, loading, and batched generation.
+
+Every text that a model sees in training, evaluation and chat comes from `chat_text`, which is the
+model's own chat template and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.core import runtime
+from helpers.train import local_gemma
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that is known to suit this project. `free_gib` is the free GPU memory to start from, 0 without a
+    GPU; `peak` says where a peak was published or measured, since nobody should trust an unsourced number."""
+
+    name: str
+    model_name: str
+    template: str
+    free_gib: float
+    gpu: str
+    peak: str = "not published"
+
+
+KNOWN = [
+    Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "3.7 GB of RAM, measured"),
+    Known("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", "gemma-3", 6, "T4"),
+    Known(
+        "Gemma 3 4B",
+        "unsloth/gemma-3-4b-it-unsloth-bnb-4bit",
+        "gemma-3",
+        13.8,
+        "T4",
+        "13.6 GB on a T4, Unsloth",
+    ),
+    Known("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", "gemma-3", 22, "L4 or A10, 24 GB"),
+    Known("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", "gemma-3", 40, "A100, 40 GB"),
+    Known("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", "gemma-4", 11, "T4", "10.8 GB on a T4, Unsloth"),
+    Known("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", "gemma-4", 11, "T4", "10.7 GB on a T4, Unsloth"),
+]
+AUTO = [known for known in reversed(KNOWN) if known.free_gib and known.template == "gemma-3"]  # largest first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model to load: `name` is for people and files, `source` is what from_pretrained takes."""
+
+    name: str
+    source: str
+    load_in_4bit: bool
+    why: str
+
+
+def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -> Choice:
+    """The model for `model_name` (`auto`, `local-gemma-3-270m`, a folder or a Hub id) on this device.
+
+    4-bit weights need a GPU; without one the weights stay in 16 bits.
+    """
+    on_gpu = device.kind == "cuda"
+    if model_name != "auto":
+        why = "as the parameter model_name asks"
+    elif on_gpu:
+        fitting = [known.model_name for known in AUTO if device.memory_gib >= known.free_gib]
+        if not fitting:
+            raise MemoryError(
+                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1].free_gib}. "
+                f"Restart the session to free the memory, or set model_name={local_gemma.NAME!r}."
+            )
+        model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
+    else:
+        model_name, why = local_gemma.NAME, f"the one that trains without a GPU ({device.why})"
+    four_bit = load_in_4bit and on_gpu and model_name != local_gemma.NAME
+    if load_in_4bit and not four_bit:
+        why += "; its weights stay in 16 bits" + ("" if on_gpu else ", 4 bits need a GPU")
+    return Choice(model_name, source(model_name), four_bit, why)
+
+
+def pick_dtype(device: runtime.Device) -> tuple[str, str]:
+    """The numbers that Unsloth will compute Gemma 3 with on this device when dtype=None, and why."""
+    if device.kind == "cpu":
+        from unsloth_zoo.cpu.runtime import cpu_bf16_supported
+
+        if cpu_bf16_supported():
+            return "bfloat16", "the processor has instructions for it"
+        return "float32", "the processor has no bfloat16 instructions, and Gemma 3 overflows in float16"
+    if device.capability >= (8, 0):
+        return "bfloat16", f"{device.name} has it"
+    return "float32 over float16 weights", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
+
+
+def source(name: str) -> str:
+    """What from_pretrained takes for a model's name: the local Gemma's folder, or the name itself."""
+    return str(local_gemma.path()) if name == local_gemma.NAME else name
+
+
+def text_tokenizer(tokenizer) -> PreTrainedTokenizerBase:
+    """The tokenizer itself, also where a multimodal model came with a processor around it."""
+    from transformers import ProcessorMixin
+
+    return tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
+
+
+def chat_text(tokenizer, question: str, answer: str | None = None) -> str:
+    """The exact text of a turn, `<bos>` included, from the model's own chat template.
+
+    Without `answer` it ends where the model begins to speak. With it, it ends with the token that
+    ends the turn, so that this token is the last thing the model learns to say.
+    """
+    messages = [{"role": "user", "content": question}]
+    if answer is None:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    messages.append({"role": "assistant", "content": answer})
+    return tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
+
+
+def chat_ids(tokenizer, question: str, answer: str | None = None) -> list[int]:
+    """Token ids of `chat_text`; no token is added, since the template already has the `<bos>`."""
+    return text_tokenizer(tokenizer)(
+        chat_text(tokenizer, question, answer), add_special_tokens=False
+    ).input_ids
+
+
+def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
+    """The adapter's folder and where it comes from: as asked, from notebook 05, or the bundled one.
+
+    Raises FileNotFoundError that names the folder when the one asked for holds no adapter.
+    """
+    asked, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
+    if adapter_dir and not (asked / "adapter_config.json").exists():
+        raise FileNotFoundError(
+            f"adapter_dir = {adapter_dir!r} holds no adapter_config.json; run notebook 05 first"
+        )
+    if adapter_dir:
+        return asked, f"{asked}, as the parameter adapter_dir asks"
+    if trained.exists():
+        return trained, "adapter/ in work_dir, trained by notebook 05"
+    return SAMPLE_ADAPTER, f"the bundled sample's, because {trained} does not exist"
+
+
+def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "auto"):
+    """The base model with the adapter on it, ready to generate, and its tokenizer.
+
+    `with model.disable_adapter():` is the base model. With "auto" the adapter's config names the base.
+    """
+    from unsloth import FastModel  # first, since it patches peft and transformers
+    from peft import PeftModel  # isort: skip
+
+    config = json.loads((adapter_dir / "adapter_config.json").read_text())
+    choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
+    model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
+    tokenizer = with_chat_template(tokenizer, model)
+    model = PeftModel.from_pretrained(model, adapter_dir)
+    return FastModel.for_inference(model), tokenizer
+
+
+def with_chat_template(tokenizer, model):
+    """The tokenizer with the chat template of the model's family; the base models have none of their own."""
+    from unsloth.chat_templates import get_chat_template
+
+    family = "gemma-4" if model.config.model_type.startswith("gemma4") else "gemma-3"
+    return get_chat_template(tokenizer, chat_template=family)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The strings that open the user's turn and the model's, and the token that ends a turn."""
+
+    user: str
+    model: str
+    end: str
+
+
+def turns(tokenizer) -> Turns:
+    """The turn markers, read out of the chat template by rendering a question and an answer with it.
+
+    Raises ValueError when there is no template, or one that does not mark whose turn it is.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"{tokenizer.name_or_path} has no chat template: give it one with with_chat_template()"
+        )
+    return _turns(partial(tokenizer.apply_chat_template, tokenize=False), tokenizer.name_or_path)
+
+
+def _turns(render: Callable[..., str], name: str) -> Turns:
+    question, answer = "the-question", "the-answer"
+    user = {"role": "user", "content": question}
+    asked, opened = render([user]), render([user], add_generation_prompt=True)
+    whole = render([user, {"role": "assistant", "content": answer}])
+    before, _, _ = asked.partition(question)
+    model = opened.removeprefix(asked)
+    _, found, end = whole.rstrip("\n").partition(model + answer)
+    if not (opened.startswith(asked) and model and found and end and before):
+        raise ValueError(
+            f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
+            "Use an instruction template such as gemma-3, with with_chat_template()."
+        )
+    return Turns(before[before.rfind("<") :], model, end)
+
+
+def table() -> list[dict]:
+    """The known models: what opens their turns, read from their templates, their memory, and their GPU."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+    from unsloth.chat_templates import CHAT_TEMPLATES
+
+    def render(template, messages, add_generation_prompt=False):
+        options = {"add_generation_prompt": add_generation_prompt, "bos_token": "<bos>"}
+        return render_jinja_template([messages], chat_template=template, **options)[0][0]
+
+    rows = []
+    for known in KNOWN:
+        found = _turns(partial(render, CHAT_TEMPLATES[known.template][0]), known.template)
+        turns = f"{found.user.strip()} … {found.end}, {found.model.strip()}"
+        row = {"model": known.name, "model_name": known.model_name, "turns": turns, "GPU": known.gpu}
+        rows.append(row | {"free GiB": known.free_gib or "", "peak": known.peak})
+    return rows
+
+
+def stop_ids(tokenizer) -> list[int]:
+    """Both tokens that end an answer: `<eos>` and the end of the turn."""
+    end = turns(tokenizer).end
+    tokenizer = text_tokenizer(tokenizer)
+    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)]
+
+
+def generate(
+    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
+) -> list[str]:
+    """The text of `generate_ids`, without special tokens."""
+    ids = generate_ids(model, tokenizer, questions, max_new_tokens, batch_size, **sampling)
+    plain = text_tokenizer(tokenizer)
+    return [text.strip() for text in plain.batch_decode(ids, skip_special_tokens=True)]
+
+
+def generate_ids(
+    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
+) -> list[list[int]]:
+    """One answer a question, greedy unless `sampling` says otherwise, `batch_size` at a time.
+
+    Prompts are padded on the left, so that every answer starts right after its own prompt. An answer that
+    stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
+    """
+    import torch
+    from tqdm import tqdm
+
+    plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
+    options = sampling or {"do_sample": False, "top_k": None, "top_p": None}
+    answers = []
+    with tqdm(total=len(questions), unit="answer", mininterval=5) as bar:
+        for start in range(0, len(questions), batch_size):
+            texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
+            batch = plain(
+                texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+            )
+            batch = batch.to(model.device)
+            with torch.inference_mode():
+                output = model.generate(
+                    **batch,
+                    max_new_tokens=max_new_tokens,
+                    eos_token_id=stops,
+                    pad_token_id=plain.pad_token_id,
+                    **options,
+                )
+            for row in output[:, batch["input_ids"].shape[1] :].tolist():
+                end = next((place for place, token in enumerate(row) if token in stops), len(row))
+                answers.append(row[: end + 1])
+            bar.update(len(texts))
+    return answers

@@ -1,0 +1,87 @@
+"""What a person sees while it trains: one bar, and a loss curve that grows (00 and 05).
+
+    progress.show(trainer)
+
+The picture is also there when the notebook runs headless: the executed copy holds its last state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from helpers.core import plots
+
+REDRAW = 15  # seconds between two pictures
+
+
+def losses(trainer) -> list[dict]:
+    """One `{"step", "loss"}` for every logged step."""
+    return [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
+
+
+def held_out(trainer) -> list[dict]:
+    """One `{"step", "loss"}` for every evaluation on the validation rows."""
+    found = [log for log in trainer.state.log_history if "eval_loss" in log]
+    return [{"step": log["step"], "loss": log["eval_loss"]} for log in found]
+
+
+def tokens_seen(trainer) -> int:
+    """Tokens that the trainer has read, padding left out, as TRL counts them, or transformers where TRL does not."""
+    counts = (log.get("num_tokens", log.get("num_input_tokens_seen", 0)) for log in trainer.state.log_history)
+    return int(max(counts, default=0))
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Raises FloatingPointError with the probable cause when a loss is NaN or infinite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The loss is {loss} at step {step}. The usual causes: a learning_rate that is too high (try a "
+            "tenth of it), or float16, in which Gemma 3 overflows (leave the dtype to Unsloth). The "
+            "checkpoints before this step are untouched."
+        )
+
+
+def show(trainer, title: str = "Training loss") -> None:
+    """Replace the trainer's own output by a bar with loss, tokens a second and time left, and a live plot.
+
+    Stops the run at a loss that is not finite, before it can be saved.
+    """
+    from IPython import get_ipython
+    from IPython.display import display
+    from tqdm import tqdm
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Progress(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
+            self.picture, self.drawn = None, time.monotonic()
+            self.started, self.tokens_before = time.monotonic(), tokens_seen(trainer)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            self.bar.update(state.global_step - self.bar.n)
+
+        def on_log(self, args, state, control, logs, **kwargs):
+            check_finite(logs.get("loss", logs.get("eval_loss", 0.0)), state.global_step)
+            if "loss" in logs:
+                speed = (tokens_seen(trainer) - self.tokens_before) / (time.monotonic() - self.started)
+                self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {speed:.0f} tokens/s")
+            if time.monotonic() - self.drawn > REDRAW:
+                self.draw()
+
+        def on_train_end(self, args, state, control, **kwargs):
+            self.bar.close()
+            self.draw()
+
+        def draw(self):
+            self.drawn = time.monotonic()
+            if get_ipython() is None:
+                return  # outside a notebook there is no place for a picture
+            figure = plots.loss(losses(trainer), held_out(trainer), title)
+            if self.picture:
+                self.picture.update(figure)
+            else:
+                self.picture = display(figure, display_id=True)
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress())

@@ -1,0 +1,392 @@
+"""batch.ask_all against a loopback server with the files and batches endpoints, and the real openai client."""
+
+from __future__ import annotations
+
+import json
+import traceback
+
+import pydantic
+import pytest
+
+from helpers.ask import batch, batch_api, teacher
+from helpers.core import files, runtime
+from tests.fakes.openai_api import FakeOpenAI
+from tests.fakes.openai_batches import PAGE, FakeBatches
+
+KEY = "sk-fake-key"
+NEW_BATCH = {"completion_window": "24h", "endpoint": "/v1/chat/completions", "input_file_id": "file-0"}
+
+
+class Pair(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+    question: str
+    answer: str
+
+
+class Pairs(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+    pairs: list[Pair]
+
+
+def some(count: int, **fields) -> list[teacher.Request]:
+    return [teacher.Request(f"k{n}", "You are a teacher.", f"text {n}", **fields) for n in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def quick_and_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(batch_api, "LISTED_LATE", (0, 0.01))
+    monkeypatch.setattr(batch_api, "RETRIES", 2)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "new" / "qa_journal.jsonl"
+
+
+@pytest.fixture
+def ask(monkeypatch, journal):
+    """ask(server, requests, **options) with the journal in tmp_path."""
+
+    def call(server, requests, **options):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        fixed = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0, "poll_seconds": 0.001}
+        return batch.ask_all(requests, journal, **fixed | options)
+
+    return call
+
+
+def states(journal) -> list[str]:
+    return [each["state"] for each in json.loads(journal.with_name("qa_batches.json").read_text())]
+
+
+def test_every_request_is_answered_once_at_half_the_price(ask, journal, capfd):
+    with FakeBatches(tokens=(1000, 100)) as server:
+        answers = ask(server, some(40))
+    assert list(answers) == [f"k{n}" for n in range(40)]
+    for n in range(40):
+        assert f"'text {n}'" in answers[f"k{n}"].text, "an answer landed under another request's key"
+    rows = files.read_jsonl(journal)
+    assert {row["key"] for row in rows} == set(answers) and len(rows) == 40
+    assert rows[0]["cost_usd"] == pytest.approx((1000 * 2.5e-6 + 100 * 10e-6) / 2)
+    assert set(server.billed.values()) == {1} and len(server.batches) == 1 and states(journal) == ["done"]
+    sent = server.requests_of(server.batches["batch_0"])[0]
+    assert sent["method"] == "POST" and sent["url"] == "/v1/chat/completions" and sent["custom_id"] == "k0"
+    assert sent["body"]["response_format"]["json_schema"]["strict"] is True
+    assert sent["body"]["max_tokens"] == 1024 and len(sent["body"]["messages"]) == 2
+    printed, bar = capfd.readouterr()
+    assert "batch_0: 40 requests for at most $0.2" in printed and "half the live price" in printed
+    assert "40 of 40 requests are answered; this call collected answers for $0.0700" in printed
+    assert "batch_0 in_progress, 0/40, 0 min" in bar
+
+
+def test_the_body_is_the_one_of_a_live_request(ask, tmp_path, monkeypatch):
+    with FakeBatches() as batches, FakeOpenAI() as live:
+        ask(batches, some(1))
+        monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
+        teacher.ask_all(some(1), tmp_path / "live.jsonl", **options)
+    assert batches.requests_of(batches.batches["batch_0"])[0]["body"] == live.asked[0]
+
+
+def test_a_rerun_pays_nothing_and_needs_no_key(ask, monkeypatch):
+    with FakeBatches() as server:
+        first = ask(server, some(5))
+        monkeypatch.setattr(runtime, "secret", lambda name: pytest.fail("asked for the key"))
+        server.log.clear()
+        assert ask(server, some(5), max_cost_usd=0.0) == first
+    assert not server.log
+
+
+def test_live_answers_of_the_same_journal_are_not_asked_again(ask, journal, monkeypatch):
+    with FakeOpenAI() as live:
+        monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
+        teacher.ask_all(some(3), journal, **options)
+        with FakeBatches() as server:
+            assert len(ask(server, some(8))) == 8
+        monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
+        assert len(teacher.ask_all(some(8), journal, **options)) == 8
+    assert set(server.billed) == {f"k{n}" for n in range(3, 8)} and len(live.asked) == 3
+
+
+@pytest.mark.parametrize("limit, value", [("MAX_REQUESTS", 4), ("MAX_BYTES", 2000)])
+def test_a_file_has_limits_so_there_are_several_batches(ask, monkeypatch, limit, value):
+    monkeypatch.setattr(batch, limit, value)
+    with FakeBatches(**{limit.lower(): value}) as server:
+        assert len(ask(server, some(10))) == 10
+    assert len(server.batches) >= 3 and set(server.billed.values()) == {1}
+    assert server.log.index("GET /v1/files/{id}/content") > max(
+        at for at, line in enumerate(server.log) if line == "POST /v1/batches"
+    ), "they should be under way together"
+
+
+def test_a_long_key_has_a_short_custom_id(ask):
+    long = teacher.Request("k" * 200, "You are a teacher.", "text")
+    with FakeBatches() as server:
+        assert list(ask(server, [long, *some(1)])) == ["k" * 200, "k0"]
+
+
+def test_a_queue_that_is_too_short_gets_smaller_batches_one_after_another(ask, journal, capsys):
+    with FakeBatches() as measured:
+        ask(measured, some(16))
+    size = len(measured.files["file-0"]) // 4
+    journal.unlink()
+    journal.with_name("qa_batches.json").unlink()
+    with FakeBatches(queue=size * 0.135) as server:
+        assert len(ask(server, some(16))) == 16
+    ended = [each["status"] for each in server.batches.values()]
+    assert ended == ["failed"] * 3 + ["completed"] * 8 and set(server.billed.values()) == {1}
+    said = capsys.readouterr().out
+    assert "Enqueued token limit reached" in said and "at most 2 requests, one after another" in said
+
+
+def test_a_queue_too_short_for_one_request_is_explained(ask):
+    with FakeBatches(queue=10) as server:
+        with pytest.raises(teacher.TeacherError, match="batch_1.*Enqueued token limit.*wait for them"):
+            ask(server, some(2))
+    assert not server.billed
+
+
+def test_a_batch_that_is_refused_as_a_whole_says_why_and_blocks_nothing(ask, journal):
+    with FakeBatches() as server:
+        with pytest.raises(
+            teacher.TeacherError, match="batch_0 was refused, unpaid: model_not_found: .*not supp"
+        ):
+            ask(server, some(3), model="no-such-model")
+        assert states(journal) == ["failed"]
+        assert len(ask(server, some(3))) == 3
+
+
+def test_an_expired_batch_is_paid_for_what_it_did_and_the_rest_is_asked_anew(ask):
+    with FakeBatches(ends=["expired", "expired"]) as server:
+        assert len(ask(server, some(20))) == 20
+    assert [len(server.requests_of(each)) for each in server.batches.values()] == [20, 10, 5]
+    assert set(server.billed.values()) == {1}
+
+
+def test_what_fails_again_and_again_gets_a_reason_for_now_and_is_asked_by_the_next_call(ask, journal):
+    with FakeBatches(line_errors={"text 3": 500}) as server:
+        answers = ask(server, some(4))
+        assert (
+            answers["k3"].reason == "failed (500 refused with 500, in 3 batches)" and len(server.batches) == 3
+        )
+        server.line_errors.clear()
+        assert not ask(server, some(4))["k3"].reason
+    assert set(server.billed.values()) == {1} and len(server.billed) == 4
+
+
+def test_where_nothing_is_ever_answered_it_says_so(ask, journal):
+    with FakeBatches(ends=["expired"] * 3, share=0) as server:
+        with pytest.raises(teacher.TeacherError, match="None of 4.*failed.*window expired., in 3 batches"):
+            ask(server, some(4))
+        assert len(server.batches) == 3
+        assert len(ask(server, some(4))) == 4, "the next call tries again"
+
+
+def test_a_cancelled_batch_stops_and_keeps_what_it_did(ask, journal):
+    with FakeBatches(ends=["cancelled"], share=0.25) as server:
+        with pytest.raises(teacher.TeacherError, match="batch_0: it was cancelled. 15 of its.*asks those 15"):
+            ask(server, some(20))
+        assert len(teacher.answered(journal)) == 5 and len(server.batches) == 1
+        assert len(ask(server, some(20))) == 20
+    assert set(server.billed.values()) == {1}
+
+
+@pytest.mark.parametrize("status", [429, 500, 0, None])
+def test_a_line_that_failed_for_now_is_asked_again(ask, status):
+    with FakeBatches(line_errors={"text 3": status}) as server:
+        healed = server.create
+
+        def create(asked):
+            if server.batches:
+                server.line_errors.clear()
+            return healed(asked)
+
+        server.create = create
+        assert len(ask(server, some(6))) == 6
+    assert [len(server.requests_of(each)) for each in server.batches.values()] == [6, 1]
+    assert set(server.billed.values()) == {1}
+
+
+def test_a_completion_without_an_answer_in_it_is_asked_again(ask):
+    with FakeBatches() as server:
+        made, calls = server._answer, []
+        server._answer = lambda body: made(body) | ({} if calls or calls.append(1) else {"choices": []})
+        assert len(ask(server, some(2))) == 2
+    assert len(server.batches) == 2
+
+
+def test_a_text_that_is_refused_gets_a_reason_and_is_not_asked_again(ask, journal):
+    with FakeBatches(line_errors={"text 3": 400}) as server:
+        answers = ask(server, some(6))
+        refused = answers["k3"]
+        assert refused.text == "" and refused.reason == "refused (refused with 400)"
+        assert refused.cost_usd == 0 and len(server.batches) == 1
+        assert ask(server, some(6)) == answers
+    assert len(server.batches) == 1 and "k3" not in server.billed
+
+
+def test_a_refusal_by_the_model_gets_a_reason(ask, journal):
+    message = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+    with FakeBatches() as server:
+        made = server._answer
+        server._answer = lambda body: made(body) | {"choices": [{"index": 0, "message": message,
+                                                                 "finish_reason": "stop"}]}  # fmt: skip
+        answer = ask(server, some(1))["k0"]
+    assert answer.reason == "refused (I can't help with that.)" and answer.text == "" and answer.cost_usd > 0
+
+
+def test_a_model_that_refuses_every_request_leaves_no_reasons_behind(ask, journal):
+    with FakeBatches(line_errors={"text": 400}) as server:
+        with pytest.raises(
+            teacher.TeacherError, match="'gpt-4o' refused all 3.*refused with 400.*mode='live'"
+        ):
+            ask(server, some(3))
+        assert not journal.exists()
+        server.line_errors.clear()
+        assert len(ask(server, some(3))) == 3
+
+
+def test_a_line_error_that_needs_a_person_stops(ask, journal):
+    with FakeBatches(line_errors={"text 1": 403}) as server:
+        with pytest.raises(
+            teacher.TeacherError, match="403 refused with 403.*may not use the model.*those 1"
+        ):
+            ask(server, some(3))
+    assert len(teacher.answered(journal)) == 2
+
+
+def test_results_that_are_gone_are_named_and_asked_anew(ask, journal):
+    with FakeBatches(faults={"GET /v1/files/{id}/content": [404]}) as server:
+        with pytest.raises(teacher.TeacherError, match="batch_0 are gone.*30 days.*paid again"):
+            ask(server, some(3))
+        assert states(journal) == ["gone"]
+        assert len(ask(server, some(3))) == 3 and len(server.batches) == 2
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.003, 0.02, 0.05])
+def test_the_budget_is_never_exceeded_and_what_is_missing_is_named(ask, journal, budget):
+    """The server bills all of max_tokens, and a token for each byte of the texts."""
+    with FakeBatches(tokens=(26, 1000)) as server:
+        with pytest.raises(
+            teacher.BudgetReached, match=r"of 40 requests.*other \d+ may cost up to.*higher max"
+        ):
+            ask(server, some(40, max_tokens=1000), max_cost_usd=budget)
+        assert server.usd(2.5, 10.0) <= budget
+        assert len(server.billed) >= int(budget / 0.0062), "the budget was left lying"
+        assert len(ask(server, some(40, max_tokens=1000), max_cost_usd=1.0)) == 40
+    assert set(server.billed.values()) == {1}
+
+
+def test_the_reserved_cost_covers_a_text_of_one_token_a_byte(ask):
+    """Four characters a token would reserve 400 tokens for these 1600; Chinese text needs more."""
+    with FakeBatches(tokens=(4800, 1)) as server:
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, [teacher.Request("k", "", "评" * 1600, 1)], max_cost_usd=4800 * 1.25e-6)
+    assert not server.batches
+
+
+def test_what_is_left_of_the_budget_is_used_after_the_real_figures_are_known(ask):
+    """For $0.10, 18 fit in the worst case; as each costs a hundredth of that, all do in the end."""
+    with FakeBatches(tokens=(10, 10)) as server:
+        assert len(ask(server, some(40, max_tokens=1000), max_cost_usd=0.1)) == 40
+    assert 2 <= len(server.batches) <= 4
+
+
+def test_the_budget_counts_live_answers_and_batches_under_way(ask, journal, monkeypatch):
+    with FakeOpenAI(tokens=(1, 900)) as live:
+        monkeypatch.setenv("OPENAI_BASE_URL", live.base_url)
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
+        teacher.ask_all(some(3), journal, **options)  # $0.027
+    with FakeBatches(tokens=(1, 1000)) as server:
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, some(20, max_tokens=1000), max_cost_usd=0.05)
+        assert 0.027 + server.usd(2.5, 10.0) <= 0.05 and server.billed
+        server.faults["GET /v1/batches/{id}"] = [400]  # stops while it is under way
+        with pytest.raises(teacher.TeacherError):
+            ask(server, some(20, max_tokens=1000), max_cost_usd=0.1)
+        assert states(journal)[-1] == "running"
+        others = [teacher.Request(f"other{n}", "", "text", 1000) for n in range(20)]
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, others, max_cost_usd=0.1)
+        server.move(next(reversed(server.batches.values())))
+    assert 0.027 + sum(b["usd_at_most"] for b in json.loads(journal.with_name("qa_batches.json").read_text())
+                       if b["state"] == "running") + server.usd(2.5, 10.0) <= 0.1  # fmt: skip
+
+
+def test_a_server_without_batches_says_use_live(ask, journal):
+    """So do Ollama, llama.cpp (see test_free_teacher.py), vLLM and transformers serve."""
+    with FakeBatches(faults={"GET /v1/batches": [404]}) as server:
+        with pytest.raises(teacher.TeacherError, match="127.0.0.1 failed at listing.*use mode='live'"):
+            ask(server, some(2))
+    assert not journal.parent.exists() and len(server.log) == 1
+
+
+def test_what_costs_nothing_is_tried_again(ask):
+    each = {name: ["drop", 500] for name in ("POST /v1/files", "GET /v1/batches", "GET /v1/batches/{id}")}
+    with FakeBatches(faults={**each, "GET /v1/files/{id}/content": [503]}) as server:
+        assert len(ask(server, some(3))) == 3
+    assert len(server.batches) == 1
+
+
+def test_the_start_of_a_batch_is_sent_once_and_found_when_its_answer_is_lost(ask):
+    with FakeBatches(faults={"POST /v1/batches": ["lost"]}) as server:
+        assert len(ask(server, some(5))) == 5
+    assert server.log.count("POST /v1/batches") == 1 and set(server.billed.values()) == {1}
+
+
+@pytest.mark.parametrize("fault", ["drop", 500])
+def test_a_start_that_failed_is_not_repeated_at_once(ask, journal, fault):
+    with FakeBatches(faults={"POST /v1/batches": [fault]}) as server:
+        with pytest.raises(teacher.TeacherError, match="was lost.*no such batch is listed.*some minutes"):
+            ask(server, some(5))
+        assert states(journal) == ["asked"] and server.log.count("POST /v1/batches") == 1
+        tag = json.loads(journal.with_name("qa_batches.json").read_text())[0]["tag"]
+        server.create({**NEW_BATCH, "metadata": {batch_api.TAG: tag}})
+        assert len(ask(server, some(5))) == 5, "it had arrived after all"
+    assert server.log.count("POST /v1/batches") == 1 and states(journal) == ["done"]
+
+
+def test_a_start_that_is_refused_starts_nothing_and_can_be_repeated(ask, journal):
+    with FakeBatches(faults={"POST /v1/batches": [429]}) as server:
+        with pytest.raises(teacher.TeacherError, match="starting the batch.*quota"):
+            ask(server, some(5))
+        assert states(journal) == ["failed"]
+        assert len(ask(server, some(5))) == 5
+
+
+def test_a_lost_work_dir_does_not_pay_twice(ask, journal):
+    """The journal and the state vanish with the machine; the batch and its results are at OpenAI."""
+    with FakeBatches() as server:
+        first = ask(server, some(6))
+        for _ in range(2 * PAGE):
+            server.create({**NEW_BATCH, "metadata": {batch_api.TAG: "of other requests"}})
+        for path in journal.parent.iterdir():
+            path.unlink()
+        server.log.clear()
+        assert ask(server, some(6)) == first
+    assert "POST /v1/batches" not in server.log and set(server.billed.values()) == {1}
+
+
+def test_a_proxys_page_is_no_result(ask, journal):
+    with FakeBatches(faults={"GET /v1/files/{id}/content": ["not_json"]}) as server:
+        with pytest.raises(teacher.TeacherError, match="downloading the results of batch_0"):
+            ask(server, some(3))
+        assert states(journal) == ["running"]
+        assert len(ask(server, some(3))) == 3 and len(server.batches) == 1
+
+
+def test_the_key_is_in_no_message_no_file_and_no_output(ask, journal, monkeypatch, capfd):
+    secret = "sk-very-secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    with FakeBatches() as server, pytest.raises(teacher.TeacherError, match="OPENAI_API_KEY") as caught:
+        ask(server, some(2))
+    assert "Incorrect API key" in str(caught.value)
+    everything = "".join(traceback.format_exception(caught.value)) + "".join(capfd.readouterr())
+    assert secret not in everything and "sk-very" not in everything
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with FakeBatches() as server:
+        ask(server, some(2))
+    assert not [path for path in journal.parent.iterdir() if KEY in path.read_text()]

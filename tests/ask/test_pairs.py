@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from helpers.ask import pairs
+from helpers.core import files
+
+MESSAGES = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+
+
+def write(path, rows):
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+def test_our_own_file_is_read_as_it_is(tmp_path):
+    ours = [pairs.make("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
+    files.write_jsonl(tmp_path / "ours.jsonl", ours)
+    assert pairs.read(tmp_path / "ours.jsonl") == ours
+
+
+def test_the_articles_json_array_is_read(tmp_path):
+    array = [{"id": "82d5", "question": question, "answer": "So."} for question in ("Why?", "Who?")]
+    (tmp_path / "theirs.json").write_text("\ufeff" + json.dumps(array), encoding="utf-8")
+    first, second = pairs.read(tmp_path / "theirs.json")
+    assert first["chunk_id"] == "82d5" and first["review_ids"] == second["review_ids"] == ["82d5"]
+    assert first["id"] != second["id"] and first["question"] == "Why?"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Why?", "answer": "So."},
+        {"prompt": "Why?", "completion": "So."},
+        {"messages": MESSAGES},
+        {"messages": MESSAGES, "question": None, "answer": None},
+    ],
+)
+def test_every_form_gives_the_same_pair(tmp_path, row):
+    (pair,) = pairs.read(write(tmp_path / "mine.json", [row]))
+    assert (pair["question"], pair["answer"]) == ("Why?", "So.") and pair["review_ids"] == [pair["chunk_id"]]
+
+
+def test_a_system_message_goes_before_the_question(tmp_path):
+    system = {"role": "system", "content": "Be brief."}
+    (pair,) = pairs.read(write(tmp_path / "mine.json", [{"messages": [system, *MESSAGES]}]))
+    assert pair["question"] == "Be brief.\n\nWhy?"
+
+
+def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
+    (tmp_path / "mine.csv").write_text('question,answer\n"Why,\nthen?",So.\nWho?,"Me, me."\n')
+    first, second = pairs.read(tmp_path / "mine.csv")
+    assert first["question"] == "Why,\nthen?" and second["answer"] == "Me, me."
+
+
+@pytest.mark.parametrize(
+    "row, says",
+    [
+        ({"id": "1", "question": "Q?"}, "the answer is missing.*fields id, question.*Fill it in or delete"),
+        ({"question": " ", "answer": "A"}, "the question is missing"),
+        ({"question": "Q?", "answer": 5}, "the answer is missing, empty or not text"),
+        ({"question": "Q?", "answer": "A", "chunk_id": "c"}, "the field 'review_ids' is missing"),
+        (
+            {"text": "all in one"},
+            "the question is missing.*it has the fields text.*a row needs question and answer",
+        ),
+        ("text", "is not an object"),
+        (
+            {"messages": MESSAGES * 2},
+            "messages has the roles user, assistant, user, assistant.*Split a longer",
+        ),
+        ({"messages": MESSAGES[:1]}, "messages has the roles user; it must be one user and one assistant"),
+        ({"messages": [MESSAGES[0], {"role": "assistant", "content": ""}]}, "the answer is missing"),
+    ],
+)
+def test_a_bad_row_stops_with_its_number_and_the_fix(tmp_path, row, says):
+    good = {"question": "Q?", "answer": "A"}
+    with pytest.raises(ValueError, match=f"bad.json, row 2:? ?{says}"):
+        pairs.read(write(tmp_path / "bad.json", [good, row]))
+
+
+def test_a_short_csv_line_names_its_row(tmp_path):
+    (tmp_path / "bad.csv").write_text("question,answer\nWhy?,So.\nWho?\n")
+    with pytest.raises(ValueError, match="bad.csv, row 2: the answer is missing"):
+        pairs.read(tmp_path / "bad.csv")
+
+
+def test_a_broken_or_empty_file_is_named(tmp_path):
+    (tmp_path / "bad.json").write_text('[{"id": ')
+    with pytest.raises(ValueError, match="bad.json is not a JSON array"):
+        pairs.read(tmp_path / "bad.json")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match="empty.jsonl holds no row"):
+        pairs.read(tmp_path / "empty.jsonl")

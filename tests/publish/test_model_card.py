@@ -1,0 +1,103 @@
+"""model_card: what the earlier notebooks wrote is in it, and what they did not is said to be unknown."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from helpers.core import files
+from helpers.prove import evaluation
+from helpers.publish import dataset, model_card
+from helpers.train import models
+from tests.publish.test_publish import some
+
+FORMS = ["adapter", "merged", "gguf", "parity"]
+
+
+def rows(**change) -> list[dict]:
+    first = dict.fromkeys(evaluation.METRICS, 0.5) | {"question": "q", "answer_loss": 3.0}
+    return [
+        {**first, **change, "answer_loss": first["answer_loss"] + n / 10 + change.get("by", 0)}
+        for n in range(8)
+    ]
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    """What notebooks 02 to 06 leave, and parity.json."""
+    training = {
+        "rows": 359, "steps": 45, "tokens": 41566, "seconds": 256.9, "device": "a CPU", "dtype": "bfloat16",
+        "settings": {"lora_r": 8, "learning_rate": 0.001},
+        "losses": [{"step": 1, "loss": 3.906}, {"step": 45, "loss": 2.469}],
+    }  # fmt: skip
+    files.write_json(tmp_path / "training.json", training)
+    known = [{"right": 1.0, "answer_loss": 2.0}] * 40
+    scores = evaluation.compare(rows(), rows(by=-1.5)) | {
+        "got_worse": 2,
+        "knowledge": evaluation.compare(known, known, evaluation.KNOWLEDGE_METRICS),
+        "judge": {"model": "gpt-4o-mini", "check": {"refused": "it is blind"}},
+    }
+    files.write_json(tmp_path / "evaluation.json", scores)
+    rows_of = [{"question": n % 5, "largest difference": n / 100} for n in range(15)]
+    files.write_json(tmp_path / "publish" / "parity.json", {"tolerance": 0.5, "rows": rows_of})
+    files.write_jsonl(tmp_path / "qa_pairs.jsonl", some(3))
+    files.write_jsonl(
+        tmp_path / "qa_journal.jsonl", [{"cost_usd": 0.1}, {"cost_usd": None}, {"cost_usd": 0.03}]
+    )
+    files.write_jsonl(
+        tmp_path / "reviews_clean.jsonl", [{"redacted": {"EMAIL": 2}}, {"redacted": {"EMAIL": 1}}]
+    )
+    return tmp_path
+
+
+def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
+    card = model_card.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
+    assert (work_dir / "publish" / "README.md").read_text() == card
+    said = yaml.safe_load(card.split("---\n")[1])
+    assert (said["base_model"], said["license"], said["library_name"]) == (
+        "google/gemma-3-270m",
+        "gemma",
+        "transformers",
+    )
+    for part in (
+        "| trained on | 359 pairs, 45 steps, 41566 tokens |", "| loss | 3.91 at the first step, 2.47 at the last |",
+        "| cost | $0.13 for the teacher |", "placeholders before a model saw the\n  reviews: 3 × EMAIL.",
+        "Written by gpt-4o (3 pairs)", "On 8 held-out questions", "for 5 questions", "differed by at most 0.14 nats",
+        "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 | 0.00 |",
+        "gpt-4o-mini is refused as a judge: it is blind",
+        "Gemma Terms of Use found at ai.google.dev/gemma/terms", "`gguf` |", "What it should not be used for",
+    ):  # fmt: skip
+        assert part in card, part
+    (line,) = [line for line in card.splitlines() if line.startswith("| answer loss")]
+    assert line == "| answer loss (nats a token) | 3.350 | 1.850 | -1.500 | -1.500 … -1.500 | better |"
+    assert "Gemma Terms of Use" in (work_dir / "publish" / "NOTICE").read_text()
+    assert list(dataset.scan(work_dir / "publish")) == []
+
+
+def test_what_is_not_known_is_called_so(tmp_path):
+    card = model_card.model_card(tmp_path, models.SAMPLE_ADAPTER, ["adapter", "parity"])
+    for part in (
+        "It was not evaluated",
+        "Not recorded in this work_dir",
+        "how many is not recorded",
+        "Who wrote them is",
+    ):
+        assert part in card, part
+    assert "`gguf`" not in card and yaml.safe_load(card.split("---\n")[1])["library_name"] == "peft"
+
+
+@pytest.mark.parametrize(
+    "base, licence",
+    [
+        ("unsloth/gemma-3-4b-it-unsloth-bnb-4bit", "gemma"),
+        ("unsloth/gemma-4-E2B-it", "other"),
+        ("a/b", "other"),
+    ],
+)
+def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
+    files.write_json(tmp_path / "adapter" / "adapter_config.json", {"base_model_name_or_path": base})
+    card = model_card.model_card(tmp_path, tmp_path / "adapter", FORMS)
+    said = yaml.safe_load(card.split("---\n")[1])
+    assert said["license"] == licence and said["base_model"] == base
+    assert ("Gemma Terms of Use" in card.split("## Licence")[1]) == (licence == "gemma")
+    assert "third party" not in card

@@ -1,0 +1,369 @@
+"""QLoRA with plain TRL: the options' meaning today, several processes, the trap of 4 bits on a CPU, resuming.
+
+Run by test_sql_training.py in a process of its own, since Unsloth, once imported, changes TRL for the rest of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.core import files, runtime
+from helpers.publish import merge
+from helpers.sql import data, qlora
+from helpers.train import models, progress, training
+from tests.conftest import REPOSITORY
+
+CPU = runtime.Device("cpu", "a CPU", 8.0, 10.0, "test")
+T4 = runtime.Device("cuda", "Tesla T4", 14.0, 50.0, "test", (7, 5))
+L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
+SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
+SMALL |= {"lr_scheduler_type": "constant_with_warmup"}
+
+
+def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **options):
+    """A trainer on rows of the sample, with what belongs to it: (trainer, tokenizer, options, choice, rows)."""
+    options = qlora.Options(work_dir=str(work_dir), model_name=str(model_folder), **(SMALL | options))
+    choice = models.Choice("tiny", str(model_folder), four_bit, "test")
+    model, tokenizer = qlora.load(choice, "float32", CPU)
+    rows = data.load("sample")[0][:60]
+    train, _ = data.tokenize(rows[:40], tokenizer, options.max_seq_length)
+    validation, _ = data.tokenize(rows[40:44], tokenizer, options.max_seq_length)
+    plan = qlora.plan(options, model, 1100, CPU)
+    run = qlora.run_folder(options, choice, train)
+    config = qlora.config(options, plan, run, "float32", CPU)
+    trainer = qlora.make_trainer(options, model, tokenizer, train, validation, config)
+    return trainer, tokenizer, options, choice, rows
+
+
+def launch(*command: str, work_dir: Path, model: Path, **options) -> tuple[list[float], str]:
+    """Run the command as a user would; the losses of its run and the name of its folder."""
+    flags = {"work_dir": work_dir, "model_name": model, "train_size": 80, "test_size": 20, **SMALL, **options}
+    done = subprocess.run(
+        [
+            *command,
+            "-m",
+            "helpers.sql.qlora",
+            *(str(part) for f, v in flags.items() for part in (f"--{f}", v)),
+        ],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (finished,) = (work_dir / qlora.FOLDER).glob("checkpoints/*/finished.json")
+    log = json.loads(finished.read_text())["log_history"]
+    return [line["loss"] for line in log if "loss" in line], finished.parent.name
+
+
+def test_two_processes_give_the_loss_curve_of_one(tmp_path, tiny_gemma):
+    """The same rows in the same updates, in the same folder, so that a notebook goes on from either."""
+    one = launch(sys.executable, work_dir=tmp_path / "one", model=tiny_gemma)
+    accelerate = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+    two = launch(*accelerate, work_dir=tmp_path / "two", model=tiny_gemma)
+    assert one[1] == two[1] and len(one[0]) == 6
+    assert two[0] == pytest.approx(one[0], rel=0.01)
+    assert one[0][-1] < 0.97 * one[0][0]
+    for name in ("one", "two"):
+        adapter = tmp_path / name / qlora.FOLDER / "adapter"
+        assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
+            tiny_gemma
+        )
+        assert (adapter / "adapter_model.safetensors").exists()
+    (newest,) = (tmp_path / "two" / qlora.FOLDER).glob("checkpoints/*/checkpoint-6")
+    sealed = json.loads((newest / "complete.json").read_text())
+    assert {"rng_state_0.pth", "rng_state_1.pth", "adapter_model.safetensors"} <= sealed.keys()
+
+
+def test_the_command_and_the_notebook_name_the_same_run_alike(tmp_path):
+    """The command reads --num_train_epochs 3 as 3.0, and two GPUs take half of the batches each."""
+    from datasets import Dataset
+
+    choice, rows = models.Choice("tiny", "tiny", False, "test"), Dataset.from_list([{"input_ids": [1]}])
+    one = {"num_train_epochs": 3, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+    two = {"num_train_epochs": 3.0, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    other = {"num_train_epochs": 3, "lora_r": 8}
+    found = [qlora.run_folder(qlora.Options(**given), choice, rows) for given in (one, two, other)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(
+        ValueError, match="= 4 rows an update cannot be shared out among 3 processes.*multiple of 3"
+    ):
+        qlora.plan(qlora.Options(), None, 100, T4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    plan = qlora.plan(qlora.Options(), None, 100, T4)
+    assert (plan.rows, plan.accumulation, plan.checkpointing) == (1, 2, True)
+
+
+def test_a_4_bit_model_on_a_cpu_learns_after_an_evaluation_as_if_there_had_been_none(tmp_path, tiny_gemma):
+    """bitsandbytes repacks 4-bit weights at an evaluation, for a kernel that has no backward.
+
+    The gradient then stopped at each of them. Round them, through the residual stream, some of it got by, so
+    the loss still fell, a little slower, and nobody noticed.
+    """
+    found = []
+    for save_steps in (2, 0):
+        trainer, *_ = prepare(tiny_gemma, tmp_path / str(save_steps), four_bit=True, save_steps=save_steps)
+        trainer.train()
+        looked = [row["step"] for row in progress.held_out(trainer)]
+        assert looked == ([2, 4, 6] if save_steps else [6])
+        found.append([line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line])
+    assert len(found[0]) == 6 and found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_the_adapter_of_a_4_bit_model_is_float32_where_nothing_computes_in_bfloat16(tmp_path, tiny_gemma):
+    import torch
+
+    trainer, *_ = prepare(tiny_gemma, tmp_path, four_bit=True)
+    assert {w.dtype for w in trainer.model.parameters() if w.requires_grad} == {torch.float32}
+    assert trainer.model.get_base_model().config.quantization_config.bnb_4bit_use_double_quant
+
+
+def test_the_loss_without_logits_is_trls_own(tmp_path, tiny_gemma, monkeypatch):
+    ours, *_ = prepare(tiny_gemma, tmp_path / "ours", max_steps=3)
+    monkeypatch.setattr(qlora.cpu_loss, "train_without_logits", lambda trainer: None)
+    theirs, *_ = prepare(tiny_gemma, tmp_path / "theirs", max_steps=3)
+    found, tokens, evaluated = [], [], []
+    for trainer in (ours, theirs):
+        trainer.train()
+        found.append([row["loss"] for row in progress.losses(trainer)])
+        tokens.append(progress.tokens_seen(trainer))
+        evaluated.append(trainer.evaluate()["eval_loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-4) and evaluated[0] == pytest.approx(
+        evaluated[1], rel=1e-4
+    )
+    assert tokens[0] == tokens[1] > 0
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_adapter_gets_no_float32_copies_in_bfloat16_and_only_while_it_trains(
+    tmp_path, tiny_gemma, monkeypatch, bf16
+):
+    from peft.tuners.lora import LoraLayer
+
+    trainer, *_ = prepare(tiny_gemma, tmp_path)
+    trainer.args.bf16 = bf16
+    layers, seen = [layer for layer in trainer.model.modules() if isinstance(layer, LoraLayer)], []
+    monkeypatch.setattr(
+        training, "train", lambda *_: seen.extend(layer.cast_input_dtype_enabled for layer in layers)
+    )
+    qlora.train(trainer, tmp_path, None)
+    assert layers and seen == [not bf16] * len(layers)
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
+
+
+def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_gemma):
+    trainer, tokenizer, options, choice, rows = prepare(tiny_gemma, tmp_path)
+    run = Path(trainer.args.output_dir)
+    training.checkpoints.keep(trainer, run)
+    training.train(trainer, run, None)
+    adapter = tmp_path / "adapter"
+    training.save_adapter(trainer.model, tokenizer, adapter, choice.name)
+    losses = [row["loss"] for row in progress.losses(trainer)]
+    canary = tuple(data.pair(rows[0]).values())
+    proof = training.evidence(trainer.model, tokenizer, adapter, losses, canary)
+    assert proof["loss of a trained answer, tuned"] < proof["loss of a trained answer, base"]
+    again, *_ = prepare(tiny_gemma, tmp_path)
+    training.train(again, run, training.checkpoints.newest(run))
+    assert [row["loss"] for row in progress.losses(again)] == losses
+    training.save_adapter(again.model, tokenizer, tmp_path / "again", choice.name)
+    name = "adapter_model.safetensors"
+    assert files.fingerprint(tmp_path / "again" / name) == files.fingerprint(adapter / name)
+
+
+def test_the_collators_rows_pass_the_check_of_stage_05(tmp_path, tiny_gemma, capsys):
+    trainer, tokenizer, _, _, rows = prepare(tiny_gemma, tmp_path)
+    dataset, _ = data.tokenize(rows, tokenizer, 2048)
+    report = training.check_training_examples(qlora.as_trained(trainer, dataset), tokenizer, rows=60)
+    assert f"⟦{rows[0]['sql']}<end_of_turn>⟧" in capsys.readouterr().out
+    assert report["supervised tokens"] == sum(map(sum, dataset["completion_mask"]))
+
+
+def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
+    copy = shutil.copytree(tiny_gemma, tmp_path / "model")
+    files.write_json(copy / "generation_config.json", {"eos_token_id": 1})  # as a base model has it
+    trainer, tokenizer, _, choice, rows = prepare(copy, tmp_path, max_steps=12)
+    trainer.train()
+    training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name)
+    questions = [data.pair(row)["question"] for row in rows[:20]]
+    tuned = models.generate(trainer.model, tokenizer, questions, 8)
+    with trainer.model.disable_adapter():
+        base = models.generate(trainer.model, tokenizer, questions, 8)
+    written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged", "float32")
+    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(
+        written
+    )
+    ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
+    assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
+    assert merge.adapter_answers(choice, tmp_path / "adapter", questions, 8, "float32") == tuned
+
+
+@pytest.mark.parametrize("parameters, error", [(10**13, MemoryError), (10**9, OSError)])
+def test_a_merge_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch, parameters, error):
+    import psutil
+
+    disk = type("Disk", (), {"free": 10**9})
+    monkeypatch.setattr(merge.shutil, "disk_usage", lambda folder: disk)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * 10**9}))
+    with pytest.raises(error, match="takes .* GB of (memory|disk), and .* GB are free"):
+        merge.room(parameters, tmp_path)
+    assert merge.room(10**8, tmp_path) == "It takes 0.2 of 5.0 GB of memory and 0.2 of 1.0 GB of disk"
+
+
+# The table of options in notebook 09, row by row.
+
+
+def sft_config(tmp_path, **options):
+    from trl import SFTConfig
+
+    return SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", **options)
+
+
+@pytest.mark.parametrize("option", [{"max_seq_length": 512}, {"warmup_ratio": 0.03}])
+def test_two_options_of_the_guide_are_no_longer_taken(tmp_path, option):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(option))}'"):
+        sft_config(tmp_path, **option)
+
+
+def test_warm_up_is_a_share_of_the_steps_and_constant_ignores_it(tmp_path):
+    import torch
+    from transformers import get_scheduler
+
+    config = sft_config(tmp_path, warmup_steps=0.03)
+    assert config.get_warmup_steps(600) == 18
+    for name, first in (("constant", 1.0), ("constant_with_warmup", 0.0)):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        get_scheduler(name, optimizer, num_warmup_steps=18, num_training_steps=600)
+        assert optimizer.param_groups[0]["lr"] == first
+    assert sft_config(tmp_path, fp16=True).fp16  # accepted in silence
+
+
+def stock_trainer(tiny_gemma, tmp_path, rows, **options):
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTTrainer
+
+    return SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_gemma),
+        processing_class=AutoTokenizer.from_pretrained(tiny_gemma),
+        args=sft_config(tmp_path, max_length=64, **options),
+        train_dataset=Dataset.from_list(rows),
+    )
+
+
+def test_trl_cuts_long_rows_learns_questions_and_ignores_dataset_kwargs(tmp_path, tiny_gemma):
+    messages = [{"role": "user", "content": "word " * 60}, {"role": "assistant", "content": "SELECT 1;"}]
+    kwargs = {"add_special_tokens": False, "append_concat_token": True}
+    trainer = stock_trainer(tiny_gemma, tmp_path, [{"messages": messages}], dataset_kwargs=kwargs)
+    ids = trainer.train_dataset[0]["input_ids"]
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    assert len(ids) == 64 and "SELECT" not in trainer.processing_class.decode(
+        ids
+    )  # the SQL is what is cut off
+    assert (batch["labels"] != -100).all()
+    assert ids[:2].count(trainer.processing_class.bos_token_id) == 1 and ids[-1] != 1
+
+
+def test_packing_without_flash_attention_lets_rows_see_each_other(tmp_path, tiny_gemma, caplog, monkeypatch):
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("trl"), "propagate", True)
+    trainer = stock_trainer(tiny_gemma, tmp_path, [{"text": "a b"}, {"text": "c d"}], packing=True)
+    assert len(trainer.train_dataset) == 1 and "cross-contamination" in caplog.text
+    assert qlora.pick_attention(CPU)[0] == qlora.pick_attention(T4)[0] == "sdpa"
+    assert "needs a GPU from Ampere on" in qlora.pick_attention(T4)[1]
+
+
+def test_never_float16():
+    assert qlora.pick_dtype(T4)[0] == "float32" and qlora.pick_dtype(L4)[0] == "bfloat16"
+    assert qlora.pick_dtype(CPU)[0] in ("float32", "bfloat16")
+
+
+def test_a_templated_text_gets_a_second_bos_from_the_pipeline_and_a_chat_does_not(tiny_gemma):
+    from transformers import pipeline
+    from transformers.utils.chat_template_utils import Chat
+
+    generate = pipeline("text-generation", model=str(tiny_gemma))
+    tokenizer = generate.tokenizer
+    texts = (models.chat_text(tokenizer, "Why?"), Chat([{"role": "user", "content": "Why?"}]))
+    counts = [
+        generate.preprocess(text)["input_ids"][0].tolist().count(tokenizer.bos_token_id) for text in texts
+    ]
+    assert counts == [2, 1]
+
+
+def test_auto_is_the_guides_model_on_a_gpu_and_the_local_one_without(tiny_gemma):
+    options = qlora.Options()
+    assert qlora.choose(options, T4).name == qlora.GUIDE_MODEL
+    assert qlora.choose(options, T4).load_in_4bit
+    asked = qlora.choose(qlora.Options(model_name=str(tiny_gemma)), CPU)
+    assert asked.source == str(tiny_gemma) and not asked.load_in_4bit
+
+
+def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
+    gpu, why = qlora.for_device(qlora.Options(max_examples=9), T4)
+    guide = {"context": "all", "learning_rate": 2e-4, "max_steps": -1, "save_steps": 0, "max_examples": 9}
+    guide |= {"lr_scheduler_type": "constant_with_warmup"}
+    assert guide.items() <= dataclasses.asdict(gpu).items()
+    assert why.startswith("context = all, learning_rate = 0.0002") and why.endswith(": for a CUDA device")
+    cpu, _ = qlora.for_device(qlora.Options(context="all", packing=False), CPU)
+    assert (
+        cpu.lr_scheduler_type == "linear" and cpu.context == "all" and cpu.max_steps > 0 and not cpu.packing
+    )
+    assert "nothing was left to it" in qlora.for_device(cpu, CPU)[1]
+
+
+def test_the_images_layers_of_a_large_gemma_get_no_adapter(tmp_path):
+    """Gemma 3 from 4B on also sees. Its image layers get no text, so their matrices would stay at zero."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
+
+    text = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    made = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    Gemma3ForConditionalGeneration(made).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    model = get_peft_model(model, qlora.lora(qlora.Options(), model))
+    adapted = [name for name, weight in model.named_parameters() if ".lora_B." in name]
+    assert len(adapted) == 14 and not any("vision" in name or "projector" in name for name in adapted)
+    model.train()
+    ids = torch.arange(8)[None]
+    model(input_ids=ids, labels=ids, attention_mask=torch.ones_like(ids)).loss.backward()
+    assert all(weight.grad.any() for name, weight in model.named_parameters() if ".lora_B." in name)
+
+
+def test_trained_embeddings_make_the_adapter_as_large_as_the_model(tiny_gemma):
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    embeddings = 2 * model.get_input_embeddings().weight.numel()
+    model = get_peft_model(model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1), model))
+    assert model.get_nb_trainable_parameters()[0] > embeddings
+
+
+def test_the_sharding_config_is_read_by_accelerate_and_every_option_known():
+    import yaml
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    path = REPOSITORY / "helpers" / "fsdp_qlora.yaml"
+    config = load_config_from_file(str(path))
+    assert config.distributed_type == "FSDP" and config.mixed_precision == "bf16"
+    known = {action.dest for action in launch_command_parser()._actions}
+    assert set(yaml.safe_load(path.read_text())["fsdp_config"]) <= known

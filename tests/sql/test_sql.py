@@ -1,0 +1,553 @@
+"""Judging SQL by running it: the comparison, the translations, and a red team against the sandbox."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.sql import judge
+from tests.sql import sql_attacks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TABLE = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y');"
+EVERYTHING = "SELECT * FROM t, sqlite_master"
+TIGHT = judge.Limits(seconds=2, rows=1000, megabytes=32)
+SECRET = "the canary's song 5f2c"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1",
+        " SELECT 1 ; ",
+        "SELECT 1;<end_of_turn>\n<start_of_turn>user\nmore",
+        "```sql\nSELECT 1;\n```\nThis query selects one.",
+        "```\nSELECT 1\n```",
+        "Sure! Here it is:\n\n```SQL\nSELECT 1;\n```",
+        "```sql\nSELECT 1",
+        "To select one with the schema, run:\nSELECT 1;",
+        "The query is: SELECT 1",
+    ],
+)
+def test_sql_is_taken_out_of_an_answer(text):
+    assert judge.extract(text) == "SELECT 1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WITH x AS (SELECT 1)\nSELECT * FROM x",
+        "-- why\nSELECT 1",
+        "(SELECT 1)",
+        "INSERT INTO t\nSELECT 1",
+        "DELETE FROM t WHERE a IN (SELECT 1)",
+        "I do not know.",
+        "SELECT ';' AS a",
+        "SELECT 1; DROP TABLE t",
+        "",
+    ],
+)
+def test_what_begins_with_a_statement_or_holds_none_stays_whole(text):
+    assert judge.extract(text) == text
+
+
+SCORES = """
+CREATE TABLE scores (name TEXT, team TEXT, points INTEGER, share REAL, note TEXT);
+INSERT INTO scores VALUES ('Ada', 'red', 5, 0.1, NULL), ('Bo', 'red', 3, 0.2, 'x'), ('Cy', 'blue', 3, 0.7, NULL);
+"""
+# gold, generated, what comes of it: the kind, and what is to be said about it where it is worth saying
+JUDGED = [
+    ("SELECT name FROM scores", "select s.name as who from scores s", "right", ""),
+    ("SELECT name FROM scores", "SELECT name FROM scores ORDER BY points DESC, name DESC", "right", ""),
+    ("SELECT name FROM scores", "SELECT name FROM scores LIMIT 2", "wrong result", "2 rows, not 3"),
+    ("SELECT name FROM scores", "SELECT name, team FROM scores", "wrong result", "2 columns, not 1"),
+    ("SELECT name, team FROM scores", "SELECT team, name FROM scores", "wrong result", "other values"),
+    ("SELECT team FROM scores", "SELECT DISTINCT team FROM scores", "wrong result", "2 rows, not 3"),
+    ("SELECT team FROM scores", "SELECT MIN(team) FROM scores GROUP BY name", "right", ""),
+    (
+        "SELECT team FROM scores",
+        "SELECT 'blue' UNION ALL SELECT 'blue' UNION ALL SELECT 'red'",
+        "wrong result",
+        "",
+    ),
+    ("SELECT name FROM scores WHERE 0", "SELECT name FROM scores WHERE 1 = 0", "right", ""),
+    ("SELECT name FROM scores WHERE 0", "SELECT 1, 2 WHERE 1 = 0", "wrong result", "2 columns, not 1"),
+    # Order
+    ("SELECT name FROM scores ORDER BY name", "SELECT name FROM scores ORDER BY 1", "right", ""),
+    (
+        "SELECT name FROM scores ORDER BY name",
+        "SELECT name FROM scores ORDER BY 1 DESC",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT name FROM scores ORDER BY points",
+        "SELECT name FROM scores ORDER BY points, name DESC",
+        "right",
+        "",
+    ),
+    (
+        "SELECT name FROM scores ORDER BY points",
+        "SELECT name FROM scores ORDER BY name",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT team, COUNT(*) n FROM scores GROUP BY team ORDER BY N",
+        "SELECT team, COUNT(*) FROM scores GROUP BY team ORDER BY 2 DESC",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT DISTINCT points FROM scores ORDER BY points DESC",
+        "SELECT DISTINCT points FROM scores ORDER BY points",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT name, points Total FROM scores ORDER BY TOTAL",
+        "SELECT name, points FROM scores ORDER BY 2, 1 DESC",
+        "right",
+        "",
+    ),
+    (
+        "SELECT DISTINCT team FROM scores ORDER BY points % 1",
+        "SELECT DISTINCT team FROM scores ORDER BY points",
+        "right",
+        "",
+    ),
+    # Keys that cannot be columns without changing the rows: no ties, the order is the gold's
+    (
+        "SELECT points p FROM scores ORDER BY p * -1",
+        "SELECT points FROM scores ORDER BY 1",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT DISTINCT team FROM scores ORDER BY points",
+        "SELECT DISTINCT team FROM scores ORDER BY team DESC",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT name n, points FROM scores WHERE points < 5 UNION SELECT 'Di', 9 ORDER BY points",
+        "SELECT name, points FROM scores WHERE points < 5 UNION SELECT 'Di', 9 ORDER BY 2, 1 DESC",
+        "right",
+        "",
+    ),
+    (
+        "SELECT name n, points FROM scores WHERE points < 5 UNION SELECT 'Di', 9 ORDER BY points",
+        "SELECT name, points FROM scores WHERE points < 5 UNION SELECT 'Di', 9 ORDER BY 2 DESC",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT name FROM (SELECT * FROM scores ORDER BY name)",
+        "SELECT name FROM scores ORDER BY name DESC",
+        "right",
+        "",
+    ),
+    (
+        "SELECT name, RANK() OVER (ORDER BY points) FROM scores",
+        "SELECT name, RANK() OVER (ORDER BY points) FROM scores ORDER BY name DESC",
+        "right",
+        "",
+    ),
+    # Values
+    ("SELECT points FROM scores", "SELECT points * 1.0 FROM scores", "right", ""),
+    ("SELECT 0.3", "SELECT 0.1 + 0.2", "right", ""),
+    ("SELECT 0.3", "SELECT 0.30001", "wrong result", "other values"),
+    ("SELECT 0.0", "SELECT 0.1 + 0.2 - 0.3", "right", ""),
+    ("SELECT 12345678901", "SELECT 12345678902", "wrong result", "other values"),
+    ("SELECT 2023", "SELECT '2023'", "wrong result", "other values"),
+    ("SELECT note FROM scores", "SELECT COALESCE(note, '') FROM scores", "wrong result", "other values"),
+    ("SELECT note FROM scores", "SELECT COALESCE(note, 0) FROM scores", "wrong result", "other values"),
+    ("SELECT NULL", "SELECT 'None'", "wrong result", "other values"),
+    ("SELECT NULL", "SELECT NULLIF(1, 1)", "right", ""),
+    ("SELECT x'00ff'", "SELECT CAST(x'00ff' AS BLOB)", "right", ""),
+    ("SELECT name, share FROM scores", "SELECT name, share + 1e-15 FROM scores ORDER BY 2 DESC", "right", ""),
+    ("SELECT CAST(x'ff41' AS TEXT)", "SELECT CAST(x'ff41' AS TEXT)", "right", ""),  # no UTF-8
+    ("SELECT CAST(x'ff41' AS TEXT)", "SELECT CAST(x'fe41' AS TEXT)", "wrong result", "other values"),
+    # Everything else
+    ("SELECT name FROM scores", "SELECT nome FROM scores", "does not run", "no such column: nome"),
+    ("SELECT name FROM scores", "SELECT name FROM", "does not run", "incomplete input"),
+    ("SELECT name FROM scores", "SELECT 1; SELECT 2", "does not run", "one statement at a time"),
+    ("SELECT name FROM scores", "I cannot answer that.", "not SELECT", "begins with 'I'"),
+    ("SELECT name FROM scores", "UPDATE scores SET points = 0", "not SELECT", "begins with 'UPDATE'"),
+    ("SELECT name FROM scores", "WITH x AS (SELECT 1) DELETE FROM scores", "not SELECT", "it writes"),
+    ("SELECT name FROM scores", "EXPLAIN SELECT name FROM scores", "not SELECT", ""),
+    ("SELECT name FROM scores", "", "empty", ""),
+    ("SELECT name FROM scores", "```sql\n```<end_of_turn>", "empty", ""),
+    (
+        "SELECT nome FROM scores",
+        "SELECT name FROM scores",
+        "gold broken",
+        "does not run: no such column: nome",
+    ),
+    ("DELETE FROM scores", "DELETE FROM scores", "gold broken", "not SELECT: begins with 'DELETE'"),
+    ("SELECT nome FROM scores", "", "gold broken", "does not run: no such column: nome"),
+    # The clock stands still, chance too
+    ("SELECT CURRENT_DATE, DATE('now')", "SELECT '2024-04-01', '2024-04-01'", "right", ""),
+    ("SELECT DATETIME('NOW', '-1 day'), DATE()", "SELECT '2024-03-31 12:00:00', '2024-04-01'", "right", ""),
+    ("SELECT STRFTIME('%Y', 'now'), CURRENT_TIME", "SELECT '2024', '12:00:00'", "right", ""),
+    ("SELECT RANDOM(), CURRENT_TIMESTAMP", "SELECT 0, '2024-04-01 12:00:00'", "right", ""),
+    ("SELECT JULIANDAY('now'), UNIXEPOCH('now')", "SELECT JULIANDAY(), UNIXEPOCH()", "right", ""),
+]
+
+
+@pytest.fixture(scope="module")
+def judged():
+    return judge.judge_all([(SCORES, gold, generated) for gold, generated, _, _ in JUDGED], 2)
+
+
+@pytest.mark.parametrize("number", range(len(JUDGED)), ids=lambda number: JUDGED[number][1][:60])
+def test_outcome(judged, number):
+    _, _, kind, detail = JUDGED[number]
+    assert judged[number].kind == kind, judged[number]
+    assert detail in judged[number].detail
+
+
+def test_all_kinds_have_an_example():
+    assert {kind for _, _, kind, _ in JUDGED} | {judge.LIMIT} == set(judge.KINDS)
+
+
+def test_one_row_alone_and_its_results():
+    outcome = judge.judge(TABLE, "SELECT a, b FROM t", "```sql\nSELECT TOP 1 a, b AS letter FROM t;\n```")
+    assert (outcome.kind, outcome.detail) == ("wrong result", "1 rows, not 2")
+    assert outcome.gold.rows == [[1, "x"], [2, "y"]] and outcome.gold.columns == ["a", "b"]
+    assert outcome.generated.rows == [[1, "x"]] and outcome.generated.columns == ["a", "letter"]
+    assert outcome.translated == {"generated": "tsql"}
+    assert json.dumps(dataclasses.asdict(outcome))
+
+
+def test_a_broken_context_is_a_broken_gold():
+    outcome = judge.judge("CREATE TABLE t (a; INSERT", "SELECT 1", "SELECT 1")
+    assert outcome.kind == "gold broken" and outcome.detail.startswith("does not run: context: ")
+    assert judge.run(TABLE, "SELECT COUNT(*), x'00ff' FROM t").rows == [[2, "x'00ff'"]]
+
+
+numbers = st.integers(-5, 5) | st.floats(-1e6, 1e6).map(lambda number: round(number, 3))
+row_lists = st.lists(st.tuples(numbers, st.sampled_from(["a", "b", None]), numbers), max_size=12)
+
+
+@settings(deadline=None, derandomize=True)
+@given(row_lists, st.randoms(use_true_random=False))
+def test_shuffled_rows_with_rounding_errors_are_the_same(rows, chance):
+    moved = [
+        [v * (1 + chance.choice([-1, 0, 1]) * 1e-15) if isinstance(v, float) else v for v in r] for r in rows
+    ]
+    chance.shuffle(moved)
+    gold, other = (judge.Result("rows", rows=list(map(list, it)), columns=["a"] * 3) for it in (rows, moved))
+    assert judge.same_rows(gold, other) == ""
+
+
+@settings(deadline=None, derandomize=True)
+@given(row_lists.filter(len), st.data())
+def test_one_changed_value_is_a_difference(rows, data):
+    changed = [list(row) for row in rows]
+    row, column = data.draw(st.sampled_from(changed)), data.draw(st.sampled_from([0, 2]))
+    row[column] += 0.001
+    gold, other = (
+        judge.Result("rows", rows=list(map(list, it)), columns=["a"] * 3) for it in (rows, changed)
+    )
+    assert judge.same_rows(gold, other) == "other values"
+
+
+ORDERS = """
+CREATE TABLE o (id INTEGER, d DATE, ts TEXT, name TEXT, n INTEGER, p REAL, ok BOOLEAN);
+INSERT INTO o VALUES (1, '2024-01-15', '2024-01-15 08:30:00', 'Ada', 3, 1.5, TRUE),
+    (2, '2024-03-05', '2024-03-05 23:00:00', 'bob', 4, 2.5, FALSE),
+    (3, '2023-12-31', '2023-12-31 00:10:00', 'Cy', NULL, 4.0, TRUE);
+"""
+# Queries of other databases over ORDERS, worked out by hand; today is 2024-04-01, 12 o'clock.
+FOREIGN = {
+    "SELECT EXTRACT(YEAR FROM d) FROM o": [[2024], [2024], [2023]],
+    "SELECT EXTRACT(DOW FROM d), EXTRACT(QUARTER FROM d) FROM o": [[1, 1], [2, 1], [0, 4]],
+    "SELECT id FROM o WHERE d >= CURRENT_DATE - INTERVAL '1 month'": [[2]],
+    "SELECT id FROM o WHERE ts > NOW() - INTERVAL '30 days'": [[2]],
+    "SELECT id FROM o WHERE d > CURRENT_DATE - 30": [[2]],
+    "SELECT DATE_TRUNC('month', d) FROM o": [["2024-01-01"], ["2024-03-01"], ["2023-12-01"]],
+    "SELECT DATE_TRUNC('quarter', d), DATE_TRUNC('week', d) FROM o": [
+        ["2024-01-01", "2024-01-15"],
+        ["2024-01-01", "2024-03-04"],
+        ["2023-10-01", "2023-12-25"],
+    ],
+    "SELECT d + INTERVAL '1 day', ts + INTERVAL '2 hours' FROM o WHERE id = 2": [
+        ["2024-03-06", "2024-03-06 01:00:00"]
+    ],
+    "SELECT name FROM o WHERE name ILIKE 'B%'": [["bob"]],
+    "SELECT ts::date, p::int, n::text FROM o WHERE id = 2": [["2024-03-05", 2, "4"]],
+    "SELECT CAST(ts AS DATE) FROM o WHERE id = 1": [["2024-01-15"]],
+    "SELECT YEAR(d), MONTH(d), DAY(d), QUARTER(d) FROM o WHERE id = 3": [[2023, 12, 31, 4]],
+    "SELECT DATE_PART('month', d) FROM o": [[1], [3], [12]],
+    "SELECT DATEPART(year, d) FROM o": [[2024], [2024], [2023]],
+    "SELECT DATE_FORMAT(d, '%Y-%m') FROM o WHERE id = 1": [["2024-01"]],
+    "SELECT TO_CHAR(d, 'YYYY-MM') FROM o WHERE id = 1": [["2024-01"]],
+    "SELECT TOP 2 id FROM o ORDER BY id": [[1], [2]],
+    "SELECT id FROM o ORDER BY id FETCH FIRST 2 ROWS ONLY": [[1], [2]],
+    "SELECT DATEDIFF(day, d, '2024-04-01') FROM o": [[77], [27], [92]],
+    "SELECT DATEDIFF('2024-04-01', d) FROM o": [[77], [27], [92]],
+    "SELECT DATEDIFF(year, d, GETDATE()), DATEDIFF(month, d, GETDATE()) FROM o": [[0, 3], [0, 1], [1, 4]],
+    "SELECT TIMESTAMPDIFF(MONTH, d, CURDATE()), TIMESTAMPDIFF(HOUR, ts, NOW()) FROM o WHERE id = 2": [
+        [0, 637]
+    ],
+    "SELECT DATEADD(week, 2, d), DATEADD(month, -1, GETDATE()) FROM o WHERE id = 1": [
+        ["2024-01-29", "2024-03-01 12:00:00"]
+    ],
+    "SELECT DATE_ADD(d, INTERVAL 1 QUARTER) FROM o WHERE id = 1": [["2024-04-15"]],
+    "SELECT id FROM o WHERE d >= DATE_SUB(CURDATE(), INTERVAL 1 MONTH)": [[2]],
+    "SELECT ADD_MONTHS(d, 1), LAST_DAY(d) FROM o WHERE id = 1": [["2024-02-15", "2024-01-31"]],
+    "SELECT id FROM o WHERE d BETWEEN DATE '2024-01-01' AND DATE '2024-12-31'": [[1], [2]],
+    "SELECT LEFT(name, 2), RIGHT(name, 2) FROM o WHERE id = 1": [["Ad", "da"]],
+    "SELECT CONCAT(name, '-', id) FROM o WHERE id = 1": [["Ada-1"]],
+    "SELECT STRING_AGG(name, ',') FROM o WHERE id < 3": [["Ada,bob"]],
+    "SELECT GROUP_CONCAT(name SEPARATOR ';') FROM o WHERE id < 3": [["Ada;bob"]],
+    "SELECT ISNULL(n, 0) FROM o": [[3], [4], [0]],
+    "SELECT NVL(n, 0) FROM o": [[3], [4], [0]],
+    "SELECT LEN(name), CHARINDEX('a', name), POSITION('a' IN name) FROM o WHERE id = 1": [[3, 3, 3]],
+    "SELECT GREATEST(p, 2), LEAST(p, 2) FROM o WHERE id < 3": [[2, 1.5], [2.5, 2]],
+    "SELECT SUBSTRING(name FROM 1 FOR 2) FROM o WHERE id = 3": [["Cy"]],
+    "SELECT DISTINCT ON (ok) ok, name FROM o ORDER BY ok, name": [[0, "bob"], [1, "Ada"]],
+    "SELECT name, RANK() OVER (ORDER BY p) r FROM o QUALIFY r = 1": [["Ada", 1]],
+    "SELECT BOOL_OR(ok), COUNT_IF(ok) FROM o": [[1, 2]],
+    "SELECT n DIV 2 FROM o WHERE id = 1": [[1]],
+    "SELECT shop.o.id FROM shop.o WHERE id = 1": [[1]],
+    "SELECT [name] FROM [dbo].[o] WHERE id = 1": [["Ada"]],
+}
+# Contexts of other databases, and what SELECT * FROM t gives.
+FOREIGN_CONTEXTS = {
+    "CREATE TABLE t (id SERIAL PRIMARY KEY, a VARCHAR(50)); INSERT INTO t (a) VALUES ('x'), ('y');": [
+        [1, "x"],
+        [2, "y"],
+    ],
+    "CREATE SCHEMA s; CREATE TABLE s.t (id INT AUTO_INCREMENT PRIMARY KEY, e ENUM('x', 'y'), tags TEXT[]); "
+    "INSERT INTO s.t (e, tags) VALUES ('x', ARRAY['p', 'q']);": [[1, "x", '["p","q"]']],
+    "CREATE TABLE t (id INT IDENTITY(1,1) PRIMARY KEY, a NVARCHAR(MAX)); INSERT INTO t (a) VALUES (N'x');": [
+        [1, "x"]
+    ],
+    "CREATE TABLE t (id INT NOT NULL AUTO_INCREMENT, at DATETIME DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id)) "
+    "ENGINE=InnoDB DEFAULT CHARSET=utf8; INSERT INTO t (id) VALUES (1);": [[1, "2024-04-01 12:00:00"]],
+    "CREATE TABLE t (at TIMESTAMP WITH TIME ZONE); INSERT INTO t VALUES ('2024-01-01 00:00:00'::timestamp);": [
+        ["2024-01-01 00:00:00"]
+    ],
+    "CREATE TABLE t (d DATE); INSERT INTO t VALUES (DATE '2024-01-01'), (CURRENT_DATE - INTERVAL '1 day');": [
+        ["2024-01-01"],
+        ["2024-03-31"],
+    ],
+    "CREATE DATABASE shop; USE shop; CREATE TABLE t (a JSON); INSERT INTO t VALUES ('{\"a\": 1}'::json);": [
+        ['{"a": 1}']
+    ],
+    "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('it\\'s');": [["it's"]],
+    "CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t (m mood); INSERT INTO t VALUES ('sad');": [["sad"]],
+    "CREATE TABLE t (a NUMBER(10), d DATE); INSERT INTO t VALUES (1, TO_DATE('2024-01-02', 'YYYY-MM-DD'));": [
+        [1, "2024-01-02"]
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    """The result of each foreign query and context."""
+    jobs = {query: (ORDERS, query) for query in FOREIGN}
+    jobs |= {context: (context, "SELECT * FROM t") for context in FOREIGN_CONTEXTS}
+    return dict(zip(jobs, (result for (result,) in judge.run_all(jobs.values(), 2))))
+
+
+@pytest.mark.parametrize("text", FOREIGN | FOREIGN_CONTEXTS)
+def test_other_dialects(foreign, text):
+    assert foreign[text].kind == "rows", foreign[text].detail
+    assert foreign[text].rows == (FOREIGN | FOREIGN_CONTEXTS)[text]
+
+
+def test_most_of_them_needed_the_translation(foreign):
+    """Newer SQLite has learned some of these, such as CONCAT."""
+    assert sum(foreign[query].dialect != "sqlite" for query in FOREIGN) >= len(FOREIGN) - 6
+    assert all(foreign[context].context_dialect != "sqlite" for context in FOREIGN_CONTEXTS)
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT name FROM o WHERE name ~ '^A'", "SELECT EXTRACT(WEEK FROM d) FROM o"]
+)
+def test_what_has_no_counterpart_does_not_run(query):
+    assert judge.run(ORDERS, query).kind == "does not run"
+
+
+def test_outcome_names_what_was_translated():
+    context = "CREATE SCHEMA s; CREATE TABLE s.t (a DATE); INSERT INTO s.t VALUES ('2024-01-02')"
+    outcome = judge.judge(context, "SELECT YEAR(a) FROM t", "SELECT DATEPART(year, a) FROM s.t")
+    assert outcome.kind == "right"
+    assert outcome.translated == {"context": "postgres", "gold": "postgres", "generated": "tsql"}
+
+
+def test_ties_are_looked_for_in_the_gold_alone():
+    """The second run that they take would count against the time of a generated query."""
+    ordered = "SELECT a FROM t ORDER BY a"
+    gold, generated = judge.run_all([(TABLE, ordered, ordered)])[0]
+    assert gold.ties == [1, 1] and generated.ties is None
+
+
+@pytest.fixture(scope="module")
+def cage(tmp_path_factory):
+    """A folder with the canary, and a function that puts its paths into an attack."""
+    folder = tmp_path_factory.mktemp("cage")
+    (folder / "canary").write_text(SECRET)
+    (folder / "folder").mkdir()
+    paths = {"{canary}": str(folder / "canary"), "{folder}": str(folder / "folder")}
+
+    def aim(text: str) -> str:
+        for name, path in paths.items():
+            text = text.replace(name, path)
+        return text
+
+    return folder, aim
+
+
+@pytest.fixture(scope="module")
+def raid(cage):
+    """Results of all attacks: before, the attack and after for a query; the one query for a context."""
+    _, aim = cage
+    jobs = [(TABLE, EVERYTHING, aim(attack), EVERYTHING) for attack, _ in sql_attacks.QUERIES.values()]
+    jobs += [(TABLE + aim(attack), aim(query)) for attack, query, _ in sql_attacks.CONTEXTS.values()]
+    results = iter(judge.run_all(jobs, 2, limits=TIGHT))
+    return {name: next(results) for name in (*sql_attacks.QUERIES, *(f"c {c}" for c in sql_attacks.CONTEXTS))}
+
+
+@pytest.mark.parametrize("name", sql_attacks.QUERIES)
+def test_attack_by_a_query(raid, name):
+    before, attack, after = raid[name]
+    kind, detail = sql_attacks.QUERIES[name][1]
+    assert attack.kind == kind, attack
+    assert detail in attack.detail
+    assert before.rows and (
+        after.rows == before.rows or "was ended" in attack.detail
+    )  # the database died with it
+
+
+@pytest.mark.parametrize("name", sql_attacks.CONTEXTS)
+def test_attack_by_a_context(raid, name):
+    (result,) = raid[f"c {name}"]
+    assert result.kind in ("does not run", "timed out"), result
+    assert sql_attacks.CONTEXTS[name][2] in result.detail
+
+
+def test_no_attack_read_a_file_wrote_one_or_took_longer(raid, cage):
+    folder, _ = cage
+    assert len(raid) >= 40
+    assert SECRET not in json.dumps([dataclasses.asdict(result) for made in raid.values() for result in made])
+    assert (folder / "canary").read_text() == SECRET
+    assert sorted(path.name for path in folder.rglob("*")) == ["canary", "folder"]
+    # Two seconds, one more to the kernel's alarm, and time for a busy machine to notice.
+    assert max(result.seconds for made in raid.values() for result in made) < 2 + 1 + 5
+
+
+def test_sqlite_is_asked_to_stop_before_its_process_is_ended(raid):
+    assert raid["endless"][1].detail == raid["cartesian numbers"][1].detail == "longer than 2 s"
+
+
+def test_memory_of_the_processes_stays_within_the_limit():
+    """The attacks on memory in a process of its own, because the largest child is counted there."""
+    attacks = ["sorted blobs", "many columns", "large rows", "doubling", "zeroblob", "json", "many rows"]
+    program = (
+        "import json, resource, sys; from helpers import sql\n"
+        "jobs = json.load(sys.stdin)\n"
+        "sql.run_all(jobs, 1, limits=judge.Limits(megabytes=32))\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+    )
+    jobs = [(TABLE, sql_attacks.QUERIES[name][0]) for name in attacks]
+    jobs.append((TABLE + sql_attacks.CONTEXTS["fills"][0], "SELECT 1"))
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(jobs),
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert 32 < int(ran.stdout) < 32 + 100  # the heap, the interpreter with sqlglot, one result
+
+
+def test_the_process_can_open_no_file_and_not_grow(tmp_path):
+    """What stands behind the authorizer: the kernel's own limits."""
+    (tmp_path / "canary").write_text(SECRET)
+    program = f"""
+from helpers.sql import sandbox
+sandbox.lock(32 * 2**20)
+for attempt in (
+    lambda: open({str(tmp_path / "canary")!r}).read(),
+    lambda: open({str(tmp_path / "new")!r}, "w"),
+    lambda: bytearray(400 * 2**20),
+):
+    assert sandbox.resource.getrlimit(sandbox.resource.RLIMIT_CORE) == (0, 0)
+    try:
+        attempt()
+    except (OSError, MemoryError) as error:
+        print(type(error).__name__)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
+    assert ran.stdout.split() == ["OSError", "OSError", "MemoryError"], ran.stderr
+
+
+def test_the_process_gets_no_environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    worker = judge._Worker(judge.Limits())
+    worker.ask(TABLE, "SELECT 1")
+    environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes()
+    assert os.getsid(worker.process.pid) != os.getsid(0)  # so that an interrupt does not reach it
+    worker.close()
+    assert SECRET.encode() not in environment and b"HOME" not in environment
+
+
+def test_a_process_short_of_memory_is_not_used_again():
+    worker = judge._Worker(TIGHT)
+    (result,) = worker.ask(TABLE, sql_attacks.QUERIES["sorted blobs"][0])
+    assert result.kind == "timed out" and worker.process is None
+
+
+def test_a_row_after_one_that_ended_the_process():
+    bad, good = sql_attacks.QUERIES["long function"][0], "SELECT b FROM t"
+    outcomes = judge.judge_all([(TABLE, good, text) for text in (good, bad, good)], 1, limits=TIGHT)
+    assert [outcome.kind for outcome in outcomes] == ["right", "timed out", "right"]
+
+
+def test_a_process_that_something_else_ended():
+    worker = judge._Worker(judge.Limits())
+    assert worker.ask(TABLE, "SELECT 1")[0].rows == [[1]]
+    first = worker.process.pid
+    os.kill(first, signal.SIGKILL)
+    worker.process.wait()
+    assert worker.ask(TABLE, "SELECT 1")[0].rows == [[1]]
+    assert worker.process.pid != first
+    worker.close()
+
+
+def test_a_process_that_cannot_start_says_why(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="did not start"):
+        judge.run(TABLE, "SELECT 1")
+
+
+def test_many_rows_keep_their_order_over_processes():
+    order = list(range(300))
+    random.Random(0).shuffle(order)
+    rows = [
+        (f"CREATE TABLE t (a); INSERT INTO t VALUES ({n})", "SELECT a FROM t", f"SELECT {n}") for n in order
+    ]
+    outcomes = judge.judge_all(rows, 2)
+    assert [outcome.gold.rows[0][0] for outcome in outcomes] == order
+    assert {outcome.kind for outcome in outcomes} == {"right"}
+
+
+def test_rows_over_the_limit_are_a_wrong_result_and_a_broken_gold():
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT i FROM n"
+    wrong, broken = judge.judge_all([(TABLE, "SELECT 1", many), (TABLE, many, many)], 1, limits=TIGHT)
+    assert (wrong.kind, wrong.detail) == ("wrong result", "more than 1000 rows")
+    assert (broken.kind, broken.detail) == ("gold broken", "too many rows: more than 1000 rows")

@@ -1,0 +1,191 @@
+"""Reading text-to-SQL rows, the prompt, the split by schema, and rows that are too long."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from helpers.core import files
+from helpers.sql import data
+from helpers.train import models
+from tests.conftest import REPOSITORY
+from tests.fakes.hub import FakeHub
+
+CONTEXT = "CREATE TABLE bees (id INT, hive TEXT); INSERT INTO bees VALUES (1, 'a;b');"
+
+
+def row(number: int = 0, context: str = CONTEXT, **columns) -> dict:
+    made = {"sql_prompt": f"How many {number}?", "sql_context": context, "sql": f"SELECT {number};"}
+    return {**made, **columns}
+
+
+def rows_of(schemas: int, each: int) -> list[dict]:
+    return [
+        row(100 * schema + n, f"CREATE TABLE t{schema} (id INT); INSERT INTO t{schema} VALUES ({n});")
+        for schema in range(schemas)
+        for n in range(each)
+    ]
+
+
+def test_the_sample_is_read_and_says_so():
+    rows, why = data.load("sample")
+    assert len(rows) == 934 and why == "the bundled sample"
+
+
+def test_a_file_of_your_own_is_read(tmp_path):
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1, extra=[1]), row(2)])
+    rows, why = data.load(str(tmp_path / "mine.jsonl"))
+    assert [found["sql"] for found in rows] == ["SELECT 1;", "SELECT 2;"] and "the file" in why
+
+
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "/nowhere/at/all.json", "no-such-word"])
+def test_a_file_that_is_not_there_is_named(name):
+    with pytest.raises(FileNotFoundError, match="there is no such file. Use 'sample', the path of"):
+        data.load(name)
+
+
+def test_a_hub_set_is_read(tmp_path):
+    """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+    lines = "".join(json.dumps(row(n)) + "\n" for n in range(3))
+    code = """
+from helpers.sql import data
+rows, why = data.load("someone/sql")
+print(len(rows), rows[2]["sql"], why)
+"""
+    with FakeHub() as hub:
+        hub.add("datasets/someone/sql", {"train.jsonl": lines.encode()})
+        environment = os.environ | hub.environment(tmp_path)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "3 SELECT 2; the Hub data set that the parameter names\n", done.stderr
+
+
+BAD = {
+    "other columns": (
+        '{"question": "a", "query": "b"}',
+        "row 1: the column 'sql_prompt' is missing.*question, query",
+    ),
+    "empty SQL": (
+        '{"sql_prompt": "a", "sql_context": "b", "sql": " "}',
+        "row 1: the column 'sql' is missing, empty",
+    ),
+    "a number": ('{"sql_prompt": 5, "sql_context": "b", "sql": "c"}', "row 1: the column 'sql_prompt'"),
+    "a list": ("[1, 2]", "row 1 is not an object with sql_prompt, sql_context, sql"),
+    "an array over lines": ("[\n{}\n]\n", "line 1 is not JSON"),
+    "nothing": ("", "holds no row"),
+}
+
+
+@pytest.mark.parametrize("text, says", BAD.values(), ids=BAD.keys())
+def test_a_bad_file_stops_with_the_row_and_the_fix(tmp_path, text, says):
+    (tmp_path / "bad.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        data.load(str(tmp_path / "bad.jsonl"))
+
+
+def test_a_schema_is_its_create_statements_alone():
+    """Other rows, other case, other order: the same tables. A semicolon in a text ends no statement."""
+    one = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1); CREATE TABLE b (y TEXT DEFAULT 'create; x');"
+    two = (
+        "create  table b (y text default 'create; x');\nCREATE TABLE a (x INT);INSERT INTO a VALUES (2), (3)"
+    )
+    assert data.schema(one) == data.schema(two)
+    assert data.schema(CONTEXT) == "create table bees (id int, hive text)"
+    assert data.schema(one) != data.schema(CONTEXT)
+
+
+def sides(*arguments, **options):
+    train, validation, test = data.split(*arguments, **options)
+    return {"train": train, "validation": validation, "test": test}
+
+
+@pytest.mark.parametrize("sizes", [(10_000, 2_500), (60, 15), (20, 70)])
+def test_no_schema_is_on_two_sides(sizes):
+    found = sides(rows_of(30, 5), *sizes)
+    schemas = {side: {data.schema(row["sql_context"]) for row in rows} for side, rows in found.items()}
+    assert all(schemas.values())
+    assert not schemas["train"] & schemas["test"]
+    assert not schemas["validation"] & (schemas["train"] | schemas["test"])
+
+
+def test_a_small_set_is_divided_in_proportion_and_used_up():
+    found = sides(rows_of(50, 4), 10_000, 2_500)
+    assert {side: len(rows) for side, rows in found.items()} == {"train": 144, "validation": 16, "test": 40}
+
+
+def test_of_a_large_set_as_many_as_asked_for_are_taken():
+    found = sides(rows_of(100, 3), 60, 15)
+    assert {side: len(rows) for side, rows in found.items()} == {"train": 54, "validation": 6, "test": 15}
+
+
+def test_the_split_is_seeded_and_ignores_the_order_of_groups():
+    rows = rows_of(20, 3)
+    one, again, other = sides(rows, 40, 10), sides(rows[::-1], 40, 10), sides(rows, 40, 10, seed=1)
+    assert {row["sql"] for row in one["test"]} == {row["sql"] for row in again["test"]}
+    assert {row["sql"] for row in one["test"]} != {row["sql"] for row in other["test"]}
+
+
+def test_one_schema_is_refused_with_the_way_out_and_works_with_group_by():
+    rows = [row(n % 10) for n in range(40)]
+    with pytest.raises(
+        ValueError, match="1 different schema.*Set group_by to another column .*sql_prompt.*'sql'"
+    ):
+        data.split(rows, 100, 25)
+    found = sides(rows, 100, 25, group_by="sql")
+    queries = {side: {row["sql"] for row in rows} for side, rows in found.items()}
+    assert sum(map(len, found.values())) == 40 and sum(map(len, queries.values())) == 10
+
+
+def test_an_unknown_column_to_group_by_is_named():
+    with pytest.raises(ValueError, match="group_by='topic' is not a column of row 1, which has sql_prompt"):
+        data.split(rows_of(5, 2), 5, 5, group_by="topic")
+
+
+def test_sizes_below_one_are_refused():
+    with pytest.raises(ValueError, match="test_size=0 must be 1 or more"):
+        data.split(rows_of(5, 2), 5, 0)
+
+
+def test_the_prompt_has_schema_and_question_in_the_guides_places():
+    question = data.pair(row(7))["question"]
+    assert f"<SCHEMA>\n{CONTEXT}\n</SCHEMA>\n\n<USER_QUERY>\nHow many 7?\n</USER_QUERY>" in question
+    assert data.pair(row(7, "a {brace} in it"))["question"].count("{brace}") == 1
+
+
+def test_a_prompt_shows_all_of_the_context_or_its_schema_alone(tmp_path):
+    context = "CREATE TABLE a (id\n INT); INSERT INTO a VALUES (1, 'create; no');\nCOMMIT; CREATE VIEW B AS SELECT 1"
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1, context)])
+    shown = "<SCHEMA>\nCREATE TABLE a (id INT);\nCREATE VIEW B AS SELECT 1;\n</SCHEMA>"
+    for name, part in (("all", f"<SCHEMA>\n{context}\n</SCHEMA>"), ("schema", shown)):
+        (found,), _ = data.load(str(tmp_path / "mine.jsonl"), name)
+        assert part in data.pair(found)["question"] and found["sql_context"] == context
+    with pytest.raises(ValueError, match="context = 'rows': a prompt shows 'all'"):
+        data.load("sample", "rows")
+    files.write_jsonl(tmp_path / "mine.jsonl", [row(1), row(2, "orders(id, town)")])
+    with pytest.raises(ValueError, match="row 2 has no CREATE statement: set context to 'all'"):
+        data.load(str(tmp_path / "mine.jsonl"), "schema")
+
+
+def test_only_the_sql_and_the_end_of_the_turn_are_learned(tokenizer):
+    dataset, too_long = data.tokenize([row(1), row(2)], tokenizer, 2048)
+    assert not too_long and dataset.column_names == ["input_ids", "completion_mask"]
+    for found, number in zip(dataset, (1, 2)):
+        learned = [token for token, mask in zip(found["input_ids"], found["completion_mask"]) if mask]
+        assert tokenizer.decode(learned) == f"SELECT {number};<end_of_turn>"
+        assert found["input_ids"] == models.chat_ids(tokenizer, *data.pair(row(number)).values())
+
+
+def test_rows_that_are_too_long_are_listed_by_their_question_and_the_masks_stay_with_their_rows(tokenizer):
+    rows = [row(1), row(2, CONTEXT * 30), row(3, sql="SELECT 3 AS three;")]
+    dataset, too_long = data.tokenize(rows, tokenizer, 1000)
+    assert [(found["row"], found["question"]) for found in too_long] == [(1, "How many 2?")]
+    assert too_long[0]["tokens"] > 1000 and len(dataset) == 2
+    last = dataset[1]
+    learned = [token for token, mask in zip(last["input_ids"], last["completion_mask"]) if mask]
+    assert tokenizer.decode(learned) == "SELECT 3 AS three;<end_of_turn>"
+    with pytest.raises(ValueError, match="None of these 3 rows fits max_seq_length=9"):
+        data.tokenize(rows, tokenizer, 9)

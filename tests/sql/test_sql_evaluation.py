@@ -1,0 +1,115 @@
+"""Base versus tuned by execution, on answers whose outcome is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.core import plots
+from helpers.prove import evaluation
+from helpers.sql import scores
+
+CONTEXT = "CREATE TABLE t{0} (id INT, name TEXT); INSERT INTO t{0} VALUES (1, 'a'), (2, 'b');"
+
+
+def row(number: int, sql: str, complexity: str = "basic SQL") -> dict:
+    context = CONTEXT.format(number)
+    return {
+        "sql_prompt": f"Question {number}?",
+        "sql_context": context,
+        "sql": sql,
+        "sql_complexity": complexity,
+    }
+
+
+ROWS = [
+    row(1, "SELECT name FROM t1;"),
+    row(1, "SELECT COUNT(*) FROM t1;", "aggregation"),
+    row(2, "SELECT name FROM t2 WHERE id = 2;"),
+    row(2, "SELECT missing FROM nowhere;"),  # the gold itself is broken
+    row(3, "SELECT id FROM t3 ORDER BY id DESC;"),
+    row(3, "SELECT LEFT(name, 1) FROM t3;"),  # another dialect
+]
+BASE = ["<SCHEMA> once more", "SELECT 2", "DROP TABLE t2;", "SELECT 1", "", "SELECT name FROM t3"]
+TUNED = [
+    "SELECT name FROM t1;",
+    "SELECT COUNT(id) FROM t1",
+    "SELECT name FROM t2",
+    "SELECT 1",
+    "```sql\nSELECT id FROM t3 ORDER BY id DESC;\n```",
+    "SELECT name FROM t3;",
+]
+
+
+@pytest.fixture(scope="module")
+def result():
+    return scores.compare(ROWS, BASE, TUNED)
+
+
+def test_accuracy_leaves_out_broken_gold_and_counts_it(result):
+    assert (result["count"], result["gold_broken"], result["groups"], result["translated"]) == (5, 1, 3, 1)
+    assert (result["base"], result["tuned"]) == (pytest.approx(2 / 5), pytest.approx(4 / 5))
+    assert result["difference"]["mean"] == pytest.approx(2 / 5)
+    assert "Right: 40.0% before, 80.0% after, over 5 questions and 3 groups" in scores.sentence(result)
+    assert "+40.0 points" in scores.sentence(result)
+    assert [(row["base"], row["tuned"]) for row in result["examples"]] == [
+        pair for number, pair in enumerate(zip(BASE, TUNED)) if number != 3
+    ]
+
+
+def test_each_kind_of_failure_is_counted_and_shown(result):
+    table = {line["outcome"]: (line["base"], line["tuned"]) for line in scores.outcomes(result)}
+    assert table == {"right": (2, 4), "wrong result": (0, 1), "not SELECT": (2, 0), "empty": (1, 0)}
+    shown = scores.failures(result)
+    assert [(line["outcome"], line["question"], line["why"]) for line in shown] == [
+        ("wrong result", "Question 2?", "2 rows, not 1")
+    ]
+    assert {line["outcome"] for line in scores.failures(result, "base")} == {"not SELECT", "empty"}
+    assert len(scores.failures(result, "base", each=2)) == 3
+
+
+def test_accuracy_by_complexity_adds_up(result):
+    assert scores.by(result) == [
+        {
+            "sql_complexity": "basic SQL",
+            "questions": 4,
+            "base right": 1,
+            "tuned right": 3,
+            "tuned accuracy": "75%",
+        },
+        {
+            "sql_complexity": "aggregation",
+            "questions": 1,
+            "base right": 1,
+            "tuned right": 1,
+            "tuned accuracy": "100%",
+        },
+    ]
+    assert [line["domain"] for line in scores.by(result, "domain")] == ["not said"]
+
+
+def test_the_picture_has_a_bar_a_model_and_a_colour_an_outcome(result):
+    (axis,) = plots.outcomes(scores.outcomes(result), "Outcomes").axes
+    widths = [[bar.get_width() for bar in bars] for bars in axis.containers]
+    assert widths == [[2, 4], [0, 1], [2, 0], [1, 0]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()][0] == "right"
+
+
+def test_gold_that_never_runs_is_an_error():
+    with pytest.raises(ValueError, match="None of 1 gold queries runs, the first: .*nowhere"):
+        scores.compare([ROWS[3]], ["SELECT 1"], ["SELECT 1"])
+
+
+def test_answers_must_match_the_rows():
+    with pytest.raises(ValueError, match="zip"):
+        scores.compare(ROWS, BASE[:2], TUNED)
+
+
+def test_an_interval_over_groups_is_wider_where_their_members_are_alike():
+    """Ten questions of each schema that are all won or all lost say as much as one."""
+    after = [float(group % 2) for group in range(20) for _ in range(10)]
+    groups = [group for group in range(20) for _ in range(10)]
+    alone, grouped = (evaluation.paired_interval([0.0] * 200, after, groups=g) for g in (None, groups))
+    assert alone["mean"] == grouped["mean"] == 0.5
+    assert grouped["high"] - grouped["low"] > 2.5 * (alone["high"] - alone["low"])
+    single = evaluation.paired_interval([0.0] * 200, after, groups=list(range(200)))
+    assert single == alone

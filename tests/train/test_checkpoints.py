@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.train import checkpoints
+from tests.fakes.hub import FakeHub
+
+REPOSITORY = Path(checkpoints.__file__).parents[2]
+
+
+def make(folder: Path, step: int, sealed: bool = True) -> Path:
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "adapter_model.safetensors").write_bytes(bytes(1000))
+    (checkpoint / "optimizer.pt").write_bytes(bytes([step]) * 2000)
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    if sealed:
+        checkpoints.seal(checkpoint)
+    return checkpoint
+
+
+def test_the_newest_is_by_step_and_not_by_name(tmp_path):
+    for step in (5, 100, 20):
+        make(tmp_path, step)
+    assert checkpoints.newest(tmp_path).name == "checkpoint-100"
+    assert checkpoints.newest(tmp_path / "nowhere") is None
+
+
+def test_one_that_was_not_sealed_is_passed_over(tmp_path, capsys):
+    make(tmp_path, 10)
+    make(tmp_path, 20, sealed=False)
+    assert checkpoints.newest(tmp_path).name == "checkpoint-10"
+    assert "checkpoint-20 is half written or damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_one_with_a_truncated_or_missing_file_is_passed_over(tmp_path, name):
+    make(tmp_path, 10)
+    damaged = make(tmp_path, 20) / name
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert checkpoints.newest(tmp_path).name == "checkpoint-10"
+    damaged.unlink()
+    assert checkpoints.newest(tmp_path).name == "checkpoint-10"
+
+
+def test_another_setting_or_other_data_is_another_run(tmp_path):
+    from datasets import Dataset
+
+    one, two = (Dataset.from_list([{"input_ids": ids}]) for ids in ([1, 2], [1, 3]))
+    folders = {checkpoints.folder(tmp_path, {"r": r}, rows) for r in (8, 16) for rows in (one, two)}
+    assert len(folders) == 4 and checkpoints.folder(tmp_path, {"r": 8}, one) in folders
+
+
+def with_hub(hub: FakeHub, home: Path, code: str) -> subprocess.CompletedProcess:
+    """Run code in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+    head = "from pathlib import Path\nfrom helpers import checkpoints\n"
+    return subprocess.run(
+        [sys.executable, "-c", head + code],
+        env=os.environ | hub.environment(home),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+
+
+MIRROR = """
+class Trainer:
+    def add_callback(self, callback): self.callback = callback
+class State: global_step = {step}; max_steps = 99; is_world_process_zero = True
+trainer = Trainer()
+checkpoints.keep(trainer, Path({folder!r}), "someone/checkpoints")
+trainer.callback.on_save(None, State, None)
+"""
+FETCH = "checkpoints.fetch(Path({folder!r}), 'someone/checkpoints')"
+
+
+def test_a_mirror_is_private_holds_what_is_here_and_comes_back(tmp_path):
+    run, elsewhere = tmp_path / "a" / "abc", tmp_path / "b" / "abc"
+    with FakeHub() as hub:
+        done = with_hub(hub, tmp_path, FETCH.format(folder=str(run)))
+        assert done.returncode == 0, done.stderr
+        repo = hub.repos["models/someone/checkpoints"]
+        assert repo.private
+        for step in (10, 20):
+            make(run, step, sealed=False)
+            done = with_hub(hub, tmp_path, MIRROR.format(step=step, folder=str(run)))
+            assert done.returncode == 0, done.stderr
+        (run / "checkpoint-10" / "optimizer.pt").unlink()  # as pruned
+        make(run, 30, sealed=False)
+        with_hub(hub, tmp_path, MIRROR.format(step=30, folder=str(run)))
+        names = {name for name in repo.files if name.startswith("abc/")}
+        assert "abc/checkpoint-30/complete.json" in names and "abc/checkpoint-10/optimizer.pt" not in names
+        done = with_hub(hub, tmp_path / "new", FETCH.format(folder=str(elsewhere)))
+        assert done.returncode == 0, done.stderr
+    assert checkpoints.newest(elsewhere).name == "checkpoint-30"
+
+
+def test_a_public_repo_is_refused(tmp_path):
+    with FakeHub() as hub:
+        hub.add("models/someone/checkpoints", {}, private=False)
+        done = with_hub(hub, tmp_path, FETCH.format(folder=str(tmp_path / "abc")))
+    assert "checkpoint_repo = 'someone/checkpoints' is public" in done.stderr
+
+
+def test_a_hub_that_fails_does_not_stop_the_training(tmp_path):
+    make(tmp_path / "abc", 10, sealed=False)
+    with FakeHub() as hub:
+        hub.add("models/someone/checkpoints", {}, private=True)
+        hub.troubles = [("/commit/", "drop")]
+        done = with_hub(hub, tmp_path, MIRROR.format(step=10, folder=str(tmp_path / "abc")))
+        assert (
+            done.returncode == 0
+            and "checkpoint-10 of run abc is kept here but not on the Hub yet" in done.stdout
+        )
+        done = with_hub(hub, tmp_path, MIRROR.format(step=10, folder=str(tmp_path / "abc")))
+        assert "abc/checkpoint-10/complete.json" in hub.repos["models/someone/checkpoints"].files

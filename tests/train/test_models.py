@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from helpers.core import runtime
+from helpers.train import local_gemma, models, training
+
+CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
+
+
+def gpu(memory: float) -> runtime.Device:
+    return runtime.Device("cuda", "Tesla T4", memory, 50.0, "torch sees a CUDA GPU")
+
+
+@pytest.fixture(autouse=True)
+def no_build(monkeypatch, tmp_path):
+    monkeypatch.setattr(local_gemma, "path", lambda: tmp_path)
+
+
+@pytest.mark.parametrize("memory, size", [(79, "27b"), (23, "12b"), (14.5, "4b"), (8, "1b")])
+def test_auto_takes_the_largest_that_fits_and_says_why(memory, size):
+    choice = models.choose("auto", gpu(memory))
+    assert size in choice.name and choice.load_in_4bit
+    assert f"fits {memory:.1f} GiB on Tesla T4" in choice.why
+
+
+def test_auto_without_a_gpu_is_the_local_gemma_in_16_bits():
+    choice = models.choose("auto", CPU)
+    assert choice.name == local_gemma.NAME and not choice.load_in_4bit
+    assert "torch sees no GPU" in choice.why and "4 bits need a GPU" in choice.why
+
+
+def test_auto_on_a_full_gpu_names_the_fix():
+    with pytest.raises(MemoryError, match="2.0 GiB free.*Restart the session"):
+        models.choose("auto", gpu(2.0))
+
+
+def test_the_adapter_asked_for_must_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no adapter_config.json; run notebook 05"):
+        models.find_adapter(str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_the_bundled_adapter_stands_in_and_says_so(tmp_path):
+    folder, origin = models.find_adapter("", tmp_path)
+    assert folder == models.SAMPLE_ADAPTER and "the bundled sample's" in origin
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == local_gemma.NAME
+    (tmp_path / "adapter").mkdir()
+    assert models.find_adapter("", tmp_path)[0] == tmp_path / "adapter"
+
+
+def test_the_bundled_adapter_is_asked_what_it_was_not_trained_on(tmp_path):
+    """Whatever changes the split of the sample must bring an adapter that was trained on the new one."""
+    pairs, _ = training.load_qa_dataset("auto", tmp_path)
+    asked = {review_id for row in pairs["test"] for review_id in row["review_ids"]}
+    assert asked == set(json.loads((models.SAMPLE_ADAPTER / "held_out.json").read_text()))
+
+
+def test_a_training_text_has_one_bos_and_ends_with_the_turn(tokenizer):
+    ids = models.chat_ids(tokenizer, "Why?", "Because.")
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("<end_of_turn>")
+
+
+def test_the_prompt_is_the_beginning_of_the_training_text(tokenizer):
+    prompt = models.chat_ids(tokenizer, "Why?")
+    assert models.chat_ids(tokenizer, "Why?", "Because.")[: len(prompt)] == prompt
+
+
+def test_batched_answers_equal_single_ones(tiny_gemma):
+    """Left padding: with padding on the right, short prompts in a batch get other answers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_gemma),
+        AutoTokenizer.from_pretrained(tiny_gemma),
+    )
+    questions = ["Why?", "What do customers of this company say about their bikes?", "How come, then?"]
+    batched = models.generate(model, tokenizer, questions, max_new_tokens=12, batch_size=3)
+    single = [models.generate(model, tokenizer, [q], max_new_tokens=12)[0] for q in questions]
+    assert batched == single and len(set(single)) > 1
+
+
+GEMMA_4 = """{{ bos_token }}{% for m in messages %}<|turn>{{ 'model' if m.role == 'assistant' else m.role }}
+{{ m.content }}<turn|>
+{% endfor %}{% if add_generation_prompt %}<|turn>model
+{% endif %}"""
+
+
+def with_template(tokenizer, template):
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+def test_turn_markers_are_read_from_the_template(tokenizer):
+    gemma_3 = models.turns(tokenizer)
+    assert gemma_3 == models.Turns("<start_of_turn>user\n", "<start_of_turn>model\n", "<end_of_turn>")
+    assert models.turns(with_template(tokenizer, GEMMA_4)) == models.Turns(
+        "<|turn>user\n", "<|turn>model\n", "<turn|>"
+    )
+
+
+@pytest.mark.parametrize(
+    "template, says",
+    [
+        (None, "has no chat template"),
+        (
+            "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}",
+            "does not mark whose turn it is",
+        ),
+        (
+            "{% for m in messages %}<u>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<m>{% endif %}",
+            "does not",
+        ),
+    ],
+)
+def test_a_template_without_markers_is_refused(tokenizer, template, says):
+    with pytest.raises(ValueError, match=says):
+        models.turns(with_template(tokenizer, template))
+
+
+def test_the_table_of_models_reads_both_families():
+    rows = {row["model"]: row for row in models.table()}
+    assert list(rows) == [
+        *(f"Gemma 3 {size}" for size in ("270M", "1B", "4B", "12B", "27B")),
+        *(f"Gemma 4 {size}" for size in ("E2B", "E4B")),
+    ]
+    assert rows["Gemma 3 4B"]["turns"] == "<start_of_turn>user … <end_of_turn>, <start_of_turn>model"
+    assert rows["Gemma 4 E2B"]["turns"] == "<|turn>user … <turn|>, <|turn>model"
+
+
+@pytest.mark.parametrize(
+    "capability, dtype, why",
+    [((7, 5), "float32 over float16 weights", "overflows in float16"), ((8, 9), "bfloat16", "L4 has it")],
+)
+def test_the_dtype_on_a_gpu_has_its_reason(capability, dtype, why):
+    name = "L4" if capability > (8, 0) else "Tesla T4"
+    device = runtime.Device("cuda", name, 15.0, 50.0, "test", capability)
+    assert models.pick_dtype(device)[0] == dtype and why in models.pick_dtype(device)[1]

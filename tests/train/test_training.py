@@ -1,0 +1,249 @@
+import json
+import math
+
+import pytest
+
+from helpers.core import runtime
+from helpers.train import cpu_loss, models, progress, training
+
+CANARY = ("Why?", "Because.")
+
+
+def example(tokenizer, question="Why?", answer="Because.") -> dict:
+    ids, prompt = models.chat_ids(tokenizer, question, answer), models.chat_ids(tokenizer, question)
+    return {"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]}
+
+
+def dataset(*rows: dict):
+    from datasets import Dataset
+
+    return Dataset.from_list(list(rows))
+
+
+def test_a_good_example_passes_and_is_shown(tokenizer, capsys):
+    report = training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=1)
+    assert report["rows"] == 1 and 0 < report["supervised share"] < 1
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith(f"<start_of_turn>model\n{training.GREEN}⟦Because.<end_of_turn>⟧{training.PLAIN}")
+    )
+
+
+def test_a_doubled_bos_is_caught(tokenizer):
+    row = example(tokenizer)
+    row = {"input_ids": [tokenizer.bos_token_id, *row["input_ids"]], "labels": [-100, *row["labels"]]}
+    with pytest.raises(ValueError, match="example 1: 2 <bos> tokens instead of one"):
+        training.check_training_examples(dataset(example(tokenizer), row), tokenizer, rows=2)
+
+
+def test_a_mask_that_hides_everything_is_caught(tokenizer):
+    row = example(tokenizer)
+    row["labels"] = [-100] * len(row["labels"])
+    with pytest.raises(ValueError, match="example 0: no supervised token"):
+        training.check_training_examples(dataset(row), tokenizer, rows=1)
+
+
+def test_a_mask_that_hides_nothing_is_caught(tokenizer):
+    row = example(tokenizer)
+    row["labels"] = row["input_ids"]
+    with pytest.raises(ValueError, match="every token is supervised"):
+        training.check_training_examples(dataset(row), tokenizer, rows=1)
+
+
+def test_an_answer_without_its_end_is_caught(tokenizer):
+    row = {name: values[:-1] for name, values in example(tokenizer).items()}
+    with pytest.raises(ValueError, match="the last supervised token is .*, not <end_of_turn>"):
+        training.check_training_examples(dataset(row), tokenizer, rows=1)
+
+
+def test_a_row_that_vanished_is_caught(tokenizer):
+    with pytest.raises(ValueError, match="1 of 2 rows vanished"):
+        training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=2)
+
+
+def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
+    pairs = dataset(
+        {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
+    )
+    fitting, too_long = training.tokenize(pairs, tokenizer, max_seq_length=64)
+    assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
+    advice = training.length_advice(fitting, too_long, 64)
+    assert "1 of 2 rows are over max_seq_length = 64" in advice
+    all_fit, none = training.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
+    assert len(all_fit) == 2 and not none
+    with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
+        training.tokenize(pairs, tokenizer, max_seq_length=4)
+
+
+def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
+    pairs, why = training.load_qa_dataset("auto", tmp_path)
+    assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
+    trained = {review_id for row in pairs["train"] for review_id in row["review_ids"]}
+    assert not trained & {review_id for row in pairs["test"] for review_id in row["review_ids"]}
+
+
+def test_a_file_of_your_own_is_split(tmp_path):
+    rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    pairs, _ = training.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
+    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
+
+
+def test_a_dataset_without_the_columns_is_refused(tmp_path):
+    from datasets import DatasetDict
+
+    rows = dataset({"prompt": "a"}, {"prompt": "b"})
+    DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
+    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
+        training.load_qa_dataset(str(tmp_path / "other"), tmp_path)
+
+
+def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
+    sides, _ = training.load_qa_dataset("auto", tmp_path)
+    reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
+    assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
+    assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
+
+
+def test_a_few_steps_are_refused_before_they_are_made():
+    assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=-1) == 135
+    assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=12) == 12
+    with pytest.raises(ValueError, match="20 rows make 9 steps of 8 rows.*Raise num_train_epochs"):
+        training.planned_steps(rows=20, rows_per_update=8, epochs=3, max_steps=-1)
+
+
+@pytest.mark.parametrize("steps, every", [(12, 10), (45, 10), (135, 22), (3000, 50)])
+def test_a_disconnect_costs_at_most_50_steps(steps, every):
+    assert training.interval(steps) == every
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_gemma, tmp_path_factory):
+    """A LoRA adapter on the tiny model, trained for 12 steps through Unsloth and TRL."""
+    from unsloth import FastModel
+    from unsloth.chat_templates import train_on_responses_only
+
+    cpu_loss.use_on_cpu(runtime.device())
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=128, load_in_4bit=False)
+    tokenizer = models.with_chat_template(tokenizer, model)
+    model = FastModel.get_peft_model(model, r=1, lora_alpha=1, random_state=0)
+    rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
+    folder = tmp_path_factory.mktemp("trained")
+    config = SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=12,
+        learning_rate=1e-2,
+        per_device_train_batch_size=1,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+    )
+    trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
+    turns = models.turns(tokenizer)
+    trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
+    training.check_training_examples(trainer.train_dataset, tokenizer, rows=1)
+    progress.show(trainer)
+    trainer.train()
+    training.save_adapter(model, tokenizer, folder / "adapter", "tiny")
+    return trainer, model, tokenizer, folder / "adapter"
+
+
+def test_evidence_holds_for_a_trained_adapter(trained):
+    trainer, model, tokenizer, adapter = trained
+    losses = [row["loss"] for row in progress.losses(trainer)]
+    assert len(losses) == 12 and losses[-1] < losses[0]
+    proof = training.evidence(model, tokenizer, adapter, losses, CANARY)
+    assert proof["largest difference after reading back"] <= 1e-3 * proof["largest change of a logit"]
+    assert model.active_adapter == "default" and list(model.peft_config) == ["default"]
+
+
+def test_the_saved_adapter_names_its_base_and_no_path(trained):
+    config = json.loads((trained[3] / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny"
+
+
+def test_a_loss_that_is_not_finite_is_caught(trained):
+    _, model, tokenizer, adapter = trained
+    with pytest.raises(AssertionError, match="not finite"):
+        training.evidence(model, tokenizer, adapter, [1.0, math.nan], CANARY)
+
+
+def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    _, model, tokenizer, adapter = trained
+    for file in adapter.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    save_file(
+        {name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors"
+    )
+    with pytest.raises(AssertionError, match="read back from .* differs"):
+        training.evidence(model, tokenizer, tmp_path, [1.0], CANARY)
+
+
+def test_an_untrained_adapter_is_caught(trained):
+    import torch
+
+    _, model, tokenizer, adapter = trained
+    weight = next(weight for name, weight in model.named_parameters() if ".lora_B." in name)
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.zero_()
+        with pytest.raises(AssertionError, match="still zero"):
+            training.evidence(model, tokenizer, adapter, [1.0], CANARY)
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained, tmp_path):
+    import torch
+
+    _, model, tokenizer, _ = trained
+    matrices = [weight for name, weight in model.named_parameters() if ".lora_B." in name]
+
+    def turn_round():
+        with torch.no_grad():
+            for weight in matrices:
+                weight.neg_()
+
+    turn_round()
+    try:
+        training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny")
+        with pytest.raises(AssertionError, match="A trained answer became less likely"):
+            training.evidence(model, tokenizer, tmp_path / "adapter", [1.0], CANARY)
+    finally:
+        turn_round()
+
+
+def test_an_adapter_as_large_as_a_model_is_caught(trained):
+    _, model, tokenizer, adapter = trained
+    head = model.get_base_model().lm_head.weight
+    head.requires_grad_(True)
+    try:
+        with pytest.raises(AssertionError, match=r"The adapter has \d+.\d% of the weights.*lower lora_r"):
+            training.evidence(model, tokenizer, adapter, [1.0], CANARY)
+    finally:
+        head.requires_grad_(False)
+
+
+def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tiny_gemma):
+    """Wrong strings mask every token. Nothing would be learned, and the loss would be zero or NaN."""
+    from trl import SFTConfig, SFTTrainer
+    from unsloth.chat_templates import train_on_responses_only
+
+    _, model, tokenizer, adapter = trained
+    rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
+    config = SFTConfig(output_dir=str(adapter / "out"), max_length=128, report_to="none")
+    trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
+    wrong = {"instruction_part": "<|im_start|>user\n", "response_part": "<|im_start|>assistant\n"}
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        trainer = train_on_responses_only(trainer, **wrong)
+        training.check_training_examples(trainer.train_dataset, tokenizer, rows=1)
