@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 
 from helpers.ask import figures, injection, qa
-from helpers.ask.splits import NEAR_DUPLICATE, grams_of, near_duplicates
+from helpers.ask.splits import NEAR_DUPLICATE, near_duplicates
 from helpers.clean import redaction, reviews, texts
 
 QUESTION_WORDS, ANSWER_WORDS, ANSWER_SENTENCES = (5, 40), (20, 200), (2, 8)
@@ -112,7 +112,7 @@ def _repeated(pairs: list[dict]) -> dict[int, str]:
 def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
     """Why the pair is rejected, by the first rule that it breaks; None when it breaks none."""
     question, answer = pair["question"], pair["answer"]
-    asks, says, both = texts.words(question)(answer), f"{question}\n{answer}"
+    asks, says, both = texts.words(question), texts.words(answer), f"{question}\n{answer}"
     text = reviews.RULE.join(chunk["text"] for chunk in sources)
     if not asks or not says:
         return "empty question" if not asks else "empty answer"
@@ -132,8 +132,10 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
         return f"personal data ({', '.join(sorted(personal))})"
     if mention := SOURCE.search(both):
         return f"mentions its source ({mention.group()})"
-    runs = grams_of(texts.words(qa.SYSTEM_PROMPT), PROMPT_WORDS)
-    if injection.planted(both) or runs & (grams_of(asks, PROMPT_WORDS) | grams_of(says, PROMPT_WORDS)):
+    runs = texts.ngrams(texts.words(qa.SYSTEM_PROMPT), PROMPT_WORDS)
+    if injection.planted(both) or runs & (
+        texts.ngrams(asks, PROMPT_WORDS) | texts.ngrams(says, PROMPT_WORDS)
+    ):
         return "speaks of its instructions"
     if trace := _trace(asks, says, text, ordinary):
         return f"follows a planted order ({trace})"
@@ -141,10 +143,10 @@ def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
         return f"another language ({wrong})"
     source = texts.words(text)
     for words in (asks, says):
-        if copied := grams_of(source, COPIED_WORDS) & grams_of(words, COPIED_WORDS):
+        if copied := texts.ngrams(source, COPIED_WORDS) & texts.ngrams(words, COPIED_WORDS):
             return f"copies a long run ({' '.join(min(copied))})"
-    fives = grams_of(says, 5)
-    share = len(fives & grams_of(source, 5)) / len(fives)
+    fives = texts.ngrams(says, 5)
+    share = len(fives & texts.ngrams(source, 5)) / len(fives)
     if share > COPIED_SHARE:
         return f"copies too much ({share:.0%})"
     known = " ".join([text, *(str(chunk["company"]) for chunk in sources)])
@@ -158,8 +160,8 @@ def _trace(asks: list[str], says: list[str], text: str, ordinary: set[str]) -> s
         order = texts.words(injection.planted(section))
         if not order:
             continue
-        runs = grams_of(order, QUOTED_WORDS)
-        if quoted := runs & (grams_of(asks, QUOTED_WORDS) | grams_of(says, QUOTED_WORDS)):
+        runs = texts.ngrams(order, QUOTED_WORDS)
+        if quoted := runs & (texts.ngrams(asks, QUOTED_WORDS) | texts.ngrams(says, QUOTED_WORDS)):
             return " ".join(min(quoted))
         rare = {word[:STEM] for word in order if len(word) >= STEM - 1} - ordinary
         if obeyed := [word for word in asks + says if word[:STEM] in rare]:

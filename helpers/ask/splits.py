@@ -10,9 +10,7 @@ holds out the same reviews, as far as their numbers allow.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter, defaultdict
-from itertools import chain
+from collections import Counter
 
 from helpers.clean import texts
 
@@ -22,34 +20,14 @@ NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 LEAST_WORDS = {"question": 1, "answer": 20}
 
 
-def grams_of(words: list[str], length: int) -> set[tuple[str, ...]]:
-    """All runs of `length` words; the whole text where it is shorter."""
-    return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
-
-
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
-    """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
+    """Index pairs whose `field` has word 3-grams with a Jaccard similarity from NEAR_DUPLICATE[field] on.
 
     Texts that have fewer 3-grams than LEAST_WORDS[field] words make are left out.
-
-    Exact, and quick by prefix filtering: two texts that are so alike share one of their rarest 3-grams
-    (Chaudhuri and others, A Primitive Operator for Similarity Joins in Data Cleaning, ICDE 2006).
     """
-    least, grams = NEAR_DUPLICATE[field], [grams_of(texts.words(pair[field]), 3) for pair in pairs]
-    count = Counter(chain.from_iterable(grams))
-    holders, found = defaultdict(list), []
-    for index, own in enumerate(grams):
-        rarest = sorted(own, key=lambda gram: (count[gram], gram))
-        rarest = rarest[: len(own) - math.ceil(least * len(own)) + 1]
-        if len(own) < LEAST_WORDS[field] - 2:
-            continue
-        for other in sorted(set(chain.from_iterable(holders[gram] for gram in rarest))):
-            common = len(own & grams[other])
-            if common > least * (len(own) + len(grams[other]) - common):
-                found.append((other, index))
-        for gram in rarest:
-            holders[gram].append(index)
-    return found
+    grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
+    compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]
+    return [link[:2] for link in texts.near_duplicates(compared, NEAR_DUPLICATE[field])]
 
 
 def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list[dict], list[dict]]:

@@ -32,6 +32,7 @@ FIELDS = (
 # Below this many words, one word is so much of a text that only equal ones count as the same:
 # "very good bike" and "very bad bike" differ little.
 NEAR_WORDS = 10
+SIMILAR = 0.7  # Jaccard similarity of the word pairs from which two reviews are near-duplicates
 
 
 @cache
@@ -68,7 +69,7 @@ def clean(
         if len(said) < min_words:
             reasons[index] = f"fewer than {min_words} words"
         tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
-        pairs.append(texts.pair_hashes(said if len(said) >= NEAR_WORDS else []))
+        pairs.append(texts.hashed(texts.ngrams(said, 2) if len(said) >= NEAR_WORDS else ()))
         row["language"] = texts.language(f"{title}\n{content}")
         row = redaction.redact(row) if redact_pii else {**row, "redacted": {}}
         rows.append({field: row[field] for field in FIELDS})
@@ -89,7 +90,10 @@ def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) 
     for index in order:
         first.setdefault(said[index][0], index)
     unique = [index for index in order if first[said[index][0]] == index]
-    near = texts.near_duplicates(pairs, [index for index in unique if len(pairs[index])])
+    near: dict[int, tuple[int, float]] = {}
+    twins = texts.near_duplicates([pairs[index] for index in unique], SIMILAR, chains=False)
+    for earlier, later, similarity in twins:
+        near.setdefault(unique[later], (unique[earlier], similarity))
     reasons = {}
     for index in order:
         digest, length, name = said[index]

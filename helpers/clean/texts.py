@@ -9,13 +9,19 @@ All of it runs on this machine. Words are a matter of form: none is stemmed or l
 from __future__ import annotations
 
 import html
+import math
 import re
 import unicodedata
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 import regex
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Scripts written without spaces: each of their characters, with its marks, counts as a word.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -78,51 +84,48 @@ def language(text: str) -> str | None:
     return code if probability >= CONFIDENT and len(code) == 2 else None
 
 
-SIMILAR = 0.7  # Jaccard similarity of the word pairs from which two texts are near-duplicates
-BANDS, ROWS = 16, 4  # of a similarity of 0.7, 98.8 % share a band: 1 - (1 - 0.7**4)**16; of 0.8, 99.98 %
+def ngrams(words: list[str], length: int) -> set[tuple[str, ...]]:
+    """All runs of `length` words; the whole text where it is shorter."""
+    return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
 
 
-def pair_hashes(words: list[str]):
-    """The set of word pairs as a sorted array of 32-bit hashes: 4 bytes a pair, where strings take 70."""
+def hashed(grams: Iterable[tuple[str, ...]]) -> np.ndarray:
+    """The n-grams as unsigned 32-bit numbers: 4 bytes each, where strings take 70."""
     import numpy as np
-    from datasketch.hashfunc import sha1_hash32
 
-    pairs = {sha1_hash32(f"{one} {other}".encode()) for one, other in zip(words, words[1:])}
-    return np.array(sorted(pairs), dtype=np.uint32)
+    return np.fromiter({zlib.crc32(" ".join(gram).encode()) for gram in grams}, dtype=np.uint32)
 
 
-def near_duplicates(pairs: list, order: Iterable[int]) -> dict[int, tuple[int, float]]:
-    """For each near-duplicate, by index: the text that it repeats, and how similar they are.
+def near_duplicates(
+    grams: list[np.ndarray], least: float, chains: bool = True
+) -> Iterator[tuple[int, int, float]]:
+    """(earlier, later, similarity) of every two texts whose `hashed` n-grams are at least so similar (Jaccard).
 
-    `pairs` has the `pair_hashes` of every text. In `order`, a text is kept unless it is SIMILAR to one kept
-    before it. Candidates share a band of their MinHash signatures; then their true similarity decides,
-    so no text is removed below SIMILAR, and hardly one above it is missed.
+    They come in the order of `later`, then of `earlier`. Without `chains`, a text that repeats an earlier one is
+    not compared with later ones. Exact but for equal hashes, and quick by prefix filtering: two texts that are so
+    alike share one of their rarest n-grams (Chaudhuri and others, A Primitive Operator for Similarity Joins in
+    Data Cleaning, ICDE 2006).
     """
     import numpy as np
-    from datasketch import MinHash
 
-    empty = MinHash(num_perm=BANDS * ROWS, hashfunc=int)
-    signatures = np.empty((len(pairs), BANDS * ROWS), dtype=np.uint32)
-    for index, own in enumerate(pairs):
-        signature = MinHash(num_perm=BANDS * ROWS, hashfunc=int, permutations=empty.permutations)
-        signature.update_batch(own.tolist())
-        signatures[index] = signature.hashvalues
-    buckets = np.empty((len(pairs), BANDS), dtype=np.int32)
-    for band in range(BANDS):
-        part = np.ascontiguousarray(signatures[:, band * ROWS : (band + 1) * ROWS])
-        keys = part.view(np.dtype((np.void, part.itemsize * ROWS))).ravel()
-        _, bucket, size = np.unique(keys, return_inverse=True, return_counts=True)
-        buckets[:, band] = np.where(size[bucket] > 1, bucket, -1)  # alone in its bucket: nobody's candidate
-    holders, found = defaultdict(list), {}
-    for index in order:
-        own = [(band, bucket) for band, bucket in enumerate(buckets[index].tolist()) if bucket >= 0]
-        for other in dict.fromkeys(other for place in own for other in holders[place]):
-            shared = len(np.intersect1d(pairs[index], pairs[other], assume_unique=True))
-            similarity = shared / max(1, len(pairs[index]) + len(pairs[other]) - shared)
-            if similarity >= SIMILAR:
-                found[index] = other, similarity
-                break
-        else:
-            for place in own:
-                holders[place].append(index)
-    return found
+    values, inverse, count = np.unique(np.concatenate([*grams, []]), return_inverse=True, return_counts=True)
+    rank = np.empty(len(values), dtype=np.uint32)  # the rarest n-gram is number 0
+    rank[np.argsort(count, kind="stable")] = np.arange(len(values))
+    alone = int((count == 1).sum())  # n-grams below this number stand in one text only
+    ranked = [np.sort(part) for part in np.split(rank[inverse], np.cumsum([len(own) for own in grams]))]
+    holders = defaultdict(list)
+    for later, own in enumerate(ranked[:-1]):
+        if not len(own):
+            continue
+        rarest = [
+            gram for gram in own[: len(own) - math.ceil(least * len(own)) + 1].tolist() if gram >= alone
+        ]
+        repeats = False
+        for earlier in sorted({index for gram in rarest for index in holders[gram]}):
+            shared = len(np.intersect1d(own, ranked[earlier], assume_unique=True))
+            similarity = shared / (len(own) + len(ranked[earlier]) - shared)
+            if similarity >= least:
+                repeats = True
+                yield earlier, later, similarity
+        for gram in rarest if chains or not repeats else ():
+            holders[gram].append(later)

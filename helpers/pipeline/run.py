@@ -217,9 +217,7 @@ def run(planned: list[tuple[Path, dict[str, object]]], work_dir: Path, timeout_m
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.pipeline", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m helpers.pipeline", description=__doc__.splitlines()[0])
     command = parser.add_subparsers(required=True).add_parser("run", help="run what is not done yet")
     add = command.add_argument
     add("--work-dir", default="", metavar="DIR", help="where all results go; default: the platform's folder")

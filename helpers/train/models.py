@@ -88,6 +88,12 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     return Choice(model_name, source(model_name), four_bit, why)
 
 
+# What generate() takes. Every place that samples, the Modelfile and the page included, begins with Google's settings
+# for Gemma 3; without top_k=None and top_p=None, a greedy call warns that it ignores them.
+GREEDY = {"do_sample": False, "top_k": None, "top_p": None}
+SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
+
+
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
     """The numbers that Unsloth will compute Gemma 3 with on this device when dtype=None, and why."""
     if device.kind == "cpu":
@@ -257,7 +263,7 @@ def generate_ids(
     from tqdm import tqdm
 
     plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
-    options = sampling or {"do_sample": False, "top_k": None, "top_p": None}
+    options = sampling or GREEDY
     answers = []
     with tqdm(total=len(questions), unit="answer", mininterval=5) as bar:
         for start in range(0, len(questions), batch_size):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import reviews_to_chunks
-from helpers.clean import chunks, reviews
 from helpers.ask import refinement
+from helpers.clean import chunks, reviews
 from helpers.collect import records
 from helpers.core import files
 from tests.fakes.openai_api import FakeOpenAI
