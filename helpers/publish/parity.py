@@ -9,14 +9,16 @@ each form must stop where the adapter's answer ends. It does not judge whether t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files, workdir
 from helpers.prove import chat
-from helpers.publish import export, serving
+from helpers.publish import export
 from helpers.train import models
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
 
 
 def _generate(model, tokenizer, stops: list[int], ids: list[int], limit: int, **options):
-    """Continue `ids` greedily by at most `limit` tokens."""
+    """Continue `ids` greedily by at most `limit` tokens; unlike `models.generate_ids`, with its logits."""
     import torch
 
     inputs = torch.tensor([ids], device=model.device)
@@ -100,10 +102,8 @@ def _generate(model, tokenizer, stops: list[int], ids: list[int], limit: int, **
             max_new_tokens=limit,
             eos_token_id=stops,
             pad_token_id=models.text_tokenizer(tokenizer).pad_token_id,
-            do_sample=False,
-            top_p=None,
-            top_k=None,
             return_dict_in_generate=True,
+            **models.GREEDY,
             **options,
         )
 
@@ -119,13 +119,35 @@ def from_merged(
     return from_model(model, tokenizer, model.generation_config.eos_token_id, whole, questions)
 
 
+@contextmanager
+def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
+    """Load `gguf` into llama.cpp's server in this process, which speaks OpenAI's API, and yield its address.
+
+    It listens on 127.0.0.1 and asks for no key. `context` is in tokens. Raises ModuleNotFoundError that names the
+    package, and RuntimeError when llama.cpp cannot load the file.
+    """
+    try:
+        import xllamacpp
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "llama.cpp's server comes with a package: pip install xllamacpp==2026.10.11549"
+        ) from None
+    params = xllamacpp.CommonParams()
+    params.model.path, params.port, params.n_ctx = str(gguf), 0, context
+    params.use_jinja, params.warmup = True, False
+    params.verbosity = 1  # errors; at its default of 3 it prints six lines for every answer
+    server = xllamacpp.Server(params)
+    yield server.listening_address
+    del server
+
+
 def from_gguf(path: Path, bos: str, whole: list[int], questions: list[str] = QUESTIONS) -> list[Answer]:
     """The answers of a GGUF file from llama.cpp's chat, which has the template out of the file."""
     import httpx
     import openai
 
     answers = []
-    with serving.serve(path) as address, httpx.Client(base_url=address, timeout=600) as http:
+    with serve(path) as address, httpx.Client(base_url=address, timeout=600) as http:
 
         def ask(route: str, **body) -> dict:
             return http.post(route, json=body).raise_for_status().json()
@@ -148,7 +170,7 @@ def from_gguf(path: Path, bos: str, whole: list[int], questions: list[str] = QUE
 
 
 def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int) -> Iterator[dict]:
-    """A row a question: how far the answers go together, by how much they differ, and what is wrong, if anything.
+    """One row per question: how far the answers go together, by how much they differ, and what is wrong, if anything.
 
     `bos` and `end` are the tokens that begin a prompt and end a turn.
     """
@@ -168,12 +190,11 @@ def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
     gap = 0.0
     for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):
         here, there = ours.likeliest[at], theirs.likeliest[at]
-        least = min(there.values())  # a token outside the TOP is less likely than this
+        # A token outside the TOP is less likely than the last of them.
+        ours_there, theirs_here = there.get(mine, min(there.values())), here.get(other, min(here.values()))
         if mine != other:
-            return at, max(
-                gap, there[other] - there.get(mine, least), here[mine] - here.get(other, min(here.values()))
-            )
-        gap = max(gap, abs(here[mine] - there.get(mine, least)))
+            return at, max(gap, there[other] - ours_there, here[mine] - theirs_here)
+        gap = max(gap, abs(here[mine] - ours_there))
     return min(len(ours.tokens), len(theirs.tokens)), gap
 
 
@@ -182,13 +203,9 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     if (count := theirs.ids.count(bos)) != 1:
         return f"its prompt begins with {count} <bos> tokens instead of one: the template and the tokenizer both add it"
     if ours.prompt != theirs.prompt:
-        at = next(
-            (n for n, (a, b) in enumerate(zip(ours.prompt, theirs.prompt)) if a != b), len(theirs.prompt)
-        )
-        return (
-            f"its chat template makes another prompt: {theirs.prompt[max(0, at - 20) : at + 20]!r} where the model was "
-            f"trained on {ours.prompt[max(0, at - 20) : at + 20]!r}"
-        )
+        at = len(os.path.commonprefix([ours.prompt, theirs.prompt]))
+        shown, trained = (prompt[max(0, at - 20) : at + 20] for prompt in (theirs.prompt, ours.prompt))
+        return f"its chat template makes another prompt: {shown!r} where the model was trained on {trained!r}"
     if end in ours.ids and end not in theirs.ids:
         return f"it does not know the stop token, {end}, which ends a turn: it would not stop by itself"
     if ours.ids != theirs.ids:
@@ -200,9 +217,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
             f"its weights are others: at token {together} of the answer the log-probabilities are {gap:.2f} nats "
             f"apart, and rounding to 8 bits or more explains {TOLERANCE}"
         )
-    if not theirs.stops:
-        return "it does not stop by itself where the adapter's answer ends"
-    return ""
+    return "" if theirs.stops else "it does not stop by itself where the adapter's answer ends"
 
 
 def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
@@ -210,29 +225,26 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
 
     Writes parity.json into work_dir/publish when all are the same model, and raises Differs when not.
     """
-    publish, plain = work_dir / "publish", models.text_tokenizer(tokenizer)
-    stops = models.stop_ids(tokenizer)
+    publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     marks = plain.bos_token_id, stops[-1]
     whole = to_the_end(model, tokenizer, QUESTIONS[0])
     adapter = from_model(model, tokenizer, stops, whole)
     rows = list(compare("adapter", adapter, adapter, *marks))
     if "merged" in forms:
-        merged = list(
-            compare("merged", adapter, from_merged(publish / "merged", model.device, whole), *marks)
-        )
+        merged = from_merged(publish / "merged", model.device, whole)
+        rows += compare("merged", adapter, merged, *marks)
         if others := export.unlike(model, publish / "merged"):
-            cause = f"{len(others)} of its weights are not base + this adapter, such as {others[0]}"
-            merged[0]["wrong"] = (
-                f"{cause}: it was merged from another adapter or base. {merged[0]['wrong']}".strip()
+            cause = f"{len(others)} of its weights are not base + this adapter, such as {others[0]}: it was merged "
+            rows[len(adapter)]["wrong"] = (
+                f"{cause}from another adapter or base. {rows[len(adapter)]['wrong']}".strip()
             )
-        rows += merged
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
         rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole), *marks)
     gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
-    made = [f"publish/{form}" for form in forms if form != "parity"]
-    workdir.finish_stage(work_dir, export.manifest("parity"), made, ["publish/parity.json"])
+    compared = [f"publish/{form}" for form in forms if form != "parity"]
+    workdir.finish_stage(work_dir, export.manifest("parity"), compared, ["publish/parity.json"])
     return rows
 
 

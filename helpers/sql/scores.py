@@ -9,6 +9,7 @@ judge how the SQL reads, nor what it would do on other rows.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from helpers.prove import evaluation
 from helpers.sql import data, judge
@@ -117,3 +118,18 @@ def sentence(result: dict) -> str:
         f"{result['groups']} groups held out: {change['mean']:+.1f} points, 95 % interval {change['low']:+.1f} … "
         f"{change['high']:+.1f}"
     )
+
+
+def answers_of_folder(folder: Path, questions: list[str], max_new_tokens: int = 256) -> list[str]:
+    """Greedy answers of the model in `folder` through transformers' pipeline, loaded as any user would.
+
+    The questions go in as chats. As a text from the chat template, each would get a second `<bos>`.
+    """
+    from transformers import pipeline
+
+    generate = pipeline("text-generation", model=str(folder), dtype="auto", device_map="auto")
+    generate.tokenizer.padding_side = "left"  # an answer starts right after its own prompt
+    generate.generation_config.update(max_new_tokens=max_new_tokens, max_length=None, **models.GREEDY)
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    replies = generate(chats, batch_size=8, return_full_text=False)
+    return [reply["generated_text"].strip() for (reply,) in replies]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers.core import runtime
-from helpers.publish import dataset, export, parity, serving
+from helpers.publish import dataset, export, parity
 from helpers.train import models
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import run, text
@@ -134,7 +134,7 @@ def test_the_server_answers_the_real_openai_client_and_listens_on_this_machine_o
     import openai
 
     (gguf,) = (work_dir / "publish" / "gguf").glob("*.gguf")
-    with serving.serve(gguf) as address:
+    with parity.serve(gguf) as address:
         assert address.startswith("http://127.0.0.1:")
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
         messages = [{"role": "user", "content": "How is the customer support perceived?"}]

@@ -71,7 +71,7 @@ def test_the_merged_folder_alone_gives_the_logits_of_base_and_adapter(model, tok
     }
     assert AutoTokenizer.from_pretrained(merged).chat_template == tokenizer.chat_template
     said = json.loads((merged / "generation_config.json").read_text())
-    assert said["eos_token_id"] == models.stop_ids(tokenizer) and {**said, **export.SAMPLING} == said
+    assert said["eos_token_id"] == models.stop_ids(tokenizer) and {**said, **models.SAMPLING} == said
     config = json.loads((merged / "config.json").read_text())  # where the converter looks for them
     assert config["eos_token_id"] == models.stop_ids(tokenizer) and str(merged.parent) not in str(config)
     assert not any(name.startswith(".") for name in (path.name for path in merged.parent.iterdir()))
@@ -128,33 +128,24 @@ def test_the_disk_is_looked_at_before(model, tmp_path, monkeypatch, forms, quant
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=99e9))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes - 0.1) * 1e9))
     with pytest.raises(
-        OSError, match=rf"needs {gigabytes} GB of disk and .* has {gigabytes - 0.1:.1f} GB. Free some"
+        OSError, match=rf"needs {gigabytes} GB of disk and {gigabytes - 0.1:.1f} GB are free .*Free some"
     ):
-        export.check_room(model, tmp_path, forms, quantization, DEVICE)
+        export.check_room(model, tmp_path, forms, quantization)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk((gigabytes + 0.1) * 1e9))
-    assert f"{gigabytes} GB of" in export.check_room(model, tmp_path, forms, quantization, DEVICE)
+    assert f"{gigabytes} of" in export.check_room(model, tmp_path, forms, quantization)
 
 
 def test_a_4b_without_room_in_colabs_memory_is_refused_with_the_numbers(model, tmp_path, monkeypatch):
-    """On a T4 the gate's copy goes to the GPU; without one, 8.6 GB do not fit into what Colab's 12.7 GB leave."""
+    """The gate's copy, 8.6 GB, does not fit into what Colab's 12.7 GB leave beside the model."""
     sizes = [
         ("embed", (262_208, 2560), None),
         *[(f"w{n}", (3_630_000_000 // 100,), None) for n in range(100)],
     ]
     monkeypatch.setattr(export, "weights", lambda _: sizes)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8.2e9))
-    with pytest.raises(
-        MemoryError, match=r"4.3 billion weights needs 8.6 GB of RAM .* 8.2 GB are free.*merge=False"
-    ):
-        export.check_room(model, tmp_path, ALL, "q8_0", DEVICE)
-    assert "disk" in export.check_room(model, tmp_path, ["adapter", "parity"], "q8_0", DEVICE)
-    gpu = runtime.Device("cuda", "T4", 11, 60, "")
-    monkeypatch.setattr(runtime, "device", lambda _: gpu)
-    said = export.check_room(model, tmp_path, ALL, "q8_0", gpu)
-    assert "8.6 GB of 11.8 GB free GPU memory" in said
-    monkeypatch.setattr(runtime, "device", lambda _: runtime.Device("cuda", "T4", 6, 60, ""))
-    with pytest.raises(MemoryError, match="8.6 GB of GPU memory"):
-        export.check_room(model, tmp_path, ALL, "q8_0", gpu)
+    with pytest.raises(MemoryError, match="needs 8.6 GB of memory and 8.2 GB are free.*merge=False"):
+        export.check_room(model, tmp_path, ALL, "q8_0")
+    assert "disk" in export.check_room(model, tmp_path, ["adapter", "parity"], "q8_0")
 
 
 # ---- what is there is not built again
@@ -223,13 +214,13 @@ def test_llama_quantize_is_used_where_it_is_installed(tokenizer, monkeypatch, tm
     }  # fmt: skip
     assert (tmp_path / "gguf" / "model-q4_k_m.gguf").read_text() == "merged bf16 q4_k_m\n"
     assert (tmp_path / "gguf" / "Modelfile").read_text().startswith("FROM ./model-q4_k_m.gguf\n")
-    with pytest.raises(RuntimeError, match="could not make q6_k of .*: no such type"):
+    with pytest.raises(RuntimeError, match="x could not be made .*: no such type"):
         export.quantize(tmp_path / "gguf" / "Modelfile", tmp_path / "x", "q6_k")
 
 
 def test_a_conversion_that_fails_says_why_and_leaves_no_folder(tokenizer, tmp_path):
     (tmp_path / "merged").mkdir()
-    with pytest.raises(RuntimeError, match="(?s)conversion of .*merged to GGUF failed.*config.json"):
+    with pytest.raises(RuntimeError, match="(?s)gguf could not be made.*config.json"):
         export.to_gguf(tmp_path / "merged", tmp_path / "gguf", "q8_0", tokenizer)
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 

@@ -7,7 +7,7 @@ import yaml
 
 from helpers.core import files
 from helpers.prove import evaluation
-from helpers.publish import dataset, model_card
+from helpers.publish import cards, dataset
 from helpers.train import models
 from tests.publish.test_publish import some
 
@@ -41,9 +41,14 @@ def work_dir(tmp_path):
     rows_of = [{"question": n % 5, "largest difference": n / 100} for n in range(15)]
     files.write_json(tmp_path / "publish" / "parity.json", {"tolerance": 0.5, "rows": rows_of})
     files.write_jsonl(tmp_path / "qa_pairs.jsonl", some(3))
-    files.write_jsonl(
-        tmp_path / "qa_journal.jsonl", [{"cost_usd": 0.1}, {"cost_usd": None}, {"cost_usd": 0.03}]
-    )
+    # Each attempt has a row with the most that it can cost before it is sent, and one with what it did cost.
+    attempt = {"model": "gpt-4o", "text": "", "prompt_tokens": 9, "completion_tokens": 9, "reason": ""}
+    rows_of = [
+        {**attempt, "key": key, "finish_reason": finish, "cost_usd": usd}
+        for key, usd in (("a", 0.1), ("b", 0.03))
+        for finish, usd in (("sent", 10 * usd), ("stop", usd))
+    ]
+    files.write_jsonl(tmp_path / "qa_journal.jsonl", rows_of)
     files.write_jsonl(
         tmp_path / "reviews_clean.jsonl", [{"redacted": {"EMAIL": 2}}, {"redacted": {"EMAIL": 1}}]
     )
@@ -51,7 +56,7 @@ def work_dir(tmp_path):
 
 
 def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
-    card = model_card.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
+    card = cards.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
     assert (work_dir / "publish" / "README.md").read_text() == card
     said = yaml.safe_load(card.split("---\n")[1])
     assert (said["base_model"], said["license"], said["library_name"]) == (
@@ -75,7 +80,7 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
 
 
 def test_what_is_not_known_is_called_so(tmp_path):
-    card = model_card.model_card(tmp_path, models.SAMPLE_ADAPTER, ["adapter", "parity"])
+    card = cards.model_card(tmp_path, models.SAMPLE_ADAPTER, ["adapter", "parity"])
     for part in (
         "It was not evaluated",
         "Not recorded in this work_dir",
@@ -84,6 +89,14 @@ def test_what_is_not_known_is_called_so(tmp_path):
     ):
         assert part in card, part
     assert "`gguf`" not in card and yaml.safe_load(card.split("---\n")[1])["library_name"] == "peft"
+
+
+def test_a_base_from_a_folder_of_ones_own_is_named_without_its_path(tmp_path):
+    base = str(tmp_path / "private" / "my-gemma-3")
+    files.write_json(tmp_path / "adapter" / "adapter_config.json", {"base_model_name_or_path": base})
+    card = cards.model_card(tmp_path, tmp_path / "adapter", FORMS)
+    assert "| base model | my-gemma-3 |" in card and str(tmp_path) not in card
+    assert "base_model" not in yaml.safe_load(card.split("---\n")[1])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,7 @@ def test_what_is_not_known_is_called_so(tmp_path):
 )
 def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
     files.write_json(tmp_path / "adapter" / "adapter_config.json", {"base_model_name_or_path": base})
-    card = model_card.model_card(tmp_path, tmp_path / "adapter", FORMS)
+    card = cards.model_card(tmp_path, tmp_path / "adapter", FORMS)
     said = yaml.safe_load(card.split("---\n")[1])
     assert said["license"] == licence and said["base_model"] == base
     assert ("Gemma Terms of Use" in card.split("## Licence")[1]) == (licence == "gemma")

@@ -17,7 +17,7 @@ from helpers.ask import gate, pairs, qa, splits
 from helpers.clean import chunks as chunking
 from helpers.clean import reviews
 from helpers.core import files, workdir
-from helpers.publish import dataset
+from helpers.publish import cards, dataset
 from tests.conftest import REPOSITORY
 from tests.fakes import hub as fake
 from tests.fakes.hub import FakeHub
@@ -37,7 +37,7 @@ def some(count: int, **fields) -> list[dict]:
 def saved(folder: Path, rows: list[dict], card: str | None = None) -> Path:
     train, test = splits.split(rows)
     dataset.save_dataset(
-        train, test, folder, card or dataset.dataset_card(train, test, company="Velo", source="a file")
+        train, test, folder, card or cards.dataset_card(train, test, company="Velo", source="a file")
     )
     return folder
 
@@ -55,7 +55,7 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
     train, test = splits.split(some(20))
     facts = {"company": 'Velo "24":\nbikes', "source": "a | b", "cost_usd": 0.12}
     rejected = [{"reason": "refusal (As an AI)"}, {"reason": "refusal (Sorry)"}, {"reason": "broken JSON"}]
-    card = dataset.dataset_card(
+    card = cards.dataset_card(
         train, test, rejected=rejected, redacted=Counter(EMAIL=3), languages={"en"}, **facts
     )
     for _ in range(2):  # the second time replaces the first
@@ -64,7 +64,7 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
     assert list(read["train"]) == train and list(read["test"]) == test
     assert (tmp_path / "qa_dataset" / "README.md").read_text(encoding="utf-8") == card
     said = front_matter(card)
-    assert said["size_categories"] == ["n<1K"] and 'Velo "24": bikes' in said["pretty_name"]
+    assert 'Velo "24": bikes' in said["pretty_name"]
     assert said["language"] == ["en"] and {each["split"] for each in said["configs"][0]["data_files"]} == {
         *read
     }
@@ -79,42 +79,45 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
 def test_the_licence_is_a_persons_to_give_except_for_the_samples():
     train, test = splits.split(some(20))
     facts = {"company": "Velo", "source": "s"}
-    other = dataset.dataset_card(train, test, **facts)
+    other = cards.dataset_card(train, test, **facts)
     assert front_matter(other)["license"] == "other" and "No licence is granted here" in other
     assert "how many is not recorded" in other
-    given = dataset.dataset_card(train, test, licence="cc-by-4.0", **facts)
+    given = cards.dataset_card(train, test, licence="cc-by-4.0", **facts)
     assert front_matter(given)["license"] == "cc-by-4.0" and "`cc-by-4.0`" in given.split("## Licence")[1]
-    ours = dataset.dataset_card(*splits.split(some(20, teacher="sample")), **facts)
+    ours = cards.dataset_card(*splits.split(some(20, teacher="sample")), **facts)
     assert front_matter(ours)["license"] == "apache-2.0" and "Apache License 2.0" in ours
 
 
 def test_the_source_is_what_the_work_dir_knows(tmp_path):
-    assert "not recorded" in dataset.source_of(tmp_path, some(2))
+    assert "not recorded" in cards.source_of(tmp_path, some(2))
     (tmp_path / "snapshot.json").write_text("{}")
-    assert dataset.source_of(tmp_path, some(2)) == "Trustpilot, collected through Bright Data"
+    assert cards.source_of(tmp_path, some(2)) == "Trustpilot, collected through Bright Data"
     sample = [{"review_ids": [reviews.sample()[0]["review_id"]]}]
-    assert "fictional" in dataset.source_of(tmp_path, sample)
+    assert "fictional" in cards.source_of(tmp_path, sample)
 
 
 # ---- the scan
 
 SECRETS = [
-    ("HUGGING FACE TOKEN", "hf_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f"),
-    ("OPENAI KEY", "sk-" + "proj-aB3dE5gH7jK9mN1pQ3sT5vW7yZ9"),
-    ("AWS KEY", "AKIA" + "IOSFODNN7EXAMPLE"),
-    ("GITHUB TOKEN", "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f5g"),
-    ("GOOGLE KEY", "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"),
-    ("SLACK TOKEN", "xoxb-" + "123456789012-abcdefABCDEF"),
-    ("JSON WEB TOKEN", "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"),
-    ("PRIVATE KEY", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow" + "IBAAKCAQEA7\n-----END RSA PRIVATE KEY-----"),
-    ("API KEY", "0f1e2d3c4b5a6978" * 4),
-    ("API KEY", "6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0"),
-    ("SECRET", "api_key = 'q7Zr2LxP9vKt4WmB'"),
-    ("SECRET", "Authorization: q7Zr2LxP9vKt4WmB8n"),
+    ("SECRET", "hf_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f"),
+    ("SECRET", "sk-" + "proj-aB3dE5gH7jK9mN1pQ3sT5vW7yZ9"),
+    ("SECRET", "AKIA" + "IOSFODNN7EXAMPLE"),
+    ("SECRET", "ghp_" + "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC1dE3f5g"),
+    ("SECRET", "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"),
+    ("SECRET", "xoxb-" + "123456789012-abcdefABCDEF"),
+    ("SECRET", "-----BEGIN RSA PRIVATE KEY-----\nMIIEow" + "IBAAKCAQEA7\n-----END RSA PRIVATE KEY-----"),
+    ("SECRET", "0f1e2d3c4b5a6978" * 4),
+    ("SECRET", "6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0"),
     ("EMAIL", "ada@example.com"),
     ("PHONE", "+44 20 7946 0958"),
     ("NAME", "Ada Lovelace"),
+    # Names that the scan once missed, since it looked for them letter for letter:
+    ("NAME", "ADA LOVELACE"),
+    ("NAME", "Mary-Jane Watson"),
+    ("NAME", "Seán O’Brien"),
+    ("NAME", "Jürgen T."),
 ]
+PEOPLE = {"Ada Lovelace", "Other Name", "Mary-Jane Watson", "Seán O'Brien", "Jürgen T."}
 
 
 @pytest.mark.parametrize("kind, secret", SECRETS)
@@ -127,7 +130,7 @@ def test_what_must_not_be_uploaded_is_found_wherever_it_stands_and_never_shown(t
         rows[1][field] = f"Write to {secret} now"
     files.write_jsonl(tmp_path / "train.jsonl", rows)
     files.write_text(tmp_path / "README.md", card)
-    found = list(dataset.scan(tmp_path, {"Ada Lovelace", "Other Name"}))
+    found = list(dataset.scan(tmp_path, PEOPLE))
     place = ("README.md", 4) if field == "card" else ("train.jsonl", 2)
     assert {(row["file"], row["row"]) for row in found} == {place} or "\n" in secret
     assert found[0]["kind"] == kind and f"[{kind}]" in found[0]["excerpt"]
@@ -149,6 +152,13 @@ def test_the_scan_passes_ids_and_ordinary_prose(tmp_path):
     assert list(dataset.scan(tmp_path, {"Ada Lovelace"})) == []
 
 
+def test_an_answer_with_a_line_separator_inside_is_scanned_as_one_row(tmp_path):
+    """splitlines() cut the JSON at U+2028, so that a data set with one such answer could never be pushed."""
+    files.write_jsonl(tmp_path / "train.jsonl", some(1, answer="One\u2028two, hf_" + "a1" * 12))
+    (row,) = dataset.scan(tmp_path)
+    assert (row["row"], row["kind"]) == (1, "SECRET")
+
+
 def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
     """Also against the 200 and more full names of the reviewers."""
     files.write_jsonl(tmp_path / "reviews.jsonl", reviews.sample())
@@ -156,7 +166,7 @@ def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
     kept, _ = gate.quality_gate(qa.sample_pairs(chunking.sample()), chunking.sample())
     train, test = splits.split(kept)
     files.write_jsonl(tmp_path / "up" / "train.jsonl", kept)
-    card = dataset.dataset_card(train, test, company="Velomarsh", source="s", redacted=Counter(EMAIL=7))
+    card = cards.dataset_card(train, test, company="Velomarsh", source="s", redacted=Counter(EMAIL=7))
     files.write_text(tmp_path / "up" / "README.md", card)
     assert len(names) > 200 and all(" " in name for name in names)
     assert list(dataset.scan(tmp_path / "up", names)) == []
@@ -228,14 +238,14 @@ def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
     assert not hub.requests and not hub.repos
     assert "Nothing was uploaded to someone/reviews-qa" in said and ".jsonl, row " in said
     assert (
-        "EMAIL: " in said and "HUGGING FACE TOKEN: " in said and "ada@" not in said and "aB3dE5" not in said
+        "EMAIL: " in said and "SECRET: " in said and "ada@" not in said and "aB3dE5" not in said
     )
 
 
 def test_a_public_repository_is_refused_unless_told(hub, tmp_path):
     folder = saved(tmp_path / "qa_dataset", some(20))
     repo = hub.add(f"datasets/{REPO}", {}, private=False)
-    with pytest.raises(PermissionError, match="is public, and nothing was uploaded. Make it private"):
+    with pytest.raises(PermissionError, match="is public, and .*Make it private"):
         dataset.push_dataset(folder, REPO)
     assert set(repo.files) == {".gitattributes"}
     dataset.push_dataset(folder, REPO, private=False)
@@ -315,7 +325,7 @@ def test_a_file_of_the_last_push_that_is_gone_here_goes_there_too_and_a_persons_
     assert "gguf/model-bf16.gguf" not in there and {"photo.png", "gguf/model-q8_0.gguf"} <= there
 
 
-PUSH = f"from pathlib import Path; from helpers import publish; dataset.push_model(Path('work'), {MODEL!r})"
+PUSH = f"from pathlib import Path; from helpers.publish import dataset; dataset.push_model(Path('work'), {MODEL!r})"
 
 
 def test_a_push_that_is_killed_half_way_and_repeated_ends_with_one_complete_repository(
@@ -376,6 +386,6 @@ def test_a_model_needs_a_name_and_a_private_place(hub, model_dir):
     with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
         dataset.push_model(model_dir, "")
     hub.add(f"models/{MODEL}", {}, private=False)
-    with pytest.raises(PermissionError, match="is public, and nothing was uploaded"):
+    with pytest.raises(PermissionError, match="is public, and"):
         dataset.push_model(model_dir, MODEL)
     dataset.push_model(model_dir, MODEL, private=False)
