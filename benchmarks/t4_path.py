@@ -73,7 +73,7 @@ def published(source: str) -> None:
     from trl import SFTConfig, SFTTrainer
     from unsloth.chat_templates import get_chat_template, train_on_responses_only
 
-    from helpers.train import memory, models, progress, training
+    from helpers.train import data, memory, models, progress
 
     model, tokenizer = FastModel.from_pretrained(source, max_seq_length=2048, load_in_4bit=True)
     tokenizer = get_chat_template(tokenizer, chat_template="gemma-3")
@@ -86,7 +86,7 @@ def published(source: str) -> None:
         finetune_vision_layers=False,
         random_state=3407,
     )
-    pairs, _ = training.load_qa_dataset("auto", Path("/nonexistent"))
+    pairs, _ = data.load_qa_dataset("auto", Path("/nonexistent"))
     texts = [models.chat_text(tokenizer, pair["question"], pair["answer"]) for pair in pairs["train"]]
     from datasets import Dataset
 
@@ -110,9 +110,8 @@ def published(source: str) -> None:
     trainer = SFTTrainer(model=model, tokenizer=tokenizer, train_dataset=rows, args=config)
     turns = models.turns(tokenizer)
     trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
-    with training.Stopwatch() as watch:
-        trainer.train()
-    found = {"tokens_a_second": round(progress.tokens_seen(trainer) / watch.seconds)}
+    seconds = trainer.train().metrics["train_runtime"]
+    found = {"tokens_a_second": round(progress.tokens_seen(trainer) / seconds)}
     found |= {"peak_gb": round(memory.peak_gb(), 2), "last_loss": progress.losses(trainer)[-1]["loss"]}
     print("RUN", json.dumps(found))
 

@@ -34,7 +34,7 @@ def variant(kind: str, start: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from helpers.core import runtime
-    from helpers.train import cpu_loss, local_gemma, memory, models, training
+    from helpers.train import cpu_loss, data, local_gemma, memory, models
 
     device, folder = runtime.device(), str(local_gemma.path())
     rows, accumulation, checkpointing = 2, 4, True
@@ -50,9 +50,9 @@ def variant(kind: str, start: Path) -> None:
             cpu_loss.use_on_cpu(device)
         model, tokenizer = FastModel.from_pretrained(folder, max_seq_length=2048, load_in_4bit=False)
         tokenizer = models.with_chat_template(tokenizer, model)
-    pairs, _ = training.load_qa_dataset("auto", Path("/nonexistent"))
+    pairs, _ = data.load_qa_dataset("auto", Path("/nonexistent"))
     prompts = [len(models.chat_ids(tokenizer, pair["question"])) for pair in pairs["train"]]
-    dataset, _ = training.tokenize(pairs["train"], tokenizer, 2048)
+    dataset, _ = data.tokenize(pairs["train"], tokenizer, 2048)
     if kind == "stock":  # stock TRL's own way to hide the questions
         masks = [
             [0] * prompt + [1] * (len(ids) - prompt) for prompt, ids in zip(prompts, dataset["input_ids"])

@@ -10,6 +10,7 @@ judges one: that is `gate`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,6 @@ from pathlib import Path
 import pydantic
 
 from helpers.ask import injection
-from helpers.ask.pairs import make
 from helpers.ask.teacher import Answer, Request
 from helpers.core import files, runtime
 
@@ -81,6 +81,14 @@ class QAPair(pydantic.BaseModel):
 class QAPairs(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
     pairs: list[QAPair]
+
+
+def make(chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str) -> dict:
+    """A pair as qa_pairs.jsonl holds it; the id is a hash of chunk, question and answer."""
+    question, answer = texts
+    pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
+    pair = {"id": pair_id, "chunk_id": chunk_id, "review_ids": review_ids, "question": question}
+    return pair | {"answer": answer, "teacher": teacher, "prompt_version": version}
 
 
 def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[Request]:

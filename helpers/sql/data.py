@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files, runtime, tables
-from helpers.train import models, training
+from helpers.train import data as qa_data
+from helpers.train import models
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -142,7 +143,7 @@ def split(
     random.Random(seed).shuffle(order)
     scale = min(1.0, len(rows) / (train_size + test_size))
     wanted = {"test": max(1, round(test_size * scale)), "train": max(2, round(train_size * scale))}
-    validation_rows = max(1, min(training.VALIDATION_ROWS, wanted["train"] // 10))
+    validation_rows = max(1, min(qa_data.VALIDATION_ROWS, wanted["train"] // 10))
     limits = {
         "validation": validation_rows,
         "test": wanted["test"],
@@ -177,7 +178,7 @@ def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset,
     out whole and listed with its length, since cutting it off would cut off the SQL.
     """
     pairs = [pair(row) for row in rows]
-    dataset, too_long = training.tokenize(pairs, tokenizer, max_seq_length)
+    dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length)
     left_out = {found["row"] for found in too_long}
     prompts = [
         len(models.chat_ids(tokenizer, one["question"])) for at, one in enumerate(pairs) if at not in left_out

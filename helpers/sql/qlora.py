@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from helpers.core import runtime, workdir
 from helpers.sql import data
 from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
+from helpers.train import data as qa_data
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -309,7 +310,7 @@ def run(options: Options) -> None:
     settings = config(options, batches, folder, dtype, device)
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
     if trainer.is_world_process_zero():
-        print(training.length_advice(train_dataset, too_long, options.max_seq_length))
+        print(qa_data.length_advice(train_dataset, too_long, options.max_seq_length))
         seen = as_trained(trainer, train_dataset)
         training.check_training_examples(seen, tokenizer, rows=len(train_dataset))
         progress.show(trainer)

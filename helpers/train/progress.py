@@ -15,15 +15,9 @@ from helpers.core import plots
 REDRAW = 15  # seconds between two pictures
 
 
-def losses(trainer) -> list[dict]:
-    """One `{"step", "loss"}` for every logged step."""
-    return [{"step": log["step"], "loss": log["loss"]} for log in trainer.state.log_history if "loss" in log]
-
-
-def held_out(trainer) -> list[dict]:
-    """One `{"step", "loss"}` for every evaluation on the validation rows."""
-    found = [log for log in trainer.state.log_history if "eval_loss" in log]
-    return [{"step": log["step"], "loss": log["eval_loss"]} for log in found]
+def losses(trainer, name: str = "loss") -> list[dict]:
+    """One `{"step", "loss"}` for every logged step; with "eval_loss", for every look at the validation rows."""
+    return [{"step": log["step"], "loss": log[name]} for log in trainer.state.log_history if name in log]
 
 
 def tokens_seen(trainer) -> int:
@@ -77,7 +71,7 @@ def show(trainer, title: str = "Training loss") -> None:
             self.drawn = time.monotonic()
             if get_ipython() is None:
                 return  # outside a notebook there is no place for a picture
-            figure = plots.loss(losses(trainer), held_out(trainer), title)
+            figure = plots.loss(losses(trainer), losses(trainer, "eval_loss"), title)
             if self.picture:
                 self.picture.update(figure)
             else:

@@ -92,7 +92,7 @@ def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
     card = (work_dir / "qa_dataset" / "README.md").read_text(encoding="utf-8")
     assert f"| pairs to train on | {len(sides[0])} |" in card and "license: apache-2.0" in card
     # 06 opened alone asks the bundled adapter the sample's held-out questions: it must be the same split.
-    alone, _ = training.load_qa_dataset("auto", work_dir / "empty")
+    alone, _ = data.load_qa_dataset("auto", work_dir / "empty")
     assert alone["test"]["id"] == dataset["test"]["id"]
 
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from helpers.ask import gate, pairs, qa, splits
+from helpers.ask import gate, qa, splits
 from helpers.clean import chunks as chunking
 from helpers.clean import reviews
 from helpers.core import files, workdir
@@ -30,7 +30,7 @@ def some(count: int, **fields) -> list[dict]:
         (f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.")
         for n in range(count)
     ]
-    made = [pairs.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
+    made = [qa.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
     return [pair | fields for pair in made]
 
 
@@ -194,7 +194,7 @@ READ = f"""
 import json
 from pathlib import Path
 from helpers.train import training
-found, why = training.load_qa_dataset({REPO!r}, Path("nowhere"))
+found, why = data.load_qa_dataset({REPO!r}, Path("nowhere"))
 print(why)
 print(json.dumps({{side: list(rows) for side, rows in found.items()}}))
 """
@@ -237,9 +237,7 @@ def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
     said = str(stopped.value)
     assert not hub.requests and not hub.repos
     assert "Nothing was uploaded to someone/reviews-qa" in said and ".jsonl, row " in said
-    assert (
-        "EMAIL: " in said and "SECRET: " in said and "ada@" not in said and "aB3dE5" not in said
-    )
+    assert "EMAIL: " in said and "SECRET: " in said and "ada@" not in said and "aB3dE5" not in said
 
 
 def test_a_public_repository_is_refused_unless_told(hub, tmp_path):

@@ -116,7 +116,7 @@ def test_a_4_bit_model_on_a_cpu_learns_after_an_evaluation_as_if_there_had_been_
     for save_steps in (2, 0):
         trainer, *_ = prepare(tiny_gemma, tmp_path / str(save_steps), four_bit=True, save_steps=save_steps)
         trainer.train()
-        looked = [row["step"] for row in progress.held_out(trainer)]
+        looked = [row["step"] for row in progress.losses(trainer, "eval_loss")]
         assert looked == ([2, 4, 6] if save_steps else [6])
         found.append([line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line])
     assert len(found[0]) == 6 and found[0] == pytest.approx(found[1], rel=1e-4)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from helpers.core import files
 from helpers.train import local_gemma
 
 DIALOGUE = [{"role": "user", "content": "微调测试"}, {"role": "assistant", "content": "我学会了"}]
@@ -109,7 +110,7 @@ def test_a_cache_that_fails_its_checksum_stops_with_the_fix(tmp_path, monkeypatc
     folder = local_gemma.cache_dir() / local_gemma.NAME
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "SHA256SUMS").write_text(local_gemma._sums(folder))
+    files.write_json(folder / local_gemma.SEAL, files.seal(folder, ["model.safetensors"]))
     assert local_gemma.path() == folder
     (folder / "model.safetensors").write_bytes(b"weight")
     with pytest.raises(ValueError, match=f"{folder}.*has changed.*Delete the folder"):

@@ -27,7 +27,7 @@ def trainer():
 
 def test_the_history_is_told_apart(trainer):
     assert progress.losses(trainer) == [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}]
-    assert progress.held_out(trainer) == [{"step": 2, "loss": 2.5}]
+    assert progress.losses(trainer, "eval_loss") == [{"step": 2, "loss": 2.5}]
     assert progress.tokens_seen(trainer) == 250
 
 

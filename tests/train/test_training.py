@@ -4,7 +4,7 @@ import math
 import pytest
 
 from helpers.core import runtime
-from helpers.train import cpu_loss, models, progress, training
+from helpers.train import cpu_loss, data, models, progress, training
 
 CANARY = ("Why?", "Because.")
 
@@ -66,18 +66,18 @@ def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
     pairs = dataset(
         {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
     )
-    fitting, too_long = training.tokenize(pairs, tokenizer, max_seq_length=64)
+    fitting, too_long = data.tokenize(pairs, tokenizer, max_seq_length=64)
     assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
-    advice = training.length_advice(fitting, too_long, 64)
+    advice = data.length_advice(fitting, too_long, 64)
     assert "1 of 2 rows are over max_seq_length = 64" in advice
-    all_fit, none = training.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
+    all_fit, none = data.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
     assert len(all_fit) == 2 and not none
     with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
-        training.tokenize(pairs, tokenizer, max_seq_length=4)
+        data.tokenize(pairs, tokenizer, max_seq_length=4)
 
 
 def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
-    pairs, why = training.load_qa_dataset("auto", tmp_path)
+    pairs, why = data.load_qa_dataset("auto", tmp_path)
     assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
     trained = {review_id for row in pairs["train"] for review_id in row["review_ids"]}
     assert not trained & {review_id for row in pairs["test"] for review_id in row["review_ids"]}
@@ -86,7 +86,7 @@ def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
 def test_a_file_of_your_own_is_split(tmp_path):
     rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
     (tmp_path / "mine.json").write_text(json.dumps(rows))
-    pairs, _ = training.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
     assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
 
 
@@ -96,11 +96,11 @@ def test_a_dataset_without_the_columns_is_refused(tmp_path):
     rows = dataset({"prompt": "a"}, {"prompt": "b"})
     DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
     with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
-        training.load_qa_dataset(str(tmp_path / "other"), tmp_path)
+        data.load_qa_dataset(str(tmp_path / "other"), tmp_path)
 
 
 def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
-    sides, _ = training.load_qa_dataset("auto", tmp_path)
+    sides, _ = data.load_qa_dataset("auto", tmp_path)
     reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
     assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
     assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
@@ -130,7 +130,7 @@ def trained(tiny_gemma, tmp_path_factory):
     model, tokenizer = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=128, load_in_4bit=False)
     tokenizer = models.with_chat_template(tokenizer, model)
     model = FastModel.get_peft_model(model, r=1, lora_alpha=1, random_state=0)
-    rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
+    rows, _ = data.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
     folder = tmp_path_factory.mktemp("trained")
     config = SFTConfig(
         output_dir=str(folder / "checkpoints"),
@@ -168,7 +168,7 @@ def test_the_saved_adapter_names_its_base_and_no_path(trained):
 
 def test_a_loss_that_is_not_finite_is_caught(trained):
     _, model, tokenizer, adapter = trained
-    with pytest.raises(AssertionError, match="not finite"):
+    with pytest.raises(ValueError, match="not finite"):
         training.evidence(model, tokenizer, adapter, [1.0, math.nan], CANARY)
 
 
@@ -183,7 +183,7 @@ def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
     save_file(
         {name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors"
     )
-    with pytest.raises(AssertionError, match="read back from .* differs"):
+    with pytest.raises(ValueError, match="read back from .* differs"):
         training.evidence(model, tokenizer, tmp_path, [1.0], CANARY)
 
 
@@ -196,7 +196,7 @@ def test_an_untrained_adapter_is_caught(trained):
     try:
         with torch.no_grad():
             weight.zero_()
-        with pytest.raises(AssertionError, match="still zero"):
+        with pytest.raises(ValueError, match="still zero"):
             training.evidence(model, tokenizer, adapter, [1.0], CANARY)
     finally:
         with torch.no_grad():
@@ -217,7 +217,7 @@ def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained,
     turn_round()
     try:
         training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny")
-        with pytest.raises(AssertionError, match="A trained answer became less likely"):
+        with pytest.raises(ValueError, match="A trained answer became less likely"):
             training.evidence(model, tokenizer, tmp_path / "adapter", [1.0], CANARY)
     finally:
         turn_round()
@@ -228,7 +228,7 @@ def test_an_adapter_as_large_as_a_model_is_caught(trained):
     head = model.get_base_model().lm_head.weight
     head.requires_grad_(True)
     try:
-        with pytest.raises(AssertionError, match=r"The adapter has \d+.\d% of the weights.*lower lora_r"):
+        with pytest.raises(ValueError, match=r"The adapter has \d+.\d% of the weights.*lower lora_r"):
             training.evidence(model, tokenizer, adapter, [1.0], CANARY)
     finally:
         head.requires_grad_(False)
@@ -240,7 +240,7 @@ def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tin
     from unsloth.chat_templates import train_on_responses_only
 
     _, model, tokenizer, adapter = trained
-    rows, _ = training.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
+    rows, _ = data.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
     config = SFTConfig(output_dir=str(adapter / "out"), max_length=128, report_to="none")
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
     wrong = {"instruction_part": "<|im_start|>user\n", "response_part": "<|im_start|>assistant\n"}

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from helpers.ask import pairs
+from helpers.ask import qa
 from helpers.core import files
+from helpers.train import data
 
 MESSAGES = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 
@@ -16,15 +17,15 @@ def write(path, rows):
 
 
 def test_our_own_file_is_read_as_it_is(tmp_path):
-    ours = [pairs.make("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
+    ours = [qa.make("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
     files.write_jsonl(tmp_path / "ours.jsonl", ours)
-    assert pairs.read(tmp_path / "ours.jsonl") == ours
+    assert data.read(tmp_path / "ours.jsonl") == ours
 
 
 def test_the_articles_json_array_is_read(tmp_path):
     array = [{"id": "82d5", "question": question, "answer": "So."} for question in ("Why?", "Who?")]
     (tmp_path / "theirs.json").write_text("\ufeff" + json.dumps(array), encoding="utf-8")
-    first, second = pairs.read(tmp_path / "theirs.json")
+    first, second = data.read(tmp_path / "theirs.json")
     assert first["chunk_id"] == "82d5" and first["review_ids"] == second["review_ids"] == ["82d5"]
     assert first["id"] != second["id"] and first["question"] == "Why?"
 
@@ -39,19 +40,47 @@ def test_the_articles_json_array_is_read(tmp_path):
     ],
 )
 def test_every_form_gives_the_same_pair(tmp_path, row):
-    (pair,) = pairs.read(write(tmp_path / "mine.json", [row]))
+    (pair,) = data.read(write(tmp_path / "mine.json", [row]))
     assert (pair["question"], pair["answer"]) == ("Why?", "So.") and pair["review_ids"] == [pair["chunk_id"]]
+
+
+PARTS = [
+    {"role": "user", "content": [{"type": "text", "text": "Why?"}]},
+    {"role": "assistant", "content": [{"type": "text", "text": "So."}]},
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"messages": MESSAGES}) + "\n\n",
+        "\ufeff" + json.dumps({"question": "Why?", "answer": "So."}) + "\n",
+        json.dumps({"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]}),
+        json.dumps({"messages": PARTS}),
+    ],
+    ids=["one line and a blank one", "a byte order mark", "ShareGPT", "parts"],
+)
+def test_json_lines_as_other_programs_write_them(tmp_path, text):
+    """Each of these once ended in an error of Python's own, or said that line 2 is not JSON."""
+    (tmp_path / "theirs.jsonl").write_text(text, encoding="utf-8")
+    (pair,) = data.read(tmp_path / "theirs.jsonl")
+    assert (pair["question"], pair["answer"]) == ("Why?", "So.")
+
+
+def test_a_csv_with_a_column_called_messages_is_a_table(tmp_path):
+    (tmp_path / "mine.csv").write_text("messages,question,answer\n3,Why?,So.\n")
+    assert data.read(tmp_path / "mine.csv")[0]["answer"] == "So."
 
 
 def test_a_system_message_goes_before_the_question(tmp_path):
     system = {"role": "system", "content": "Be brief."}
-    (pair,) = pairs.read(write(tmp_path / "mine.json", [{"messages": [system, *MESSAGES]}]))
+    (pair,) = data.read(write(tmp_path / "mine.json", [{"messages": [system, *MESSAGES]}]))
     assert pair["question"] == "Be brief.\n\nWhy?"
 
 
 def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
     (tmp_path / "mine.csv").write_text('question,answer\n"Why,\nthen?",So.\nWho?,"Me, me."\n')
-    first, second = pairs.read(tmp_path / "mine.csv")
+    first, second = data.read(tmp_path / "mine.csv")
     assert first["question"] == "Why,\nthen?" and second["answer"] == "Me, me."
 
 
@@ -66,7 +95,7 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
             {"text": "all in one"},
             "the question is missing.*it has the fields text.*a row needs question and answer",
         ),
-        ("text", "is not an object"),
+        ("text", "not a JSON object"),
         (
             {"messages": MESSAGES * 2},
             "messages has the roles user, assistant, user, assistant.*Split a longer",
@@ -77,20 +106,20 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
 )
 def test_a_bad_row_stops_with_its_number_and_the_fix(tmp_path, row, says):
     good = {"question": "Q?", "answer": "A"}
-    with pytest.raises(ValueError, match=f"bad.json, row 2:? ?{says}"):
-        pairs.read(write(tmp_path / "bad.json", [good, row]))
+    with pytest.raises(ValueError, match=f"bad.json, row 2:? ?.*{says}"):
+        data.read(write(tmp_path / "bad.json", [good, row]))
 
 
 def test_a_short_csv_line_names_its_row(tmp_path):
     (tmp_path / "bad.csv").write_text("question,answer\nWhy?,So.\nWho?\n")
-    with pytest.raises(ValueError, match="bad.csv, row 2: the answer is missing"):
-        pairs.read(tmp_path / "bad.csv")
+    with pytest.raises(ValueError, match="bad.csv, row 3: wrong number of fields .1 instead of 2"):
+        data.read(tmp_path / "bad.csv")
 
 
 def test_a_broken_or_empty_file_is_named(tmp_path):
     (tmp_path / "bad.json").write_text('[{"id": ')
-    with pytest.raises(ValueError, match="bad.json is not a JSON array"):
-        pairs.read(tmp_path / "bad.json")
+    with pytest.raises(ValueError, match="bad.json, line 1, column 9: .* damaged or was cut off"):
+        data.read(tmp_path / "bad.json")
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(ValueError, match="empty.jsonl holds no row"):
-        pairs.read(tmp_path / "empty.jsonl")
+    with pytest.raises(ValueError, match="empty.jsonl is empty"):
+        data.read(tmp_path / "empty.jsonl")

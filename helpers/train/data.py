@@ -1,0 +1,165 @@
+"""Question–answer pairs to train on, from the forms that people have them in (05, 06).
+
+    pairs, origin = data.load_qa_dataset("auto", work_dir)     # or a folder, a JSON, JSON Lines or CSV file, a Hub id
+    train_dataset, too_long = data.tokenize(pairs["train"], tokenizer, max_seq_length)
+
+A row is one of
+    {"question": …, "answer": …}                              with or without id, chunk_id, review_ids
+    {"prompt": …, "completion": …}
+    {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]}
+where a system message may come first, a content may be a list of text parts, and ShareGPT's names are read too. A
+row that is none of these stops with its number: nothing is guessed, and nothing is left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.ask import gate, qa, splits
+from helpers.clean import chunks
+from helpers.core import files, hub, tables
+from helpers.train import models
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+FORM = "question and answer, prompt and completion, or messages"
+SHAREGPT = {"human": "user", "gpt": "assistant"}
+VALIDATION_ROWS = 24  # at most a tenth of the training rows
+
+
+def read(path: Path) -> list[dict]:
+    """The pairs of a JSON array, JSON Lines or CSV file; ValueError names file, row and field."""
+    rows = tables.read_records(path)
+    if not rows:
+        raise ValueError(f"{path} holds no row; it needs rows with {FORM}")
+    return [from_row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+
+
+def from_row(row: dict, where: str) -> dict:
+    """One pair from a row of any form; ValueError begins with `where` and names the field and the fix."""
+    if isinstance(turns := row.get("messages") or row.get("conversations"), list):
+        question, answer = _from_turns(turns, where)
+    elif "prompt" in row and "completion" in row:
+        question, answer = row["prompt"], row["completion"]
+    else:
+        question, answer = row.get("question"), row.get("answer")
+    for name, text in (("question", question), ("answer", answer)):
+        if not isinstance(text, str) or not text.strip():
+            columns = ", ".join(map(str, row))
+            raise ValueError(
+                f"{where}: the {name} is missing, empty or not text (it has the fields {columns}). Fill it in or "
+                f"delete the row; a row needs {FORM}."
+            )
+    if "chunk_id" in row:
+        if not isinstance(row.get("review_ids"), list) or not row["review_ids"]:
+            raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
+        pair = qa.make("", [], (question, answer), "", "")
+        return pair | {name: row[name] for name in pair if name in row}
+    source = str(row.get("id") or files.content_id([question, answer]))
+    return qa.make(source, [source], (question, answer), "unknown", "unknown")
+
+
+def _from_turns(turns: list, where: str) -> tuple[object, object]:
+    """Question and answer of a conversation; what is not text comes back as it is, for `from_row` to refuse."""
+    roles, texts = [], []
+    for turn in turns:
+        turn = turn if isinstance(turn, dict) else {}
+        role, content = turn.get("role", turn.get("from", "none")), turn.get("content", turn.get("value"))
+        if isinstance(content, list) and all(isinstance(part, dict) and "text" in part for part in content):
+            content = "".join(str(part["text"]) for part in content)
+        roles.append(SHAREGPT.get(role, role))
+        texts.append(content)
+    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+        raise ValueError(
+            f"{where}: messages has the roles {', '.join(roles)}; it must be one user and one assistant message, "
+            "with at most a system message before them. Split a longer conversation into rows."
+        )
+    *before, answer = texts
+    # Gemma has no system turn: its template, too, puts it before the question.
+    return "\n\n".join(before) if all(isinstance(text, str) for text in before) else before, answer
+
+
+def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
+    """Question–answer pairs as `train`, `validation` and `test`, and where they came from.
+
+    `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), a folder that `save_to_disk`
+    wrote, a JSON, JSONL or CSV file, or a Hub id; its rows have one of the forms above. What has no
+    test split gets one; validation comes out of train, so that early stopping never sees the test.
+    Raises ValueError that names the row and the field.
+    """
+    import datasets
+
+    path = Path(dataset).expanduser()
+    if dataset == "auto" and (work_dir / "qa_dataset").exists():
+        loaded, why = (
+            datasets.load_from_disk(str(work_dir / "qa_dataset")),
+            "work_dir/qa_dataset, from notebook 04",
+        )
+    elif dataset == "auto":
+        rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
+        loaded, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
+    elif path.is_dir():
+        loaded, why = datasets.load_from_disk(str(path)), "the folder that the parameter names"
+    elif path.suffix.lower() in tables.SUFFIXES:
+        loaded, why = {"train": read(path)}, "the file that the parameter names"
+    else:
+        hub.log_in()
+        loaded, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
+    if isinstance(loaded, datasets.Dataset):
+        loaded = {"train": loaded}
+    if "train" not in loaded:
+        raise ValueError(
+            f"dataset = {dataset!r} has the splits {', '.join(loaded)}, and none of them is called train"
+        )
+    sides = {
+        side: [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
+        for side, rows in loaded.items()
+    }
+    if "test" not in sides:
+        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
+    if "validation" not in sides:
+        share = min(0.1, VALIDATION_ROWS / len(sides["train"]))
+        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
+    order = ("train", "validation", "test")
+    return datasets.DatasetDict({side: datasets.Dataset.from_list(sides[side]) for side in order}), why
+
+
+def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
+    """`input_ids` of every pair that fits, and a list of those that do not, with row and length.
+
+    A row that is too long is set aside whole and listed: cut off, it would teach the model to stop
+    in the middle, or lose its answer altogether. Raises ValueError when no row fits.
+    """
+    from datasets import Dataset
+
+    ids = [models.chat_ids(tokenizer, row["question"], row["answer"]) for row in rows]
+    too_long = [
+        {"row": number, "tokens": len(row), "question": rows[number]["question"]}
+        for number, row in enumerate(ids)
+        if len(row) > max_seq_length
+    ]
+    fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
+    if not fitting:
+        raise ValueError(
+            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}, from "
+            f"{rows[0]['question'][:80]!r} on; the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or "
+            "shorten the answers."
+        )
+    return Dataset.from_list(fitting), too_long
+
+
+def length_advice(train_dataset: Dataset, too_long: list[dict], max_seq_length: int) -> str:
+    """What the lengths say about max_seq_length: rows left out, and the value that would hold them all."""
+    longest = max(len(ids) for ids in train_dataset["input_ids"])
+    if too_long:
+        needed = max(row["tokens"] for row in too_long)
+        return (
+            f"{len(too_long)} of {len(train_dataset) + len(too_long)} rows are over max_seq_length = "
+            f"{max_seq_length} and are left out; max_seq_length = {needed} would hold them all."
+        )
+    return (
+        f"All {len(train_dataset)} rows fit; the longest has {longest} tokens. Batches are padded to their own "
+        f"longest row, so the rest of max_seq_length = {max_seq_length} costs nothing."
+    )
