@@ -80,13 +80,13 @@ def test_a_plain_process_on_colab_is_headless_too(place, monkeypatch):
 
 def test_a_mounted_drive_is_where_the_next_runtime_looks_too(place, tmp_path, monkeypatch, capsys):
     place("colab")
-    monkeypatch.setattr(runtime, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.setattr(workdir, "DRIVE", tmp_path / "MyDrive")
     assert workdir.default_work_dir() == Path("/content/work")
     assert "A DISCONNECT DELETES IT" in capsys.readouterr().out
     (tmp_path / "MyDrive").mkdir()
     files.write_jsonl(workdir.open_work_dir("") / "reviews.jsonl", [{"id": 1}])
     assert files.read_jsonl(workdir.open_work_dir("") / "reviews.jsonl") == [{"id": 1}]
-    assert "Google Drive survives a disconnect" in capsys.readouterr().out
+    assert "Google Drive keeps it when the runtime ends" in capsys.readouterr().out
 
 
 def test_on_kaggle_results_go_where_a_saved_version_keeps_them(place, capsys):
@@ -104,7 +104,7 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
     workdir.finish_stage(earlier, "03_chunk_reviews", reads=[], writes=["chunks.jsonl"])
     (tmp_path / "work").mkdir()
     files.write_jsonl(tmp_path / "work" / "reviews.jsonl", [{"mine": True}])
-    monkeypatch.setattr(runtime, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(workdir, "KAGGLE_INPUT", tmp_path / "input")
     folder = workdir.open_work_dir(str(tmp_path / "work"))
     assert workdir.is_finished(folder, "03_chunk_reviews")
     assert files.read_jsonl(folder / "reviews.jsonl") == [{"mine": True}], "what is there stays"
@@ -113,7 +113,7 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
 
 NOTEBOOK = """
 import sys
-from helpers.core import files, runtime
+from helpers.core import files, workdir
 folder = workdir.open_work_dir(sys.argv[1])
 print(sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
 stage = sys.argv[2]
@@ -136,7 +136,9 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
         return done.stdout + done.stderr
 
     with FakeHub() as hub:
-        assert "work_dir is kept in the private data set someone/work" in notebook("first", "01")
+        assert "work_dir after 01 is kept in the private dataset repository someone/work" in notebook(
+            "first", "01"
+        )
         assert hub.repos["datasets/someone/work"].private
         assert sorted(hub.repos["datasets/someone/work"].files) == [
             ".gitattributes",
@@ -164,5 +166,5 @@ def test_a_public_data_set_is_refused(tmp_path):
             capture_output=True,
             text=True,
         )
-        assert "PermissionError: WORK_REPO = 'someone/work' is public" in done.stderr
+        assert "PermissionError: someone/work is public" in done.stderr
         assert not hub.repos["datasets/someone/work"].commits[1:]

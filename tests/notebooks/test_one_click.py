@@ -92,7 +92,9 @@ def test_colab_forms_parse_and_papermill_still_sees_the_parameters(path):
 def test_notebooks_that_want_a_gpu_say_so_on_both_platforms(path):
     metadata, source = notebooks.read(path).metadata, path.read_text(encoding="utf-8")
     gpu = "runtime.device(" in source
-    assert (metadata.get("accelerator"), metadata.get("colab")) == (("GPU", {"gpuType": "T4"}) if gpu else (None, None))
+    assert (metadata.get("accelerator"), metadata.get("colab")) == (
+        ("GPU", {"gpuType": "T4"}) if gpu else (None, None)
+    )
     assert metadata.kaggle.accelerator == ("nvidiaTeslaT4" if gpu else "none")
     assert metadata.kaggle.isInternetEnabled
 
@@ -101,7 +103,9 @@ def test_kaggle_gets_a_folder_to_push(tmp_path, capsys):
     one_click.main(["kaggle", "05", "--user", "someone", "--to", str(tmp_path)])
     kernel = json.loads((tmp_path / "kernel-metadata.json").read_text())
     assert (tmp_path / kernel["code_file"]).exists()
-    assert kernel["id"] == "someone/" + kernel["title"].lower().replace(" ", "-"), "Kaggle makes the id of the title"
+    assert kernel["id"] == "someone/" + kernel["title"].lower().replace(" ", "-"), (
+        "Kaggle makes the id of the title"
+    )
     assert kernel["machine_shape"] == "NvidiaTeslaT4" and kernel["enable_internet"] == "true"
     assert kernel["is_private"] == "true"
     assert kernel["kernel_sources"] == ["someone/04-generate-qa-pairs"]
@@ -126,7 +130,9 @@ def test_every_link_and_file_name_resolves_in_the_repository(path):
 
 
 def test_the_readme_names_every_module():
-    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)))
+    named = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
+    )
     assert {path.stem for path in (REPOSITORY / "helpers").glob("*.py")} - {"__init__"} <= set(named)
 
 
@@ -135,7 +141,9 @@ def test_the_readme_names_every_module():
 
 def git(*arguments: object, cwd: Path) -> str:
     who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    done = subprocess.run(["git", *who, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *who, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 

@@ -20,7 +20,7 @@ from helpers.pipeline import notebooks, report
 from helpers.pipeline import run as pipeline
 
 STAGE = """from pathlib import Path
-from helpers.core import files
+from helpers.core import workdir
 with Path(work_dir, 'runs.txt').open('a') as runs: runs.write('{name} {word}\\n')
 Path(work_dir, '{name}.txt').write_text({word!r})
 workdir.finish_stage(Path(work_dir), '{name}', reads=[], writes=['{name}.txt'])"""
@@ -235,7 +235,7 @@ def test_a_kernel_that_dies_is_named(folder, work_dir, capsys):
 def start(folder: Path, work_dir: Path, *before: str, **environment: str) -> subprocess.Popen:
     """The command line in a process of its own, on the notebooks in `folder`."""
     code = (
-        "import sys; from pathlib import Path; from helpers import pipeline;"
+        "import sys; from pathlib import Path; from helpers.pipeline import run as pipeline;"
         f"pipeline.NOTEBOOKS = Path({str(folder)!r});"
         f"sys.exit(pipeline.main(['run', '--work-dir', {str(work_dir)!r}]))"
     )
