@@ -117,8 +117,10 @@ from helpers.core import files, workdir
 folder = workdir.open_work_dir(sys.argv[1])
 print(sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
 stage = sys.argv[2]
-(folder / "checkpoints").mkdir(exist_ok=True)
-(folder / "checkpoints" / "large.pt").write_text("stays")
+for large in (folder / "checkpoints", folder / "text_to_sql" / "checkpoints" / "run"):
+    large.mkdir(parents=True, exist_ok=True)
+    (large / "optimizer.pt").write_text("stays")
+(folder / "adapter.safetensors").write_bytes(bytes(20_000))
 files.write_jsonl(folder / f"{stage}.jsonl", [{"stage": stage}])
 workdir.finish_stage(folder, stage, reads=[], writes=[f"{stage}.jsonl"])
 """
@@ -143,9 +145,10 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
         assert sorted(hub.repos["datasets/someone/work"].files) == [
             ".gitattributes",
             "01.jsonl",
+            "adapter.safetensors",
             "manifests/01.json",
-        ]
-        assert "['01.jsonl', 'manifests/01.json']" in notebook("second", "02")
+        ], "of no notebook, 09 included, do checkpoints go along"
+        assert "['01.jsonl', 'adapter.safetensors', 'manifests/01.json']" in notebook("second", "02")
         hub.troubles = [("/api/datasets/someone/work/commit", 403)]
         assert "kept here but not on the Hub yet" in notebook("second", "03")
         hub.troubles = []
@@ -154,6 +157,23 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
         assert {"03.jsonl", "04.jsonl"} <= set(hub.repos["datasets/someone/work"].files), (
             "the next takes all along"
         )
+
+
+def test_an_upload_that_fails_ends_no_notebook(tmp_path):
+    """huggingface_hub wraps a failed LFS upload in RuntimeError, which once ended a finished notebook."""
+    program = f"import time; time.sleep = lambda seconds: None\n{NOTEBOOK}\nprint('the end')"
+    with FakeHub() as hub:
+        hub.troubles = [("PUT /lfs/", "drop")] * 6
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "work", "01"],
+            cwd=FAKES.parents[1],
+            env=os.environ | hub.environment(tmp_path / "home") | {"WORK_REPO": "someone/work"},
+            capture_output=True,
+            text=True,
+        )
+        assert not hub.troubles and "01.jsonl" not in hub.repos["datasets/someone/work"].files
+    assert "work_dir after 01 is kept here but not on the Hub yet (RuntimeError: " in done.stdout
+    assert done.stdout.endswith("the end\n"), done.stderr
 
 
 def test_a_public_data_set_is_refused(tmp_path):

@@ -16,14 +16,14 @@ def test_the_work_dir_is_made(tmp_path):
 
 def test_a_work_dir_that_cannot_be_written_is_named_with_the_fix():
     with pytest.raises(
-        PermissionError, match="work_dir = '/proc/nowhere' cannot be written; set the parameter"
+        PermissionError, match="'/proc/nowhere' cannot be written: .*; set the parameter work_dir"
     ):
         workdir.open_work_dir("/proc/nowhere")
 
 
 def test_a_file_in_the_place_of_the_work_dir_is_named(tmp_path):
     (tmp_path / "work").write_text("")
-    with pytest.raises(NotADirectoryError, match="a file is in its place"):
+    with pytest.raises(PermissionError, match="work' cannot be written: File exists"):
         workdir.open_work_dir(str(tmp_path / "work"))
 
 
@@ -36,6 +36,16 @@ def test_a_secret_comes_from_the_environment_then_from_dotenv(tmp_path, monkeypa
     assert runtime.secret("OPENAI_API_KEY") == "from-file"
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     assert runtime.secret("OPENAI_API_KEY") == "from-environment"
+
+
+def test_the_dotenv_beside_the_repository_is_found_from_another_folder(tmp_path, monkeypatch):
+    """`make lab` starts kernels in notebooks/, where the .env of the repository was not looked for."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=from-the-repository\n")
+    monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert runtime.secret("OPENAI_API_KEY") == "from-the-repository"
 
 
 def test_the_default_work_dir_says_why(capsys, monkeypatch):
