@@ -57,7 +57,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start)
     text = data.decode("cp1252", "replace")
-    if "\ufffd" in text or not data.decode(errors="ignore").isascii():  # such as UTF-8 with one broken line
+    foreign = sum(not letter.isascii() for letter in text) / len(text)
+    mixed = not data.decode(errors="ignore").isascii()  # UTF-8, but for a broken line
+    if "\ufffd" in text or mixed or foreign > 0.15:  # so much of it is another alphabet
         fix = "open it where it was made and save it as UTF-8"
         raise ValueError(f"{path} is not UTF-8 text; {fix} (line {line + 1} is the first that is not)")
     print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {line + 1} looks wrong:")

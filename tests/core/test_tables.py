@@ -106,10 +106,11 @@ def test_encodings_of_exports(mine, capsys, encoding):
 @pytest.mark.parametrize(
     "content",
     [
+        "text\nцена хорошая, доставка быстрая\n".encode("cp1251"),
         "text\n良い自転車です。また買います\n".encode("shift-jis"),
         "text\nA long line with one Café\n".encode() + b"Another with one Caf\xe9\n",
     ],
-    ids=["shift-jis", "a broken line in UTF-8"],
+    ids=["cp1251", "shift-jis", "a broken line in UTF-8"],
 )
 def test_no_text_is_garbled_in_silence(mine, content):
     with pytest.raises(ValueError, match=r"mine.csv is not UTF-8 text; .* save it as UTF-8"):
