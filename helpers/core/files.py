@@ -1,8 +1,8 @@
-"""Files that are never half written: whole writes, JSON Lines journals, fingerprints.
+"""Files that are never half written.
 
-A file appears under its name only when it is complete. A journal gains one complete line at a time;
-a last line that a crash tore off is recognised and dropped. A seal, the fingerprints of some files, is
-written last: where it stands and holds, they are complete. Files that people bring are read by `tables`.
+A file appears under its name only when it is complete. A journal gains one complete line at a time; a last line that
+a crash tore off is recognised and dropped. A seal, the fingerprints of some files, is written last: where it stands
+and holds, they are complete. Files that people bring are read by `tables`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a path for the file or folder that takes the place of `path` when the block ends without an error.
-
-    A full disk is named with the fix; any other error stays as it is.
-    """
+    """Yield a path for what takes the place of `path` when the block ends well. A full disk is named with the fix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
     try:

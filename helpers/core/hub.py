@@ -12,10 +12,7 @@ from helpers.core import runtime
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What an upload raises when the network or the Hub fails.
-
-    RuntimeError is among them because huggingface_hub wraps the failed upload of a large file in one.
-    """
+    """What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError."""
     import httpx
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -23,10 +20,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def log_in() -> None:
-    """Give huggingface_hub the HF_TOKEN of the platform's secrets or of `.env`, if any, which it cannot read itself.
-
-    Downloads of gated models and private data sets need it; public ones work without.
-    """
+    """Give huggingface_hub the HF_TOKEN of the platform's secrets or `.env`, if any; private downloads need it."""
     try:
         os.environ["HF_TOKEN"] = runtime.secret("HF_TOKEN")
     except runtime.MissingSecret:

@@ -1,7 +1,6 @@
 """The tables and pictures of the notebooks, in one plain style. Every picture is a matplotlib figure.
 
-matplotlib and pandas are imported when something is drawn. Colours are from Okabe and Ito's palette, which
-people with colour-blindness can tell apart.
+Colours are from Okabe and Ito's palette, which people with colour-blindness can tell apart.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def open_work_dir(work_dir: str) -> Path:
 
 def default_work_dir() -> Path:
     """The folder where results outlive this runtime, as far as the platform has one; prints why."""
-    drive = DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work")
-    folders = {"colab": drive, "kaggle": KAGGLE_OUTPUT, "local": runtime.REPOSITORY / "work"}
-    folder = folders[runtime.platform()[0]]
+    colab = DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work")
+    where = {"colab": colab, "kaggle": KAGGLE_OUTPUT, "local": runtime.REPOSITORY / "work"}
+    folder = where[runtime.platform()[0]]
     print(f"work_dir = {folder} ({survives(folder)[1]})")
     return folder
 

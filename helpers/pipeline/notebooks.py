@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from helpers.core import files
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # of the cells that papermill adds
+ADDED_TAGS = ("injected-parameters", "papermill-error-cell-tag")  # of the cells that papermill adds
 
 
 def read(path: Path) -> NotebookNode:
@@ -30,7 +30,7 @@ def tags(cell: NotebookNode) -> set[str]:
 
 def own_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The cells that a person wrote, without those that papermill added."""
-    return [cell for cell in notebook.cells if not tags(cell) & ADDED_TAGS]
+    return [cell for cell in notebook.cells if not tags(cell).intersection(ADDED_TAGS)]
 
 
 def title(notebook: NotebookNode, default: str) -> str:
@@ -54,10 +54,16 @@ def constants(source: str) -> dict[str, object]:
 def parameters(path: Path) -> dict[str, object]:
     """Names and default values of the one cell tagged `parameters`.
 
-    Raises ValueError that names the notebook when there is not exactly one such cell, or when the cell holds
-    anything but constants. papermill's own `inspect_notebook` passes over what it cannot read.
+    Raises ValueError that names the notebook when there is not exactly one such cell, when it holds anything but
+    constants (papermill's own `inspect_notebook` passes over what it cannot read), or when a cell of an earlier
+    run would take new values where they have no effect.
     """
-    cells = [cell for cell in read(path).cells if "parameters" in tags(cell)]
+    notebook = read(path)
+    if len(own_cells(notebook)) < len(notebook.cells):
+        raise ValueError(
+            f"{path.name}: delete the cells that papermill added, tagged {' or '.join(ADDED_TAGS)}"
+        )
+    cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise ValueError(f"{path.name} has {len(cells)} cells tagged `parameters`; it needs exactly one")
     try:

@@ -42,9 +42,12 @@ if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE
     from helpers.core import runtime
     runtime.install()"""
 
-BADGES = {
-    "Colab": "https://colab.research.google.com/assets/colab-badge.svg",
-    "Kaggle": "https://kaggle.com/static/images/open-in-kaggle.svg",
+PLACES = {  # the badge, and the address that opens a file on GitHub
+    "Colab": ("colab.research.google.com/assets/colab-badge.svg", "colab.research.google.com/github/"),
+    "Kaggle": (
+        "kaggle.com/static/images/open-in-kaggle.svg",
+        "kaggle.com/kernels/welcome?src=https://github.com/",
+    ),
 }
 KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
@@ -56,14 +59,7 @@ def setup_cell() -> str:
 def links(name: str) -> dict[str, str]:
     """Where Colab and Kaggle open `notebooks/NAME`."""
     file = f"{ADDRESS}/blob/{REF}/notebooks/{name}"
-    return {
-        "Colab": f"https://colab.research.google.com/github/{file}",
-        "Kaggle": f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}",
-    }
-
-
-def badges(name: str) -> str:
-    return " ".join(f"[![Open in {where}]({BADGES[where]})]({link})" for where, link in links(name).items())
+    return {where: f"https://{opener}{file}" for where, (_, opener) in PLACES.items()}
 
 
 def with_links(readme: str) -> str:
@@ -91,7 +87,9 @@ def with_one_click(notebook: NotebookNode, name: str) -> NotebookNode:
     """The notebook, changed in place, with the set-up cell, badges, forms and metadata of the file `name`."""
     opening, *others = notebook.cells
     lines = [line for line in opening.source.split("\n\n") if not line.startswith("[![Open in")]
-    opening.source = "\n\n".join([*lines[:2], badges(name), *lines[2:]])
+    opens = links(name).items()
+    badges = " ".join(f"[![Open in {where}](https://{PLACES[where][0]})]({link})" for where, link in opens)
+    opening.source = "\n\n".join([*lines[:2], badges, *lines[2:]])
     number = name[:2]
     others = [cell for cell in others if "colab_setup.sh" not in cell.source]
     notebook.cells = [opening, new_code_cell(setup_cell(), id=f"{number}-setup"), *others]

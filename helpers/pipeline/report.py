@@ -53,12 +53,6 @@ def headline(work_dir: Path) -> list[dict]:
     return scores
 
 
-def summary(work_dir: Path) -> list[str]:
-    """The headline scores as lines for the terminal."""
-    lines = ("{name}  base {base}  tuned {tuned}  ({change})".format(**score) for score in headline(work_dir))
-    return [line.removesuffix("  ()") for line in lines]
-
-
 def story(notebook: NotebookNode) -> list[dict[str, str]]:
     """What to show of a notebook, in order: items with a `kind` (prose, code, html, image, text)."""
     items: list[dict[str, str]] = []

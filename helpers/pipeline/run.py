@@ -102,22 +102,19 @@ def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_m
     deadline = time.monotonic() + timeout_minutes * 60
     # without folders to search, what is left is ipykernel's own specification: sys.executable
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    running = ""
+    total, running = len(notebooks.read(path).cells) + 1, ""
 
     def show(cell, cell_index: int) -> None:
         nonlocal running
         running = cell.source
         if not notebooks.tags(cell) & {"parameters", "injected-parameters"}:
-            say(f"  [{cell_index + 1}/{len(prepared.cells)}] {running.strip().splitlines()[0][:90]}")
+            say(f"  [{cell_index + 1}/{total}] {running.strip().splitlines()[0][:90]}")
 
-    prepared = papermill.execute_notebook(
-        path, unfinished, parameters, kernel_name="python3", prepare_only=True
-    )
-    check_parameters(path, prepared, parameters)
     try:
         papermill.execute_notebook(
+            path,
             unfinished,
-            unfinished,
+            parameters,
             kernel_name="python3",
             cwd=runtime.REPOSITORY,
             progress_bar=False,
@@ -129,36 +126,18 @@ def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_m
         )
         run_sync(kernel.shutdown_kernel)()
     except (papermill.PapermillExecutionError, TimeoutError, RuntimeError) as error:
-        cell, reason = textwrap.indent(running, "    "), why(error, timeout_minutes)
+        reason = "\n".join(report.plain(str(error)).splitlines()[-12:])
+        if isinstance(error, TimeoutError):
+            reason = f"It took longer than {timeout_minutes:g} minutes; allow more with --timeout-minutes"
+        if isinstance(error, RuntimeError):  # nbclient's word for a kernel that is gone
+            reason += ". A kernel that dies has most often run out of memory"
+        cell = textwrap.indent(running, "    ")
         message = f"\n{path.stem} failed in this cell:\n\n{cell}\n\n{reason}\n\nThe copy so far: {unfinished}"
         raise Failed(message) from None
     finally:
         if kernel.has_kernel:  # after an error or Ctrl-C: it would train or pay on
             run_sync(kernel.shutdown_kernel)(now=True)
     unfinished.replace(executed)
-
-
-def why(error: Exception, timeout_minutes: float) -> str:
-    """What to show of papermill's and nbclient's errors."""
-    if isinstance(error, TimeoutError):
-        return f"It took longer than {timeout_minutes:g} minutes; allow more with --timeout-minutes"
-    if isinstance(error, RuntimeError):  # nbclient's word for a kernel that is gone
-        return f"{error}. A kernel that dies has most often run out of memory"
-    trace = error.traceback or [f"{error.ename}: {error.evalue}"]
-    return "\n".join(report.plain("\n".join(trace)).splitlines()[-12:])
-
-
-def check_parameters(path: Path, prepared, parameters: dict[str, object]) -> None:
-    """Raises Failed for parameters that lack their value after the tagged cells; papermill itself only warns."""
-    seen = {}
-    for cell in prepared.cells:
-        if notebooks.tags(cell) & {"parameters", "injected-parameters"}:
-            seen |= notebooks.constants(cell.source)
-    if lost := ", ".join(name for name, value in parameters.items() if seen.get(name, ...) != value):
-        raise Failed(
-            f"{path.name} would not see the parameter {lost}: delete the cell tagged"
-            " `injected-parameters` that stands above its `parameters` cell"
-        )
 
 
 def run(planned: list[tuple[Path, dict[str, object]]], work_dir: Path, timeout_minutes: float) -> None:
@@ -194,8 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         run(planned, work_dir, options.timeout_minutes)
-        for line in report.summary(work_dir):
-            say(line)
+        for score in report.headline(work_dir):
+            say("{name}  base {base}  tuned {tuned}  {change}".format(**score).rstrip())
         say(f"report: {report.write(work_dir)}")
     except (Failed, OSError) as error:
         print(error, file=sys.stderr)
