@@ -1,30 +1,40 @@
-"""Files that are never half written: whole writes, JSON Lines journals, fingerprints.
+"""Files that are never half written.
 
-A file appears under its name only when it is complete. A journal gains one complete line at a time;
-a last line that a crash tore off is recognised and dropped. A seal, the fingerprints of some files, is
-written last: where it stands and holds, they are complete. Files that people bring are read by `tables`.
+A file appears under its name only when it is complete. A journal gains one complete line at a time; a last line that
+a crash tore off is recognised and dropped. A seal, the fingerprints of some files, is written last: where it stands
+and holds, they are complete. Files that people bring are read by `tables`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def _names_the_fix(path: Path) -> Iterator[None]:
-    """Adds to the operating system's errors which path they are about; a library's own OSError has no number."""
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a path for what takes the place of `path` when the block ends well. A full disk is named with the fix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
     try:
-        yield
+        with tempfile.TemporaryDirectory(**place) as scratch:
+            new, old = Path(scratch, "new"), Path(scratch, "old")
+            yield new
+            try:
+                if path.is_dir():
+                    path.rename(old)
+                new.replace(path)
+            finally:
+                if old.exists() and not path.exists():
+                    old.rename(path)
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fix = f"{error.strerror}; nothing was changed. Free some space there or choose another work_dir"
         raise OSError(error.errno, fix, str(path)) from error
@@ -33,37 +43,17 @@ def _names_the_fix(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` when the block ends without an error."""
-    with _names_the_fix(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-    aside = scratch.with_name(f"{scratch.name}-old")
-    try:
-        with _names_the_fix(path):
-            yield scratch
-            scratch.chmod(0o755)
-            if path.exists():
-                path.rename(aside)
-            scratch.rename(path)
-    finally:
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(scratch, ignore_errors=True)
+    with _replacing(path) as folder:
+        folder.mkdir()
+        yield folder
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text, or its parts one by one, as UTF-8, whole or not at all; an OSError names the fix."""
-    with _names_the_fix(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}-{os.getpid()}")
-        try:
-            with scratch.open("w", encoding="utf-8", newline="\n") as opened:
-                opened.writelines([text] if isinstance(text, str) else text)
-                opened.flush()
-                os.fsync(opened.fileno())
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+    """Write a text, or its parts one by one, as UTF-8, whole or not at all."""
+    with _replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as opened:
+        opened.writelines([text] if isinstance(text, str) else text)
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def write_json(path: Path, value: object) -> None:
@@ -82,42 +72,29 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
 
 
 def append_jsonl(path: Path, *rows: dict) -> None:
-    """Append complete lines and flush them to the disk; a torn last line is cut off first."""
-    with _names_the_fix(path), path.open("ab+") as journal:
-        _end_with_a_whole_line(journal)
+    """Append complete lines and flush them to the disk; a torn last line is dropped first."""
+    with path.open("ab+") as journal:
+        journal.seek(max(0, journal.tell() - 1))
+        torn = journal.read() not in (b"", b"\n")
+    if torn:  # or whole, and left without its newline by another program
+        write_jsonl(path, read_jsonl(path))
+    with path.open("ab") as journal:
         journal.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         journal.flush()
         os.fsync(journal.fileno())
 
 
-def _end_with_a_whole_line(journal: BinaryIO) -> None:
-    """Cut off what a crash tore; a row that another program left without its newline gets one."""
-    size = journal.seek(0, os.SEEK_END)
-    journal.seek(max(0, size - 1))
-    if journal.read() in (b"", b"\n"):
-        return
-    journal.seek(0)
-    last = journal.read().rpartition(b"\n")[2]
-    try:
-        json.loads(last)
-    except ValueError:
-        journal.truncate(size - len(last))
-    else:
-        journal.write(b"\n")
-
-
 def read_jsonl(path: Path) -> list[dict]:
-    """The rows of a JSON Lines file, without blank lines and a torn last line.
+    """The rows of a JSON Lines file, without blank lines and a torn last line, whose loss is printed.
 
     Raises ValueError that names the line when a complete line is not JSON.
     """
     rows = []
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
             try:
-                rows.append(json.loads(line))
+                if line.strip():
+                    rows.append(json.loads(line))
             except json.JSONDecodeError as error:
                 if line.endswith("\n"):
                     where = f"{path}, line {number} is not JSON ({error})"
@@ -135,9 +112,8 @@ def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or of a folder's file names and contents; "absent" where there is none."""
     if not path.exists():
         return "absent"
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
-    for file in files:
+    for file in [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("*"))):
         digest.update(str(file.relative_to(path)).encode() + b"\0")
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

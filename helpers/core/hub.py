@@ -1,26 +1,18 @@
 """The Hugging Face Hub: private repositories, and uploads that a bad network cannot turn into a loss.
 
-Nothing here makes anything public that was asked to be private, and nothing is scanned: what is published for
-others to read goes through `helpers.publish.dataset`.
+Nothing is scanned here: what goes public passes through `helpers.publish.dataset`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import runtime
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
 
 def failures() -> tuple[type[Exception], ...]:
-    """What an upload raises when the network or the Hub fails.
-
-    RuntimeError is among them because huggingface_hub wraps the failed upload of a large file in one.
-    """
+    """What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError."""
     import httpx
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -28,30 +20,25 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def log_in() -> None:
-    """Give huggingface_hub the HF_TOKEN of the platform's secrets page or of `.env`, which it cannot read itself.
-
-    Downloads of gated models and private data sets need it; without a key, public ones work all the same.
-    """
+    """Give huggingface_hub the HF_TOKEN of the platform's secrets or `.env`, if any; private downloads need it."""
     try:
-        os.environ.setdefault("HF_TOKEN", runtime.secret("HF_TOKEN"))
+        os.environ["HF_TOKEN"] = runtime.secret("HF_TOKEN")
     except runtime.MissingSecret:
         return
 
 
-def open_repo(repo: str, kind: str = "model", private: bool = True) -> HfApi:
+def open_repo(repo: str, kind: str = "model", private: bool = True):
     """An HfApi for the repository `repo` of this kind (model or dataset), which is made where there is none.
 
-    Raises PermissionError when `private` is wanted and the repository is public, MissingSecret without HF_TOKEN.
+    Raises PermissionError when `private` is wanted and it is public, MissingSecret without HF_TOKEN.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=runtime.secret("HF_TOKEN"))
     api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
     if private and not api.repo_info(repo, repo_type=kind).private:
-        raise PermissionError(
-            f"{repo} is public, and what would go there is not for everybody; nothing was uploaded. Make it private "
-            "in its settings on the Hub, or name another repository."
-        )
+        what = "is public, and what would go there is not for everybody; nothing was uploaded"
+        raise PermissionError(f"{repo} {what}. Make it private in its settings on the Hub, or name another.")
     return api
 
 

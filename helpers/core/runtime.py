@@ -7,6 +7,7 @@ import platform as _platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +18,9 @@ GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 
 CLICKS = {
-    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'",
-    "kaggle": "open Add-ons > Secrets, add {name}, and tick it for this notebook",
-    "headless": "no Colab page is open to answer, so set {name} in the environment of the command that runs this",
-    "offline": "open Settings > Turn on internet, then Add-ons > Secrets, add {name}, and tick it for this notebook",
+    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; or, where no "
+    "Colab page is open to answer, set {name} in the environment of the command that runs this",
+    "kaggle": "open Settings > Turn on internet, open Add-ons > Secrets, add {name}, and tick it for this notebook",
     "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
 }
 # What must stand in the environment before `import torch` on Colab and Kaggle:
@@ -51,46 +51,38 @@ def secret(name: str) -> str:
     papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
     """
     where, _ = platform()
-    value, click = os.environ.get(name), where
-    if not value:
-        value, click = _from_page(where, name)
-    value = value or _from_dotenv(name)
-    if not value:
-        raise MissingSecret(f"{name} is not set. To set it: {CLICKS[click].format(name=name)}.")
-    return value.strip()
+    if value := os.environ.get(name) or _from_page(where, name) or _from_dotenv(name):
+        return value.strip()
+    raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
 
 
-def _from_page(where: str, name: str) -> tuple[str | None, str]:
-    """The value that the platform's secrets page holds, and which of CLICKS helps where it is None."""
+def _from_page(where: str, name: str) -> str | None:
+    """The value on the platform's secrets page, if there is one that answers."""
     if where == "colab":
         from google.colab import userdata
         from IPython import get_ipython
 
-        if get_ipython() is None:  # a plain Python process has no way to the page, and userdata breaks there
-            return None, "headless"
-        try:
-            return userdata.get(name), where
-        except userdata.TimeoutException:
-            return None, "headless"
-        except (userdata.SecretNotFoundError, userdata.NotebookAccessError):
-            return None, where
+        if get_ipython():  # a plain Python process has no way to the page, and userdata breaks there
+            with suppress(
+                userdata.TimeoutException, userdata.SecretNotFoundError, userdata.NotebookAccessError
+            ):
+                return userdata.get(name)
     if where == "kaggle":
         from kaggle_secrets import UserSecretsClient, ValidationError
         from kaggle_web_client import BackendError, CredentialError
 
-        try:
-            return UserSecretsClient().get_secret(name), where
-        except ConnectionError:
-            return None, "offline"
-        except (BackendError, CredentialError, ValidationError):
-            return None, where
-    return None, where
+        with suppress(ConnectionError, BackendError, CredentialError, ValidationError):
+            return UserSecretsClient().get_secret(name)
+    return None
 
 
 def _from_dotenv(name: str) -> str | None:
-    for dotenv in (Path(".env"), REPOSITORY / ".env"):  # a notebook's kernel may stand in notebooks/
-        for line in dotenv.read_text(encoding="utf-8").splitlines() if dotenv.is_file() else ():
-            key, _, value = line.partition("=")
+    for dotenv in filter(
+        Path.is_file, (Path(".env"), REPOSITORY / ".env")
+    ):  # a kernel may stand in notebooks/
+        for key, _, value in (
+            line.partition("=") for line in dotenv.read_text(encoding="utf-8").splitlines()
+        ):
             if key.removeprefix("export ").strip() == name:
                 return value.strip().strip("'\"")
     return None
@@ -119,31 +111,28 @@ def device(work_dir: Path = Path()) -> Device:
 
     disk = shutil.disk_usage(work_dir).free / GIB
     if disk < LEAST_DISK_GIB:
-        raise OSError(
-            f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}: free some or move work_dir"
+        left = f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}"
+        raise OSError(f"{left}: free some or move work_dir")
+    if not torch.cuda.is_available():
+        name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
+        return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
+    name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    # Kernels for sm_86 also run on sm_89, but none for another major number do.
+    kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
+    if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
+        raise RuntimeError(
+            f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it. On "
+            "Kaggle, open Settings > Accelerator and switch to GPU T4 x2; elsewhere, choose a newer GPU."
         )
-    if torch.cuda.is_available():
-        name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
-        # Kernels for sm_86 also run on sm_89, but none for another major number do.
-        kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
-        if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
-            raise RuntimeError(
-                f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it. On "
-                "Kaggle, open Settings > Accelerator and switch to GPU T4 x2; elsewhere, choose a newer GPU."
-            )
-        free, _ = torch.cuda.mem_get_info()
-        return Device("cuda", name, free / GIB, disk, "torch sees a CUDA GPU", (major, minor))
-    name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
+    free = torch.cuda.mem_get_info()[0] / GIB
+    return Device("cuda", name, free, disk, "torch sees a CUDA GPU", (major, minor))
 
 
 def versions(**why: str) -> list[dict]:
     """One row per package: its installed version and the reason this notebook needs it."""
-    python = {"package": "python", "version": sys.version.split()[0], "used for": "everything"}
-    return [python] + [
-        {"package": name, "version": version(name.replace("_", "-")), "used for": reason}
-        for name, reason in why.items()
-    ]
+    found = {"python": sys.version.split()[0]} | {name: version(name.replace("_", "-")) for name in why}
+    why = {"python": "everything", **why}
+    return [{"package": name, "version": found[name], "used for": why[name]} for name in found]
 
 
 asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it
@@ -158,21 +147,15 @@ def install() -> None:
     global asked_to_restart
     if asked_to_restart:
         raise RuntimeError(asked_to_restart)
-    loaded = sorted({name.partition(".")[0] for name in sys.modules})
-    last = "no output"
-    with subprocess.Popen(
-        ["bash", REPOSITORY / "colab_setup.sh"],
-        env=os.environ | {"PYTHON": sys.executable, "LOADED": " ".join(loaded)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as script:
+    loaded = " ".join(sorted({name.partition(".")[0] for name in sys.modules}))
+    environment = os.environ | {"PYTHON": sys.executable, "LOADED": loaded}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    line = "it printed nothing"
+    with subprocess.Popen(["bash", REPOSITORY / "colab_setup.sh"], env=environment, **streams) as script:
         for line in script.stdout:
             print(line, end="", flush=True)
-            last = line.strip()
     if script.returncode == 3:
-        asked_to_restart = last
+        asked_to_restart = line.strip()
     if script.returncode:
-        raise RuntimeError(last)
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+        raise RuntimeError(line.strip())
+    os.environ.update(SETTINGS | os.environ)

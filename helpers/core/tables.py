@@ -8,7 +8,6 @@ The one reader of reviews, question-answer pairs and SQL rows. What columns mean
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -25,9 +24,8 @@ def read_records(path: Path) -> list[dict]:
     rows = read_rows(path)
     for row in rows:
         if "reason" in row:
-            raise ValueError(
-                f"{path}, row {row['line']}: {row['reason']}. It reads: {str(row['record'])[:80]!r}"
-            )
+            start = f"It reads: {str(row['record'])[:80]!r}"
+            raise ValueError(f"{path}, row {row['line']}: {row['reason']}. {start}")
     return [row["record"] for row in rows]
 
 
@@ -37,41 +35,33 @@ def read_rows(path: Path) -> list[dict]:
     `line` is the line in CSV and JSON Lines, and the record's number, from 1, in a JSON array.
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
-    if not path.is_file():
-        what = (
-            "a folder; give the path of one file in it"
-            if path.is_dir()
-            else f"no file (looked from {Path.cwd()})"
-        )
-        raise (ValueError if path.is_dir() else FileNotFoundError)(f"{str(path)!r} is {what}")
-    kind = path.suffix.lower()
-    if kind not in SUFFIXES:
-        raise ValueError(
-            f"{str(path)!r} has the suffix {kind!r}, which is not read; save it as CSV (UTF-8) or JSON and name it "
-            f"{', '.join(SUFFIXES)}"
-        )
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder; give the path of one file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"{str(path)!r} is no file (looked from {Path.cwd()})")
+    if (kind := path.suffix.lower()) not in SUFFIXES:
+        fix = f"save it as CSV (UTF-8) or JSON and name it {', '.join(SUFFIXES)}"
+        raise ValueError(f"{str(path)!r} has the suffix {kind!r}, which is not read; {fix}")
     text = _text(path)
     if not text.strip():
         raise ValueError(f"{path} is empty; export it again")
-    return list(_csv_rows(text, path) if kind in (".csv", ".tsv") else _json_rows(text, path))
+    rows = _csv_rows(text, path) if kind in (".csv", ".tsv") else _json_rows(text, path)
+    return [row if isinstance(row["record"], dict) else {"reason": "not a JSON object"} | row for row in rows]
 
 
 def _text(path: Path) -> str:
-    """The file's text: UTF-8, UTF-16 with its mark, or Windows-1252, as which Excel saves, with a note."""
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    fix = f"{path} is not UTF-8 text; open it where it was made and save it as UTF-8"
-    if b"\0" in data and not marked:
-        raise ValueError(fix)
+    """The file's text: UTF-8, UTF-16, or Windows-1252, as which Excel saves, with a note."""
+    data = path.read_bytes()
     try:
-        return data.decode("utf-16" if marked else "utf-8")
+        return data.decode("utf-16" if b"\0" in data else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start)
     text = data.decode("cp1252", "replace")
     foreign = sum(not letter.isascii() for letter in text) / len(text)
-    mixed = not data.decode(errors="replace").replace("\ufffd", "").isascii()
-    if marked or "\ufffd" in text or mixed or foreign > 0.15:  # UTF-8 with a broken line, another alphabet
-        raise ValueError(f"{fix} (line {line + 1} is the first that is not)")
+    mixed = not data.decode(errors="ignore").isascii()  # UTF-8, but for a broken line
+    if "\ufffd" in text or mixed or foreign > 0.15:  # so much of it is another alphabet
+        fix = "open it where it was made and save it as UTF-8"
+        raise ValueError(f"{path} is not UTF-8 text; {fix} (line {line + 1} is the first that is not)")
     print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {line + 1} looks wrong:")
     print(f"  {text.split(chr(10))[line].strip()[:100]}")
     return text
@@ -87,37 +77,31 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
         delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([lines[start]], delimiter=mark))))
     header: list[str] = []
     while start < len(lines):
-        reader = csv.reader(lines[start:], delimiter=delimiter, strict=True, skipinitialspace=True)
-        begin = start
+        rest = (lines[number] for number in range(start, len(lines)))
+        reader = csv.reader(rest, delimiter=delimiter, strict=True, skipinitialspace=True)
+        row = {"line": start + 1, "record": lines[start]}
         try:
-            for values in reader:
-                raw = "".join(lines[begin : start + reader.line_num])
-                row, begin = {"line": begin + 1, "record": raw}, start + reader.line_num
-                if not any(value.strip() for value in values):
-                    continue
-                if not header:
-                    header = _unique(values)
-                elif len(values) != len(header):
-                    yield row | {"reason": f"wrong number of fields ({len(values)} instead of {len(header)})"}
-                else:
-                    yield row | {"record": dict(zip(header, values))}
-            return
-        except csv.Error as error:
-            # A quotation mark that never closes swallows what follows: read on behind its first line.
-            reason = f"a quotation mark is not closed or not doubled ({error})"
+            values = next(reader)
+        except csv.Error as error:  # the quotation mark has swallowed the rest: read on behind its first line
+            row["reason"] = f"a quotation mark is not closed or not doubled ({error})"
             if not header:
-                raise ValueError(f"{path}, line {begin + 1}, the header: {reason}") from None
-            yield {"line": begin + 1, "record": lines[begin], "reason": reason}
-            start = begin + 1
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Column names that are empty or there already get their number."""
-    names = [name.strip() for name in names]
-    return [
-        name if name and name not in names[:number] else f"{name} (column {number + 1})".strip()
-        for number, name in enumerate(names)
-    ]
+                raise ValueError(f"{path}, line {start + 1}, the header: {row['reason']}") from None
+            start += 1
+            yield row
+            continue
+        row["record"] = "".join(lines[start : start + reader.line_num])
+        start += reader.line_num
+        if not any(value.strip() for value in values):
+            continue
+        if not header:
+            for number, name in enumerate(
+                map(str.strip, values), 1
+            ):  # empty or there already, it gets its number
+                header.append(name if name and name not in header else f"{name} (column {number})".strip())
+        elif len(values) != len(header):
+            yield row | {"reason": f"wrong number of fields ({len(values)} instead of {len(header)})"}
+        else:
+            yield row | {"record": dict(zip(header, values))}
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:
@@ -126,39 +110,25 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip().startswith("["):
-            raise ValueError(
-                f"{path}, line {error.lineno}, column {error.colno}: {error.msg}. The file is damaged or was cut "
-                "off: mend it there, or export it again"
-            ) from None
+            where = f"{path}, line {error.lineno}, column {error.colno}: {error.msg}"
+            fix = "The file is damaged or was cut off: mend it there, or export it again"
+            raise ValueError(f"{where}. {fix}") from None
         yield from _json_lines(text)
         return
-    if isinstance(whole, dict) and path.suffix.lower() == ".json":
+    if isinstance(whole, dict):
         lists = [
-            value
-            for value in whole.values()
-            if isinstance(value, list) and value and isinstance(value[0], dict)
+            rows for rows in whole.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
         ]
-        whole = lists[0] if len(lists) == 1 else [whole]
-    elif isinstance(whole, dict):  # JSON Lines with a single line
-        whole = [whole]
-    elif not isinstance(whole, list):
-        raise ValueError(
-            f"{path} holds a single {type(whole).__name__}; it should be a JSON array of objects"
-        )
-    for number, record in enumerate(whole, 1):
-        yield _row(number, record)
+        # A single line of JSON Lines may hold a list too, such as a dialogue's messages.
+        whole = lists[0] if len(lists) == 1 and path.suffix.lower() == ".json" else [whole]
+    for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
+        yield {"line": number, "record": record}
 
 
 def _json_lines(text: str) -> Iterator[dict]:
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
         try:
-            yield _row(number, json.loads(line))
+            if line.strip():
+                yield {"line": number, "record": json.loads(line)}
         except json.JSONDecodeError as error:
             yield {"line": number, "record": line, "reason": f"not JSON ({error.msg}, column {error.colno})"}
-
-
-def _row(number: int, record: object) -> dict:
-    row = {"line": number, "record": record}
-    return row if isinstance(record, dict) else row | {"reason": "not a JSON object"}

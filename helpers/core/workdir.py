@@ -15,38 +15,31 @@ from pathlib import Path
 from helpers.core import files, hub, runtime
 
 DRIVE = Path("/content/drive/MyDrive")
-KAGGLE_INPUT = Path("/kaggle/input")
+KAGGLE_INPUT, KAGGLE_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
 NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
 
 
 def open_work_dir(work_dir: str) -> Path:
     """The notebook's `work_dir` parameter as a folder that can be written; "" means the default.
 
-    What earlier notebooks left elsewhere is copied into it. Raises PermissionError or NotADirectoryError
-    that names the folder and the fix.
+    What earlier notebooks left elsewhere is copied into it. Raises PermissionError that names folder and fix.
     """
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
-    fix = f"work_dir = {str(folder)!r} cannot be written; set the parameter work_dir to a folder of yours"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"{fix} (a file is in its place)") from None
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise PermissionError(f"{fix} ({error.strerror})") from None
+        fix = f"{error.strerror}; set the parameter work_dir to a folder of yours"
+        raise PermissionError(f"work_dir = {str(folder)!r} cannot be written: {fix}") from None
     bring(folder)
     return folder
 
 
 def default_work_dir() -> Path:
     """The folder where results outlive this runtime, as far as the platform has one; prints why."""
-    where, _ = runtime.platform()
-    folder = {
-        "colab": DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work"),
-        "kaggle": Path("/kaggle/working"),
-        "local": runtime.REPOSITORY / "work",
-    }[where]
+    colab = DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work")
+    where = {"colab": colab, "kaggle": KAGGLE_OUTPUT, "local": runtime.REPOSITORY / "work"}
+    folder = where[runtime.platform()[0]]
     print(f"work_dir = {folder} ({survives(folder)[1]})")
     return folder
 
@@ -54,19 +47,18 @@ def default_work_dir() -> Path:
 def survives(folder: Path) -> tuple[bool, str]:
     """Whether what is written to `folder` outlives this runtime, and why, or the click that helps."""
     where, _ = runtime.platform()
-    if where == "colab" and not folder.resolve().is_relative_to(DRIVE.parent):
-        return False, (
-            "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
-            "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05"
-        )
-    if where == "kaggle" and not folder.resolve().is_relative_to("/kaggle/working"):
+    if where == "local":
+        return True, "it stays on this machine's disk, and git ignores the repository's own work/"
+    if where == "kaggle":
+        if folder.resolve().is_relative_to(KAGGLE_OUTPUT):
+            return True, "Save Version keeps it, and Add Input > Your Work brings it along"
         return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO"
-    kept = {
-        "colab": "Google Drive keeps it when the runtime ends",
-        "kaggle": "Save Version keeps it, and Add Input > Your Work brings it along",
-        "local": "it stays on this machine's disk, and git ignores the repository's own work/",
-    }
-    return True, kept[where]
+    if folder.resolve().is_relative_to(DRIVE.parent):
+        return True, "Google Drive keeps it when the runtime ends"
+    return False, (
+        "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
+        "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05"
+    )
 
 
 def bring(folder: Path) -> None:
@@ -80,15 +72,13 @@ def bring(folder: Path) -> None:
     if repo := os.environ.get("WORK_REPO"):
         sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
     for source in sources:
-        brought = 0
-        for file in sorted(file for file in source.rglob("*") if file.is_file()):
-            target = folder / file.relative_to(source)
-            if not target.exists() and not target.name.startswith("."):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
-                brought += 1
-        if brought:
-            print(f"{brought} files of earlier notebooks come from {source}")
+        wanted = {file: folder / file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()}
+        lacking = {file: target for file, target in wanted.items() if not target.exists()}
+        for file, target in lacking.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        if lacking:
+            print(f"{len(lacking)} files of earlier notebooks come from {source}")
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:

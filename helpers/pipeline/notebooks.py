@@ -1,7 +1,6 @@
 """Tools on notebook files: their parameters, a clean copy to commit, and what a report shows of them.
 
 To clean an executed notebook: `python -m helpers.pipeline.notebooks clean IN OUT --work-dir DIR`.
-Nothing here runs a notebook; that is `helpers.pipeline.run`.
 """
 
 from __future__ import annotations
@@ -18,16 +17,11 @@ from nbformat import NotebookNode
 from helpers.core import files
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-RUN_METADATA = ("papermill", "execution", "ExecuteTime", "executionInfo", "outputId", "colab")
-ADDED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}  # of the cells that papermill adds
+ADDED_TAGS = ("injected-parameters", "papermill-error-cell-tag")  # of the cells that papermill adds
 
 
 def read(path: Path) -> NotebookNode:
-    """The notebook at `path`. Raises ValueError that names the file when it is not one."""
-    try:
-        return nbformat.read(path, as_version=4)
-    except nbformat.reader.NotJSONError:
-        raise ValueError(f"{path} is not a notebook: its content is not JSON") from None
+    return nbformat.read(path, as_version=4)
 
 
 def tags(cell: NotebookNode) -> set[str]:
@@ -36,38 +30,40 @@ def tags(cell: NotebookNode) -> set[str]:
 
 def own_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The cells that a person wrote, without those that papermill added."""
-    return [cell for cell in notebook.cells if not tags(cell) & ADDED_TAGS]
+    return [cell for cell in notebook.cells if not tags(cell).intersection(ADDED_TAGS)]
 
 
 def title(notebook: NotebookNode, default: str) -> str:
     """The text of the first `# heading`, or `default`."""
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = re.search(r"^# +(.+?)\s*$", prose, re.MULTILINE)
-    return found[1].replace("`", "") if found else default
+    heading = re.search(r"^# +(.+?)\s*$", prose, re.MULTILINE)
+    return heading[1].replace("`", "") if heading else default
 
 
 def constants(source: str) -> dict[str, object]:
     """Names and values of a cell of `name = constant` lines. Raises ValueError for anything else."""
     values = {}
     for line in ast.parse(source).body:
-        match line:
-            case ast.Assign([ast.Name(name)], value) | ast.AnnAssign(ast.Name(name), _, ast.expr() as value):
-                try:
-                    values[name] = ast.literal_eval(value)
-                except ValueError:
-                    raise ValueError(f"`{ast.unparse(line)}` computes something") from None
-            case _:
-                raise ValueError(f"`{ast.unparse(line)}` is not of the form `name = constant`")
+        try:
+            values[line.targets[0].id] = ast.literal_eval(line.value)
+        except (AttributeError, ValueError):
+            raise ValueError(f"`{ast.unparse(line)}` is not of the form `name = constant`") from None
     return values
 
 
 def parameters(path: Path) -> dict[str, object]:
     """Names and default values of the one cell tagged `parameters`.
 
-    Raises ValueError that names the notebook when there is not exactly one such cell, or when the cell
-    holds anything but constant assignments.
+    Raises ValueError that names the notebook when there is not exactly one such cell, when it holds anything but
+    constants (papermill's own `inspect_notebook` passes over what it cannot read), or when a cell of an earlier
+    run would take new values where they have no effect.
     """
-    cells = [cell for cell in read(path).cells if "parameters" in tags(cell)]
+    notebook = read(path)
+    if len(own_cells(notebook)) < len(notebook.cells):
+        raise ValueError(
+            f"{path.name}: delete the cells that papermill added, tagged {' or '.join(ADDED_TAGS)}"
+        )
+    cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise ValueError(f"{path.name} has {len(cells)} cells tagged `parameters`; it needs exactly one")
     try:
@@ -87,8 +83,7 @@ def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
         else:
             kept.append(output)
     for output in kept:
-        if output.output_type == "stream":
-            # a progress bar redraws its line with \r
+        if output.output_type == "stream":  # a progress bar redraws its line with \r
             output.text = re.sub(r"[^\n]*\r[^\n]*\n?", "", output.text.replace("\r\n", "\n"))
     return [output for output in kept if output.get("text") != ""]
 
@@ -96,40 +91,34 @@ def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def clean(notebook: NotebookNode, work_dir: str = "") -> NotebookNode:
     """A copy to commit: outputs stay, all that differs from run to run or machine to machine goes.
 
-    That is execution counts, widgets, stderr, progress bars, timestamps, and what papermill added.
+    That is execution counts, widgets, stderr, progress bars, and all metadata of cells but their tags.
     The absolute path of `work_dir` becomes the word work_dir. Cell ids stay as they are.
     """
     cleaned = copy.deepcopy(notebook)
     cleaned.cells = own_cells(cleaned)
-    cleaned.metadata.pop("widgets", None)
-    cleaned.metadata.pop("papermill", None)
+    for name in ("widgets", "papermill"):
+        cleaned.metadata.pop(name, None)
     cleaned.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     cleaned.metadata.language_info = {"name": "python"}
     paths = {str(Path(work_dir).absolute()), str(Path(work_dir).resolve())} if work_dir else set()
     for cell in cleaned.cells:
-        for name in RUN_METADATA:
-            cell.metadata.pop(name, None)
-        if not tags(cell):  # papermill adds an empty list
-            cell.metadata.pop("tags", None)
+        cell.metadata = NotebookNode({"tags": cell.metadata.tags} if tags(cell) else {})
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = [_replaced(output, paths) for output in settled(cell.outputs)]
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = None
     return cleaned
 
 
 def _replaced(value, paths: set[str]):
-    """`value`, a JSON value, with `paths` replaced by the word work_dir in every text but pictures."""
-    if isinstance(value, str):
-        for path in sorted(paths, key=len, reverse=True):
-            value = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", "work_dir", value)
-        return value
+    """A JSON value without execution counts, and with the word work_dir for `paths` in all but pictures."""
     if isinstance(value, dict):
-        picture = "image/png", "image/jpeg"
-        return NotebookNode({k: v if k in picture else _replaced(v, paths) for k, v in value.items()})
-    return [_replaced(item, paths) for item in value] if isinstance(value, list) else value
+        kept = {k: v if k.startswith("image/") else _replaced(v, paths) for k, v in value.items()}
+        return NotebookNode(kept | ({"execution_count": None} if "execution_count" in value else {}))
+    if isinstance(value, list):
+        return [_replaced(item, paths) for item in value]
+    for path in sorted(paths, key=len, reverse=True) if isinstance(value, str) else ():
+        value = re.sub(rf"(?<![\w.-]){re.escape(path)}(?![\w-])", "work_dir", value)
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,8 +7,6 @@ away; it is no replacement for the notebooks.
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +22,6 @@ SCORES = {
     "rouge_l": ("ROUGE-L", "higher is better", "{:.2f}"),
     "chrf": ("chrF", "higher is better, 0 to 100", "{:.1f}"),
 }
-PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 # what a page without scripts and without a network has no use for, and pandas' own style sheet
 DROPPED = re.compile(r"<(script|iframe|style scoped)\b.*?</(script|iframe|style)>|<link\b[^>]*>", re.S | re.I)
 
@@ -44,33 +41,16 @@ def duration(seconds: float) -> str:
 
 def headline(work_dir: Path) -> list[dict]:
     """The scores of DIR/evaluation.json, base against tuned; nothing where there is no such file."""
-    evaluation = _json(work_dir / "evaluation.json")
-    scores = []
+    evaluation, scores = files.read_json(work_dir / "evaluation.json", {}), []
     for key, (name, hint, form) in SCORES.items() if evaluation else ():
-        base, tuned = evaluation["base"][key], evaluation["tuned"][key]
-        longest = max(base, tuned, 1e-9)
-        share = f"{abs(tuned / base - 1) * 100:.0f} %" if base and key == "answer_loss" else ""
-        scores.append(
-            {
-                "name": name,
-                "hint": hint,
-                "bars": {"base": 100 * base / longest, "tuned": 100 * tuned / longest},
-                "base": form.format(base),
-                "tuned": form.format(tuned),
-                "change": share and f"{share} {'lower' if tuned < base else 'higher'}",
-                "worse": tuned > base,
-            }
-        )
+        sides = {side: evaluation[side][key] for side in ("base", "tuned")}
+        base, tuned = sides.values()
+        share = f"{abs(tuned / base - 1):.0%}".replace("%", " %") if base and key == "answer_loss" else ""
+        score = {"name": name, "hint": hint, "worse": tuned > base}
+        score["change"] = share and f"{share} {'lower' if tuned < base else 'higher'}"
+        score["bars"] = {side: 100 * value / max(base, tuned, 1e-9) for side, value in sides.items()}
+        scores.append(score | {side: form.format(value) for side, value in sides.items()})
     return scores
-
-
-def summary(work_dir: Path) -> list[str]:
-    """The headline scores as lines for the terminal."""
-    return [
-        f"{score['name']}  base {score['base']}  tuned {score['tuned']}"
-        + (f"  ({score['change']})" if score["change"] else "")
-        for score in headline(work_dir)
-    ]
 
 
 def story(notebook: NotebookNode) -> list[dict[str, str]]:
@@ -83,11 +63,9 @@ def story(notebook: NotebookNode) -> list[dict[str, str]]:
             shown = [{"kind": "code", "content": cell.source}] if cell.cell_type == "code" else []
             shown += [_output(output) for output in notebooks.settled(cell.get("outputs", []))]
         for item in shown:
-            if not item["content"].strip():
-                continue
             if item["kind"] in ("code", "text") and items and items[-1]["kind"] == item["kind"]:
                 items[-1]["content"] += "\n\n" * (item["kind"] == "code") + item["content"]
-            else:
+            elif item["content"].strip():
                 items.append(item)
     return items
 
@@ -98,56 +76,35 @@ def _output(output: NotebookNode) -> dict[str, str]:
         return {"kind": "text", "content": plain(output.text)}
     if output.output_type == "error":
         return {"kind": "text", "content": f"{output.ename}: {output.evalue}\n"}
-    for form in PICTURES:
-        if form in output.data:
-            data = output.data[form]
-            if form == "image/svg+xml":
-                data = base64.b64encode(data.encode()).decode()
-            return {"kind": "image", "content": f"data:{form};base64,{''.join(data.split())}"}
-    if "text/html" in output.data:
-        return {"kind": "html", "content": DROPPED.sub("", output.data["text/html"])}
-    if "text/markdown" in output.data:
-        return {"kind": "html", "content": _prose(output.data["text/markdown"], whole=True)}
+    if picture := output.data.get("image/png"):
+        return {"kind": "image", "content": f"data:image/png;base64,{''.join(picture.split())}"}
+    if html := output.data.get("text/html"):
+        return {"kind": "html", "content": DROPPED.sub("", html)}
+    if markdown := output.data.get("text/markdown"):
+        return {"kind": "html", "content": _markdown(markdown)}
     return {"kind": "text", "content": plain(output.data.get("text/plain", "")) + "\n"}
 
 
-def _prose(source: str, whole: bool = False) -> str:
-    """The headings of a Markdown text, one level down, and the first paragraph under each, as HTML.
-
-    Left out: the title, badges and other pictures, raw HTML, and links to places outside the page that
-    are not on the web.
-    """
+def _markdown(source: str) -> str:
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table")
-    tokens = parser.parse(source)
-    if whole:
-        return parser.renderer.render(tokens, parser.options, {})
+    return DROPPED.sub("", MarkdownIt("commonmark").enable("table").render(source))
+
+
+def _prose(source: str) -> str:
+    """The headings of a Markdown text, one level down, and the first paragraph under each, as HTML.
+
+    Left out: the title, lists, tables, badges, raw HTML, and links to files beside the notebook.
+    """
     kept, wants_paragraph = [], True
-    for opening, inline, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if opening.level or opening.type not in ("heading_open", "paragraph_open"):
-            continue
-        kinds = {child.type for child in inline.children}
-        if opening.type == "heading_open" and opening.tag != "h1":
-            opening.tag = closing.tag = f"h{min(int(opening.tag[1]) + 1, 6)}"
+    for block in source.split("\n\n"):
+        if block.startswith("##"):
+            kept.append(f"#{block}")
             wants_paragraph = True
-        elif opening.tag == "h1" or not wants_paragraph or kinds & {"image", "html_inline"}:
-            continue
-        else:
+        elif wants_paragraph and re.match(r"[\w*“\"(]|\[[^!]|`[^`]", block):
+            kept.append(block)
             wants_paragraph = False
-        inside_web_link, children = False, []
-        for child in inline.children:
-            if child.type == "link_open":
-                inside_web_link = str(child.attrs["href"]).startswith("http")
-            if inside_web_link or child.type not in ("link_open", "link_close"):
-                children.append(child)
-        inline.children = children
-        kept += [opening, inline, closing]
-    return parser.renderer.render(kept, parser.options, {})
-
-
-def _json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return _markdown(re.sub(r"\[([^]]+)\]\((?!http)[^)]*\)", r"\1", "\n\n".join(kept)))
 
 
 def write(work_dir: Path) -> Path:
@@ -156,32 +113,22 @@ def write(work_dir: Path) -> Path:
 
     sections = []
     for path in sorted((work_dir / "executed").glob("[0-9][0-9]_*.ipynb")):
-        if path.name.endswith(".failed.ipynb"):
+        if path.name.endswith(".unfinished.ipynb"):
             continue
         notebook = notebooks.read(path)
         ran = notebook.metadata.get("papermill", {})
-        given = {name: value for name, value in ran.get("parameters", {}).items() if name != "work_dir"}
-        sections.append(
-            {
-                "name": path.stem,
-                "title": notebooks.title(notebook, path.stem),
-                "took": duration(ran["duration"]) if ran.get("duration") else "",
-                "given": given,
-                "items": story(notebook),
-            }
-        )
-    page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
-    )
-    training = _json(work_dir / "training.json")
-    target = work_dir / "report.html"
-    html = page.render(
+        section = {"name": path.stem, "title": notebooks.title(notebook, path.stem), "items": story(notebook)}
+        section["given"] = {k: v for k, v in ran.get("parameters", {}).items() if k != "work_dir"}
+        sections.append(section | {"took": duration(ran["duration"]) if ran.get("duration") else ""})
+    training = files.read_json(work_dir / "training.json", {})
+    pages = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    html = pages.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=sections,
         scores=headline(work_dir),
-        questions=_json(work_dir / "evaluation.json").get("count"),
+        questions=files.read_json(work_dir / "evaluation.json", {}).get("count"),
         training=training,
         training_time=duration(training["seconds"]) if training.get("seconds") else "",
         date=f"{datetime.now():%d %B %Y, %H:%M}",
     )
-    files.write_text(target, html)
-    return target
+    files.write_text(work_dir / "report.html", html)
+    return work_dir / "report.html"

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,13 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
         files.read_jsonl(journal)
 
 
+def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path):
+    """A blank last line was "not JSON", and a file that a Windows editor saved "Unexpected UTF-8 BOM"."""
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"n": 1}\n\n{"n": 2}\n \n')
+    assert files.read_jsonl(path) == [{"n": 1}, {"n": 2}]
+
+
 def test_a_full_disk_leaves_the_old_file_and_names_the_fix(tmp_path, monkeypatch):
     path = tmp_path / "reviews.jsonl"
     files.write_text(path, "old")
@@ -61,6 +69,28 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), files.whole_folder(target) as scratch:
         (scratch / "a").write_text("new")
         raise RuntimeError
+    assert (target / "a").read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_librarys_own_error_keeps_its_text(tmp_path):
+    """transformers raises OSError without a number; its text became "[Errno None] None; nothing was changed"."""
+    with pytest.raises(OSError, match="^Can't load tokenizer$"), files.whole_folder(tmp_path / "adapter"):
+        raise OSError("Can't load tokenizer")
+
+
+def test_the_old_folder_is_there_until_the_new_one_stands(tmp_path, monkeypatch):
+    """It was removed before the new one was renamed: a failure between the two lost the adapter."""
+    target = tmp_path / "adapter"
+    with files.whole_folder(target) as scratch:
+        (scratch / "a").write_text("old")
+
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error"), files.whole_folder(target) as scratch:
+        (scratch / "a").write_text("new")
+        monkeypatch.setattr(Path, "replace", fails)
     assert (target / "a").read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
 

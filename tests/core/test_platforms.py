@@ -80,13 +80,13 @@ def test_a_plain_process_on_colab_is_headless_too(place, monkeypatch):
 
 def test_a_mounted_drive_is_where_the_next_runtime_looks_too(place, tmp_path, monkeypatch, capsys):
     place("colab")
-    monkeypatch.setattr(runtime, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.setattr(workdir, "DRIVE", tmp_path / "MyDrive")
     assert workdir.default_work_dir() == Path("/content/work")
     assert "A DISCONNECT DELETES IT" in capsys.readouterr().out
     (tmp_path / "MyDrive").mkdir()
     files.write_jsonl(workdir.open_work_dir("") / "reviews.jsonl", [{"id": 1}])
     assert files.read_jsonl(workdir.open_work_dir("") / "reviews.jsonl") == [{"id": 1}]
-    assert "Google Drive survives a disconnect" in capsys.readouterr().out
+    assert "Google Drive keeps it when the runtime ends" in capsys.readouterr().out
 
 
 def test_on_kaggle_results_go_where_a_saved_version_keeps_them(place, capsys):
@@ -104,7 +104,7 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
     workdir.finish_stage(earlier, "03_chunk_reviews", reads=[], writes=["chunks.jsonl"])
     (tmp_path / "work").mkdir()
     files.write_jsonl(tmp_path / "work" / "reviews.jsonl", [{"mine": True}])
-    monkeypatch.setattr(runtime, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(workdir, "KAGGLE_INPUT", tmp_path / "input")
     folder = workdir.open_work_dir(str(tmp_path / "work"))
     assert workdir.is_finished(folder, "03_chunk_reviews")
     assert files.read_jsonl(folder / "reviews.jsonl") == [{"mine": True}], "what is there stays"
@@ -113,12 +113,14 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
 
 NOTEBOOK = """
 import sys
-from helpers.core import files, runtime
+from helpers.core import files, workdir
 folder = workdir.open_work_dir(sys.argv[1])
 print(sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
 stage = sys.argv[2]
-(folder / "checkpoints").mkdir(exist_ok=True)
-(folder / "checkpoints" / "large.pt").write_text("stays")
+for large in (folder / "checkpoints", folder / "text_to_sql" / "checkpoints" / "run"):
+    large.mkdir(parents=True, exist_ok=True)
+    (large / "optimizer.pt").write_text("stays")
+(folder / "adapter.safetensors").write_bytes(bytes(20_000))
 files.write_jsonl(folder / f"{stage}.jsonl", [{"stage": stage}])
 workdir.finish_stage(folder, stage, reads=[], writes=[f"{stage}.jsonl"])
 """
@@ -136,14 +138,17 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
         return done.stdout + done.stderr
 
     with FakeHub() as hub:
-        assert "work_dir is kept in the private data set someone/work" in notebook("first", "01")
+        assert "work_dir after 01 is kept in the private dataset repository someone/work" in notebook(
+            "first", "01"
+        )
         assert hub.repos["datasets/someone/work"].private
         assert sorted(hub.repos["datasets/someone/work"].files) == [
             ".gitattributes",
             "01.jsonl",
+            "adapter.safetensors",
             "manifests/01.json",
-        ]
-        assert "['01.jsonl', 'manifests/01.json']" in notebook("second", "02")
+        ], "of no notebook, 09 included, do checkpoints go along"
+        assert "['01.jsonl', 'adapter.safetensors', 'manifests/01.json']" in notebook("second", "02")
         hub.troubles = [("/api/datasets/someone/work/commit", 403)]
         assert "kept here but not on the Hub yet" in notebook("second", "03")
         hub.troubles = []
@@ -152,6 +157,23 @@ def test_a_private_data_set_carries_the_results_into_a_new_runtime(tmp_path):
         assert {"03.jsonl", "04.jsonl"} <= set(hub.repos["datasets/someone/work"].files), (
             "the next takes all along"
         )
+
+
+def test_an_upload_that_fails_ends_no_notebook(tmp_path):
+    """huggingface_hub wraps a failed LFS upload in RuntimeError, which once ended a finished notebook."""
+    program = f"import time; time.sleep = lambda seconds: None\n{NOTEBOOK}\nprint('the end')"
+    with FakeHub() as hub:
+        hub.troubles = [("PUT /lfs/", "drop")] * 6
+        done = subprocess.run(
+            [sys.executable, "-c", program, tmp_path / "work", "01"],
+            cwd=FAKES.parents[1],
+            env=os.environ | hub.environment(tmp_path / "home") | {"WORK_REPO": "someone/work"},
+            capture_output=True,
+            text=True,
+        )
+        assert not hub.troubles and "01.jsonl" not in hub.repos["datasets/someone/work"].files
+    assert "work_dir after 01 is kept here but not on the Hub yet (RuntimeError: " in done.stdout
+    assert done.stdout.endswith("the end\n"), done.stderr
 
 
 def test_a_public_data_set_is_refused(tmp_path):
@@ -164,5 +186,5 @@ def test_a_public_data_set_is_refused(tmp_path):
             capture_output=True,
             text=True,
         )
-        assert "PermissionError: WORK_REPO = 'someone/work' is public" in done.stderr
+        assert "PermissionError: someone/work is public" in done.stderr
         assert not hub.repos["datasets/someone/work"].commits[1:]

@@ -1,6 +1,16 @@
+"""helpers.core.plots: what the pictures hold, and that what people wrote cannot break them."""
+
+from __future__ import annotations
+
 import re
 
+import pytest
+
 from helpers.core import plots
+
+
+def names(axis) -> list[str]:
+    return [label.get_text() for label in axis.get_yticklabels()]
 
 
 def test_a_table_escapes_what_reviewers_wrote_and_shows_it_whole():
@@ -13,15 +23,89 @@ def test_no_rows_are_no_table():
     assert plots.table([]) is None
 
 
-def test_a_limit_within_reach_is_drawn_and_one_far_off_is_named():
-    near, far = (
-        plots.lengths([5, 9], "tokens", "t", limit=10),
-        plots.lengths([5, 9], "tokens", "t", limit=2048),
-    )
-    assert len(near.axes[0].lines) == 1 and not far.axes[0].lines
-    assert "the limit of 2,048 is far to the right" in far.axes[0].get_xlabel()
+def test_the_most_common_names_have_a_bar_each_and_all_others_a_grey_one(tmp_path):
+    places = [f"{letter}{letter}" for letter in "ABCDEFGHIJKLM" for _ in range(3)] + [
+        "$1$^",
+        "x" * 60,
+        None,
+        "",
+    ]
+    figure = plots.bars(places + places[:3], "Where", "reviews", limit=10)
+    (axis,) = figure.axes
+    assert [bar.get_width() for bar in axis.patches] == [6] + 9 * [3] + [3 * 3 + 2]
+    assert names(axis)[0] == "AA" and names(axis)[-1] == "5 others"
+    assert [text.get_text() for text in axis.texts][:2] == ["6", "3"], "each bar has its number"
+    assert axis.patches[-1].get_facecolor() != axis.patches[0].get_facecolor()
+
+
+def test_numbers_by_name_keep_their_order():
+    (axis,) = plots.bars({"few": 1, "many": 3}, "Title", "rows").axes
+    assert names(axis) == ["few", "many"] and [bar.get_width() for bar in axis.patches] == [1, 3]
+    assert all(tick == int(tick) for tick in axis.get_xticks())
+
+
+def test_a_long_name_is_cut_and_a_dollar_sign_is_no_formula(tmp_path):
+    odd = plots.bars(["$1$^", "x" * 60], "Where", "reviews")
+    odd.savefig(tmp_path / "odd.png")  # a formula that cannot be read would raise here
+    assert names(odd.axes[0]) == ["$1$^", "x" * 47 + "…"]
+
+
+def test_all_five_ratings_are_shown_in_their_order():
+    (axis,) = plots.ratings([{"review_rating": 5}, {"review_rating": 2}, {"review_rating": None}]).axes
+    assert names(axis) == ["5 ★", "4 ★", "3 ★", "2 ★", "1 ★"]
+    assert [bar.get_width() for bar in axis.patches] == [1, 0, 0, 1, 0]
 
 
 def test_months_without_a_review_are_shown():
-    figure = plots.months(["2026-01", "2026-04", "2026-04"])
-    assert [bar.get_height() for bar in figure.axes[0].patches] == [1, 0, 0, 2]
+    (axis,) = plots.months(["2026-01", "2026-04", "2026-04"]).axes
+    assert [bar.get_height() for bar in axis.patches] == [1, 0, 0, 2]
+    assert [label.get_text() for label in axis.get_xticklabels()] == [
+        "2026-01",
+        "2026-02",
+        "2026-03",
+        "2026-04",
+    ]
+
+
+def test_of_many_months_every_few_are_named():
+    (axis,) = plots.months(["1999-12", "2026-03"]).axes
+    assert len(axis.patches) == 316 and len(axis.get_xticklabels()) < 8
+
+
+@pytest.mark.parametrize("nothing", [plots.bars([None], "Where", "reviews"), plots.bars({}, "Why", "rows"),
+    plots.months([]), plots.ratings([{"review_rating": None}])])  # fmt: skip
+def test_a_picture_of_nothing_says_so(nothing):
+    (axis,) = nothing.axes
+    assert not axis.patches and axis.texts[0].get_text().startswith("There is nothing to draw: no ")
+
+
+def test_a_limit_within_reach_is_drawn_and_one_far_off_is_named():
+    near, far = (plots.histogram({"rows": [5, 9]}, "t", "tokens", limit=limit) for limit in (10, 2048))
+    assert len(near.axes[0].lines) == 1 and near.axes[0].texts[0].get_text().strip() == "limit 10"
+    assert not far.axes[0].lines
+    assert "the limit of 2,048 is far to the right" in far.axes[0].get_xlabel()
+
+
+def test_histograms_side_by_side_hold_every_row_on_one_scale():
+    figure = plots.histogram({"base": [3, 90, 91], "tuned": [40, 41], "reference": [50]}, "Words", "words")
+    heights = [[bar.get_height() for bar in axis.patches] for axis in figure.axes]
+    assert [sum(row) for row in heights] == [3, 2, 1]
+    assert len({axis.get_ylim() for axis in figure.axes}) == 1
+    assert {(axis.patches[0].get_x(), axis.patches[-1].get_x()) for axis in figure.axes} == {
+        (figure.axes[0].patches[0].get_x(), figure.axes[0].patches[-1].get_x())
+    }
+    assert [axis.get_ylabel() for axis in figure.axes] == ["base", "tuned", "reference"]
+
+
+def test_base_and_tuned_show_both_values_and_the_interval_on_the_tuned_bar():
+    result = {
+        "count": 60,
+        "base": {"chrf": 8.0},
+        "tuned": {"chrf": 32.0},
+        "difference": {"chrf": {"mean": 24.0, "low": 20.0, "high": 29.0}},
+    }
+    (axis,) = plots.base_and_tuned(result, {"chrf": "chrF"}).axes
+    assert [bar.get_height() for bar in axis.patches] == [8, 32]
+    assert [text.get_text() for text in axis.texts] == ["8.00", "32.00"]
+    (_, interval) = axis.collections[0].get_segments()
+    assert interval[:, 1].tolist() == [28, 37]

@@ -44,7 +44,7 @@ def code(path: Path) -> list[str]:
 
 
 def test_all_notebooks_are_here():
-    assert NAMES == sorted(PARAMETERS)
+    assert sorted(PARAMETERS) == NAMES
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)

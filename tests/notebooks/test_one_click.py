@@ -15,7 +15,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers.core import files, workdir
+from helpers.core import runtime, workdir
 from helpers.pipeline import notebooks, one_click
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,20 +92,20 @@ def test_colab_forms_parse_and_papermill_still_sees_the_parameters(path):
 def test_notebooks_that_want_a_gpu_say_so_on_both_platforms(path):
     metadata, source = notebooks.read(path).metadata, path.read_text(encoding="utf-8")
     gpu = "runtime.device(" in source
-    assert (metadata.get("accelerator"), metadata.get("colab")) == (("GPU", {"gpuType": "T4"}) if gpu else (None, None))
+    assert (metadata.get("accelerator"), metadata.get("colab")) == (
+        ("GPU", {"gpuType": "T4"}) if gpu else (None, None)
+    )
     assert metadata.kaggle.accelerator == ("nvidiaTeslaT4" if gpu else "none")
     assert metadata.kaggle.isInternetEnabled
 
 
-def test_kaggle_gets_a_folder_to_push(tmp_path, capsys):
-    one_click.main(["kaggle", "05", "--user", "someone", "--to", str(tmp_path)])
-    kernel = json.loads((tmp_path / "kernel-metadata.json").read_text())
-    assert (tmp_path / kernel["code_file"]).exists()
-    assert kernel["id"] == "someone/" + kernel["title"].lower().replace(" ", "-"), "Kaggle makes the id of the title"
-    assert kernel["machine_shape"] == "NvidiaTeslaT4" and kernel["enable_internet"] == "true"
-    assert kernel["is_private"] == "true"
-    assert kernel["kernel_sources"] == ["someone/04-generate-qa-pairs"]
-    assert "kaggle kernels push" in capsys.readouterr().out
+def test_what_kaggle_is_pushed_with_is_private_and_names_notebooks_that_exist():
+    [metadata] = re.findall(r'`(\{"id": .+?\})`', README.read_text(encoding="utf-8"))
+    kernel = json.loads(metadata)
+    assert kernel["is_private"] and kernel["machine_shape"] == "NvidiaTeslaT4" and kernel["enable_internet"]
+    assert kernel["id"] == "NAME/" + kernel["title"].replace(" ", "-"), "Kaggle makes the id of the title"
+    assert Path(kernel["code_file"]).stem in NAMES
+    assert {name.partition("/")[2].replace("-", "_") for name in kernel["kernel_sources"]} <= set(NAMES)
 
 
 @pytest.mark.parametrize("path", [README, *PATHS], ids=["README", *NAMES])
@@ -119,14 +119,17 @@ def test_every_link_and_file_name_resolves_in_the_repository(path):
         assert (REPOSITORY / target).exists(), target
     for target in re.findall(r"(?<![\w/.-])(?:notebooks|helpers|tests|benchmarks)/[\w./-]*\w", text):
         assert (REPOSITORY / target).exists(), target
-    for module in re.findall(r"-m ((?:helpers|benchmarks)\.\w+)", text):
-        assert (REPOSITORY / module.replace(".", "/")).with_suffix(".py").exists(), module
+    for name in re.findall(r"-m ((?:helpers|benchmarks)(?:\.\w+)+)", text):
+        module = REPOSITORY / name.replace(".", "/")
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), name
     for notebook in re.findall(r"\b\d\d_\w+", text):
         assert notebook in NAMES, notebook
 
 
 def test_the_readme_names_every_module():
-    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE)))
+    named = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
+    )
     assert {path.stem for path in (REPOSITORY / "helpers").glob("*.py")} - {"__init__"} <= set(named)
 
 
@@ -135,7 +138,9 @@ def test_the_readme_names_every_module():
 
 def git(*arguments: object, cwd: Path) -> str:
     who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    done = subprocess.run(["git", *who, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *who, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -269,8 +274,8 @@ def test_a_kernel_that_needs_a_restart_gets_no_further_without_it(tmp_path, monk
     """A rerun of the cell finds nothing to install; the old modules are still loaded."""
     script = tmp_path / "colab_setup.sh"
     script.write_text("echo 'Runtime > Restart session'; exit 3")
-    monkeypatch.setattr(one_click, "HERE", tmp_path)
-    monkeypatch.setattr(one_click, "asked_to_restart", "")
+    monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(runtime, "asked_to_restart", "")
     with pytest.raises(RuntimeError, match="Restart session"):
         runtime.install()
     script.write_text("exit 0")

@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from helpers.clean import reviews
-from helpers.core import files, plots
+from helpers.core import files
 from tests.notebooks.test_runs import pictures, run, text
 
 
@@ -112,28 +112,3 @@ def test_the_sentences_about_the_sample_are_what_its_reviews_say(work_dir):
     places = [row["reviewer_location"] for row in parsed if row["reviewer_location"]]
     assert f"{len(places)} of 326 reviews name a country or place, {len(set(places))} different ones" in said
     assert "Most often, for 5 of 333 records: review_id: delivered twice" in said and "Not used" not in said
-
-
-def test_the_ten_most_common_places_and_the_rest(tmp_path):
-    places = [f"{name}{name}" for name in "ABCDEFGHIJKLM" for _ in range(3)] + ["$1$^", "x" * 60, None, ""]
-    figure = plots.most_common(places + places[:3], "Where", "reviews")
-    plots.save(figure, tmp_path / "a.png")
-    (axis,) = figure.axes
-    assert [bar.get_width() for bar in axis.patches] == [6] + 9 * [3] + [3 * 3 + 2]
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    assert names[0] == "AA" and names[-1] == "5 others"
-    odd = plots.most_common(["$1$^", "x" * 60], "Where", "reviews")
-    plots.save(odd, tmp_path / "b.png")  # a lone dollar pair is no formula, whatever stands in it
-    assert odd.axes[0].get_yticklabels()[1].get_text() == "x" * 47 + "…"
-
-
-def test_a_picture_of_nothing_says_why():
-    unrated = [{"review_rating": None}]
-    for figure in (plots.most_common([None], "Where", "reviews"), plots.months([]), plots.ratings(unrated)):
-        assert not figure.axes[0].patches and figure.axes[0].texts[0].get_text().endswith(".")
-
-
-def test_many_years_are_drawn_by_year():
-    (axis,) = plots.months(["1999-12", "2026-01", "2026-03"]).axes
-    assert len(axis.patches) == 28 and axis.patches[-1].get_height() == 2
-    assert [label.get_text() for label in axis.get_xticklabels()][0] == "1999"

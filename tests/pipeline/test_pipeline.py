@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from helpers.pipeline import notebooks, report
 from helpers.pipeline import run as pipeline
 
 STAGE = """from pathlib import Path
-from helpers.core import files
+from helpers.core import workdir
 with Path(work_dir, 'runs.txt').open('a') as runs: runs.write('{name} {word}\\n')
 Path(work_dir, '{name}.txt').write_text({word!r})
 workdir.finish_stage(Path(work_dir), '{name}', reads=[], writes=['{name}.txt'])"""
@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def work_dir(tmp_path) -> Path:
-    return tmp_path / "work {dir}"  # papermill treats braces in a path as a template
+    return tmp_path / "work dir"
 
 
 def run(work_dir: Path, *more: str) -> int:
@@ -142,7 +142,6 @@ def test_refuses_what_it_cannot_do_before_anything_runs(folder, work_dir, capsys
         ([parameters_cell("work_dir = ''\nsize = 2 * 512")], "size = 2 * 512"),
         ([parameters_cell("import os\nwork_dir = ''")], "import os"),
         ([parameters_cell("work_dir = ")], "only hold constants"),
-        ([parameters_cell("size = 1")], "must set work_dir"),
     ],
 )
 def test_refuses_a_notebook_without_exactly_one_plain_parameters_cell(folder, work_dir, capsys, cells, words):
@@ -160,14 +159,12 @@ def test_refuses_a_notebook_without_exactly_one_plain_parameters_cell(folder, wo
         ("0.5", 1, 0.5),
         ("true", False, True),
         ("no", True, False),
-        ("null", "auto", None),
-        ("null", 5.0, None),
         ("", "auto", ""),
         ("42", "a question", "42"),
         ("yes", "a question", "yes"),
         ("what: this?", "a question", "what: this?"),
-        ("2026-01-01", None, "2026-01-01"),
-        ("@user", None, "@user"),
+        ("gemma3:4b", None, "gemma3:4b"),
+        ("null", None, None),
         ("[a, b]", [], ["a", "b"]),
     ],
 )
@@ -177,15 +174,15 @@ def test_reads_a_value_as_yaml_that_fits_the_default(text, default, value):
 
 
 @pytest.mark.parametrize(
-    ("text", "default"), [("ture", False), ("1", False), ("many", 3), ("true", 3), (".nan", 0.1)]
+    ("text", "default"), [("ture", False), ("1", False), ("many", 3), ("true", 3), ("[1", {})]
 )
 def test_refuses_a_value_that_does_not_fit_the_default(text, default):
     """`confirm_spend ture` would be a non-empty text, and so a yes."""
-    with pytest.raises(ValueError, match=f"name {text}"):
+    with pytest.raises(ValueError, match=re.escape(f"name {text}: expected")):
         pipeline.value_of("name", text, default)
 
 
-def test_a_parameter_that_never_reaches_the_notebook_stops_it(folder, work_dir, capsys):
+def test_a_parameter_that_would_never_reach_the_notebook_stops_it(folder, work_dir, capsys):
     """papermill replaces a leftover injected cell where it stands; above the defaults it has no effect."""
     save(
         folder / "01_one.ipynb",
@@ -193,9 +190,9 @@ def test_a_parameter_that_never_reaches_the_notebook_stops_it(folder, work_dir, 
         parameters_cell("work_dir = ''\nsize = 1"),
         new_code_cell("open('/never', 'w')"),
     )
-    assert run(work_dir, "-p", "size", "2") == 1
-    assert "work_dir, size" in capsys.readouterr().err
-    assert list((work_dir / "executed").iterdir()) == []
+    assert run(work_dir, "-p", "size", "2") == 2
+    assert "01_one.ipynb: delete the cells that papermill added" in capsys.readouterr().err
+    assert not (work_dir / "executed").exists()
 
 
 def test_a_failure_shows_the_cell_and_keeps_the_copy(folder, work_dir, capsys):
@@ -205,14 +202,14 @@ def test_a_failure_shows_the_cell_and_keeps_the_copy(folder, work_dir, capsys):
     assert run(work_dir) == 1
     shown = capsys.readouterr().err
     assert "    total = 1\n    total / 0" in shown and "ZeroDivisionError: division by zero" in shown
-    assert "\x1b" not in shown and "02_two.failed.ipynb" in shown
+    assert "\x1b" not in shown and "02_two.unfinished.ipynb" in shown
     names = sorted(path.name for path in (work_dir / "executed").iterdir())
-    assert names == ["01_one.ipynb", "02_two.failed.ipynb"]
+    assert names == ["01_one.ipynb", "02_two.unfinished.ipynb"]
 
     stage(folder, "02_two")
     assert run(work_dir) == 0
     assert runs(work_dir) == ["01_one one", "02_two one", "03_three one"]
-    assert not (work_dir / "executed" / "02_two.failed.ipynb").exists()
+    assert not (work_dir / "executed" / "02_two.unfinished.ipynb").exists()
 
 
 def test_a_cell_that_takes_too_long_is_stopped(folder, work_dir, capsys):
@@ -229,19 +226,19 @@ def test_a_kernel_that_dies_is_named(folder, work_dir, capsys):
     assert run(work_dir) == 1
     shown = capsys.readouterr().err
     assert "memory" in shown and "os.kill" in shown
-    assert [path.name for path in (work_dir / "executed").iterdir()] == ["01_one.failed.ipynb"]
+    assert [path.name for path in (work_dir / "executed").iterdir()] == ["01_one.unfinished.ipynb"]
 
 
-def start(folder: Path, work_dir: Path, *before: str, **environment: str) -> subprocess.Popen:
+def start(folder: Path, work_dir: Path, **environment: str) -> subprocess.Popen:
     """The command line in a process of its own, on the notebooks in `folder`."""
     code = (
-        "import sys; from pathlib import Path; from helpers import pipeline;"
+        "import sys; from pathlib import Path; from helpers.pipeline import run as pipeline;"
         f"pipeline.NOTEBOOKS = Path({str(folder)!r});"
         f"sys.exit(pipeline.main(['run', '--work-dir', {str(work_dir)!r}]))"
     )
     return subprocess.Popen(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
-        args=[*before, sys.executable, "-c", code],
+        args=[sys.executable, "-c", code],
         cwd=runtime.REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -269,28 +266,26 @@ def test_progress_is_seen_while_a_cell_runs_and_ctrl_c_loses_nothing(folder, wor
     kernel = next(int(line.split()[1]) for line in seen if line.startswith("kernel "))
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
-    assert [path.name for path in (work_dir / "executed").iterdir()] == ["01_one.ipynb"]
+    names = sorted(path.name for path in (work_dir / "executed").iterdir())
+    assert names == ["01_one.ipynb", "02_two.unfinished.ipynb"]
 
     stage(folder, "02_two")
     assert run(work_dir) == 0
     assert runs(work_dir) == ["01_one one", "02_two one"]
 
 
-def test_needs_no_network_and_no_registered_kernel(folder, work_dir, tmp_path):
-    """A user's own `python3` kernel may be of another Python, and a sandbox may have no loopback."""
-    other = tmp_path / "jupyter" / "kernels" / "python3"
+def test_a_python3_kernel_that_the_user_registered_is_not_taken(folder, work_dir, tmp_path):
+    """It may be of another Python, which has none of the packages."""
+    other = tmp_path / "home" / "kernels" / "python3"
     other.mkdir(parents=True)
-    (other / "kernel.json").write_text(
-        json.dumps(
-            {"argv": ["/no/such/python", "{connection_file}"], "display_name": "x", "language": "python"}
-        )
-    )
+    specification = {
+        "argv": ["/no/such/python", "{connection_file}"],
+        "display_name": "x",
+        "language": "python",
+    }
+    (other / "kernel.json").write_text(json.dumps(specification))
     stage(folder, "01_one", new_code_cell("import sys\nprint('python', sys.executable)"))
-    alone = ["unshare", "--user", "--map-root-user", "--net"]
-    can_unshare = (
-        shutil.which("unshare") and subprocess.run([*alone, "true"], capture_output=True).returncode == 0
-    )
-    process = start(folder, work_dir, *(alone if can_unshare else []), JUPYTER_PATH=str(tmp_path / "jupyter"))
+    process = start(folder, work_dir, JUPYTER_DATA_DIR=str(tmp_path / "home"))
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == 0, shown
     assert f"python {sys.executable}" in shown
@@ -321,7 +316,7 @@ def test_the_report_holds_tables_pictures_texts_and_headline_scores(folder, work
     )
     assert run(work_dir) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert "held-out answer loss  base 4.91  tuned 2.76  (44 % lower)" in shown
+    assert "held-out answer loss  base 4.91  tuned 2.76  44 % lower" in shown
     assert "ROUGE-L  base 0.05  tuned 0.24" in shown and "chrF  base 8.3  tuned 31.9" in shown
 
     page = (work_dir / "report.html").read_text()
@@ -344,7 +339,7 @@ def test_the_report_holds_tables_pictures_texts_and_headline_scores(folder, work
 
 def test_the_report_of_no_evaluation_has_no_scores(tmp_path):
     page = report.write(tmp_path).read_text()
-    assert 'class="score"' not in page and report.summary(tmp_path) == []
+    assert 'class="score"' not in page and report.headline(tmp_path) == []
 
 
 def test_clean_keeps_what_reads_well_and_drops_what_differs(tmp_path):
@@ -367,7 +362,6 @@ def test_clean_keeps_what_reads_well_and_drops_what_differs(tmp_path):
                     "tags": [],
                     "papermill": {},
                     "execution": {"iopub.execute_input": "2026"},
-                    "cellView": "form",
                 },
                 outputs=[
                     new_output("stream", name="stdout", text=f"saved {work_dir}/a.txt, not {work_dir}ork\n"),
@@ -390,7 +384,7 @@ def test_clean_keeps_what_reads_well_and_drops_what_differs(tmp_path):
     assert set(cleaned.metadata) == {"accelerator", "kernelspec", "language_info"}
     assert cleaned.metadata.kernelspec.name == "python3"
     cell = cleaned.cells[1]
-    assert cell.execution_count is None and cell.metadata == {"cellView": "form"}
+    assert cell.execution_count is None and cell.metadata == {}
     text, picture, result = cell.outputs
     assert text.text == f"saved work_dir/a.txt, not {work_dir}ork\nafter\n"
     assert picture.data == {"image/png": "aGk=", "text/html": "<b>work_dir</b>"}
@@ -401,5 +395,5 @@ def test_clean_keeps_what_reads_well_and_drops_what_differs(tmp_path):
 
 
 def test_parameters_of_a_notebook(tmp_path):
-    path = save(tmp_path / "a.ipynb", parameters_cell("a = -1  # why\nb: str = 'x'\nc = [1, None]\nd = 2e-4"))
+    path = save(tmp_path / "a.ipynb", parameters_cell("a = -1  # why\nb = 'x'\nc = [1, None]\nd = 2e-4"))
     assert notebooks.parameters(path) == {"a": -1, "b": "x", "c": [1, None], "d": 2e-4}

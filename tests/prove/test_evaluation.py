@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from helpers.core import files, plots
+from helpers.core import files
 from helpers.prove import evaluation
 from helpers.train import models
 
@@ -178,12 +178,3 @@ def test_the_right_answer_is_the_one_with_the_highest_probability(loaded, monkey
         {"question": "b?", "chosen": "B", "answer_loss": 1.5, "right": 0.0},
     ]
     assert [pair["answer"] for pair in asked[:2]] == ["It is A.", "It is B."]
-
-
-def test_the_histograms_hold_every_answer_on_one_scale():
-    sides = [[{"words": n} for n in words] for words in ([3, 90, 91], [40, 41], [50])]
-    figure = plots.answer_lengths(*sides)
-    heights = [[bar.get_height() for bar in axis.patches] for axis in figure.axes]
-    assert [sum(row) for row in heights] == [3, 2, 1]
-    assert len({axis.get_ylim() for axis in figure.axes}) == 1
-    assert {round(axis.patches[-1].get_x() + axis.patches[-1].get_width()) for axis in figure.axes} == {92}
