@@ -56,10 +56,10 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
         for side, rows in found.items()
     }
     if "test" not in sides:
-        sides["train"], sides["test"] = splits.split(sides["train"])
+        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
     if "validation" not in sides:
         share = min(0.1, VALIDATION_ROWS / len(sides["train"]))
-        sides["train"], sides["validation"] = splits.split(sides["train"], share)
+        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
     order = ("train", "validation", "test")
     return datasets.DatasetDict({side: datasets.Dataset.from_list(sides[side]) for side in order}), why
 
