@@ -12,20 +12,12 @@ guessed, and nothing is left out.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from helpers.ask.qa import make_pair
 from helpers.core import files, tables
 
 FORM = "question and answer, prompt and completion, or messages"
-
-
-def make(chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str) -> dict:
-    """A pair as qa_pairs.jsonl holds it; the id is a hash of chunk, question and answer."""
-    question, answer = texts
-    pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
-    pair = {"id": pair_id, "chunk_id": chunk_id, "review_ids": review_ids, "question": question}
-    return pair | {"answer": answer, "teacher": teacher, "prompt_version": version}
 
 
 def read(path: Path) -> list[dict]:
@@ -56,10 +48,10 @@ def from_row(row: dict, where: str) -> dict:
     if "chunk_id" in row:
         if not isinstance(row.get("review_ids"), list) or not row["review_ids"]:
             raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
-        wanted = make("", [], (question, answer), "", "")
+        wanted = make_pair("", [], (question, answer), "", "")
         return wanted | {name: row[name] for name in wanted if name in row}
     source = str(row.get("id") or files.content_id([question, answer]))
-    return make(source, [source], (question, answer), "unknown", "unknown")
+    return make_pair(source, [source], (question, answer), "unknown", "unknown")
 
 
 def _turns(messages: list[dict], where: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from helpers.ask import gate, pairs, qa, splits
+from helpers.ask import gate, qa, splits
 from helpers.clean import chunks as chunking
 from helpers.clean import reviews
 from helpers.core import files, workdir
@@ -30,7 +30,7 @@ def some(count: int, **fields) -> list[dict]:
         (f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.")
         for n in range(count)
     ]
-    made = [pairs.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
+    made = [qa.make_pair(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
     return [pair | fields for pair in made]
 
 
