@@ -1,4 +1,4 @@
-"""What a teacher LLM is asked and answers, what that costs, and the journal that keeps it all.
+"""What a teacher LLM is asked and replies, what that costs, and the journal that keeps it all.
 
 The journal has two rows an attempt, each flushed to the disk before it counts: one before the request is
 sent (finish_reason "sent", with the most that it can cost), and one with what became of it:
@@ -12,10 +12,14 @@ counts them as paid, and asks again. One process at a time may write a journal.
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pydantic
 
@@ -68,21 +72,59 @@ class _Message(pydantic.BaseModel):
     refusal: str | None = None
 
 
-class _Choice(pydantic.BaseModel):
-    message: _Message
-    finish_reason: str | None = None
-
-
 class _Usage(pydantic.BaseModel):
     prompt_tokens: int
     completion_tokens: int
 
 
-class Reply(pydantic.BaseModel):
-    """What is used of a chat completion."""
-
-    choices: list[_Choice] = pydantic.Field(min_length=1)
+class _Completion(pydantic.BaseModel):
+    message: _Message = pydantic.Field(validation_alias=pydantic.AliasPath("choices", 0, "message"))
+    finish_reason: str | None = pydantic.Field(
+        None, validation_alias=pydantic.AliasPath("choices", 0, "finish_reason")
+    )
     usage: _Usage | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is used of a chat completion. `tokens`, in and out, is None where the server does not say."""
+
+    text: str
+    finish_reason: str
+    tokens: tuple[int, int] | None
+    refused: str  # why there is no answer to use, or ""
+
+
+def read_reply(body: object) -> Reply:
+    """A live or a batched chat completion; pydantic.ValidationError where the body is none."""
+    completion = _Completion.model_validate(body)
+    message, why, usage = completion.message, completion.finish_reason, completion.usage
+    refused = message.refusal or ("the provider filtered its content" if why == "content_filter" else "")
+    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else None
+    return Reply(_writable(message.content or ""), why or "stop", tokens, _writable(refused))
+
+
+def _writable(text: str) -> str:
+    """The text with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
+    return text.encode(errors="replace").decode()
+
+
+def all_json(text: str) -> Iterator[dict | None]:
+    """The JSON objects in a model's prose, one after another; None where a brace begins none."""
+    at = text.find("{")
+    while at >= 0:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, at)
+            yield json.loads(_writable(json.dumps(value, ensure_ascii=False)))
+        except json.JSONDecodeError:
+            end = at + 1
+            yield None
+        at = text.find("{", end)
+
+
+def first_json(text: str) -> dict | None:
+    """The first JSON object in a model's prose, whatever stands around it; None where there is none."""
+    return next((value for value in all_json(text) if value is not None), None)
 
 
 def response_format(response_model: type) -> dict:
@@ -91,12 +133,25 @@ def response_format(response_model: type) -> dict:
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
+def base_url() -> str:
+    return os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+
+
+def is_own(url: str) -> bool:
+    """A server on this machine or in a private network: free, it may have no key, and no proxy leads to it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return bool(host) and ("." not in host or host.endswith((".local", ".internal")))
+
+
 def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
-    """USD; 0 for a model without a price on another server, ValueError for one without at OpenAI."""
-    if model not in PRICES and not os.environ.get("OPENAI_BASE_URL"):
+    """USD; 0 for a model without a price on a server of your own, ValueError for one anywhere else."""
+    if model not in PRICES and not is_own(base_url()):
         raise ValueError(
-            f"No price is known for {model!r}, so max_cost_usd could not be kept. Use {' or '.join(PRICES)}, "
-            f"or add it: teacher.PRICES[{model!r}] = (USD per million tokens in, out)"
+            f"No price is known for {model!r} at {urlsplit(base_url()).hostname}, so max_cost_usd could not be kept. "
+            f"Use {' or '.join(PRICES)}, or add its price to PRICES in helpers/ask/answers.py."
         )
     into, out = PRICES.get(model, (0.0, 0.0))
     return (prompt_tokens * into + completion_tokens * out) / 1e6

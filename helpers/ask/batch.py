@@ -25,9 +25,11 @@ from dataclasses import asdict
 from itertools import accumulate, takewhile
 from pathlib import Path
 
+import pydantic
+
 from helpers.ask import batch_api, teacher
-from helpers.ask.answers import Answer, Reply, Request, answered, cost, response_format, summary
-from helpers.ask.teacher import BudgetReached, TeacherError
+from helpers.ask.answers import Answer, Reply, Request, answered, cost, read_reply, response_format, summary
+from helpers.ask.teacher import TeacherError
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -35,7 +37,6 @@ MAX_REQUESTS, MAX_BYTES = 50_000, 200_000_000  # in one input file
 ENDED = ("completed", "failed", "expired", "cancelled")
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
 TRIES = 3  # batches that a request is sent with, in one call of ask_all
-LEAST_SHARE = 0.1  # of all requests: what the real figures leave of the budget is not spent on less
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -63,31 +64,32 @@ def _custom_id(key: str) -> str:
     return key if len(key) <= 64 else files.content_id(key)
 
 
-def _status(line: dict) -> int:
-    """The HTTP status of a result line; 0 for one that was never carried out or has no answer in it."""
+def _read(line: dict) -> tuple[int, Reply | None, str]:
+    """The HTTP status of a result line, its reply and its error; 0 where it has no complete answer."""
     response = line.get("response") or {}
     status, body = response.get("status_code") or 0, response.get("body") or {}
-    return 0 if status == 200 and not (body.get("choices") and body.get("usage")) else status
-
-
-def _said(line: dict) -> str:
-    body = (line.get("response") or {}).get("body") or {}
-    return str((body.get("error") or line.get("error") or {}).get("message", "no answer"))[:300]
+    error = body.get("error") or line.get("error") or {}
+    if status == 200:
+        try:
+            reply = read_reply(body)
+            return (200, reply, "") if reply.tokens else (0, None, "no usage")
+        except pydantic.ValidationError:
+            status = 0
+    return status, None, str(error.get("message", "no answer"))[:300]
 
 
 class _Run:
     """One call of ask_all. `batches` is the state file: a dict a batch, whose "state" is one of
 
-    asked (may have been created), running, done, failed (nothing is paid), gone (its results expired).
+    asked (may have been created), running, done, failed (nothing is paid).
     """
 
     def __init__(self, requests, journal: Path, model: str, response_model, max_cost_usd: float, poll: float):
         self.requests = {request.key: request for request in requests}
         self.journal, self.model, self.max_cost_usd, self.poll = journal, model, max_cost_usd, poll
         self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
-        self.batches: list[dict] = json.loads(self.state.read_text("utf-8")) if self.state.exists() else []
+        self.batches: list[dict] = files.read_json(self.state, [])
         self.format = response_format(response_model)
-        self.size, self.one_by_one = MAX_REQUESTS, False
         self.tries, self.problems, self.failed = Counter(), {}, {}
 
     def all(self) -> None:
@@ -116,13 +118,8 @@ class _Run:
             raise TeacherError(
                 f"None of {total} requests is answered: {next(iter(self.failed.values())).reason}"
             )
-        if missing := missing - self.failed.keys():
-            raise BudgetReached(
-                f"{done} of {total} requests are answered, for ${spent:.4f}; the other {len(missing)} may cost "
-                f"up to ${sum(map(self._most, missing)):.4f}, which is more than max_cost_usd = "
-                f"{self.max_cost_usd} leaves. {self.journal.name} keeps the answers: the same call with a "
-                "higher max_cost_usd asks and pays only for the rest."
-            )
+        if missing - self.failed.keys():
+            raise teacher.budget_reached(self.journal, done, total, spent, self.max_cost_usd)
 
     def unanswered(self) -> dict[str, Request]:
         have = answered(self.journal)
@@ -161,12 +158,10 @@ class _Run:
         keys = [key for key in self.unanswered() if key not in pending and self.tries[key] < TRIES]
         left = self.max_cost_usd - summary(self.journal)["usd"] - sum(each["usd_at_most"] for each in going)
         fit = len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))
-        if self.tries and fit < min(len(keys), LEAST_SHARE * len(self.requests)):
-            return
         keys = keys[:fit]
-        while keys and not (self.one_by_one and self.under_way()):
+        while keys:
             lines = []
-            for key in keys[: self.size]:
+            for key in keys[:MAX_REQUESTS]:
                 line = {"custom_id": _custom_id(key), "method": "POST", "url": batch_api.ENDPOINT}
                 lines.append(json.dumps(line | {"body": self._body(self.requests[key])}))
             sizes = accumulate(len(line) + 1 for line in lines)
@@ -215,67 +210,50 @@ class _Run:
             self.bar.set_postfix_str("; ".join(shown))
             time.sleep(self.poll)
 
-    def _collect(self, batch: dict, found) -> None:
+    def _collect(self, batch: dict, ended) -> None:
         """Journal the results of an ended batch, then note it as done. Raises TeacherError after that."""
-        if found.status == "failed":
-            return self._failed(batch, found)
-        try:
-            lines = self.service.results(found)
-        except batch_api.ResultsGone:
-            self._save(batch, state="gone")
-            raise
-        have, statuses, rows, fatal = answered(self.journal), set(map(_status, lines)), [], ""
-        works = 200 in statuses or any(answer.model == batch["model"] for answer in have.values())
+        if ended.status == "failed":
+            self._failed(batch, ended)
+        model, have = batch["model"], answered(self.journal)
+        results = {line.get("custom_id"): _read(line) for line in self.service.results(ended)}
+        statuses = {status for status, _, _ in results.values()}
+        works = 200 in statuses or any(answer.model == model for answer in have.values())
         if not works and statuses & set(REFUSED):
             self._save(batch, state="failed")
             raise TeacherError(
-                f"{batch['model']!r} refused all {len(lines)} requests of {found.id}: {_said(lines[0])}. Nothing "
-                "is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
+                f"{model!r} refused all {len(results)} requests of {ended.id}: {next(iter(results.values()))[2]}. "
+                "Nothing is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
             )
-        keys = {_custom_id(key): key for key in batch["keys"] if key not in have}
-        for line in lines:
-            status, key = _status(line), keys.pop(line.get("custom_id"), None)
-            if key and (status == 200 or status in REFUSED):
-                rows.append(asdict(self._answer(key, batch["model"], status, line)))
-            elif key:
-                self.problems[key] = f"{status} {_said(line)}"
-                fatal = fatal or (
-                    f"{self.problems[key]}. {teacher.FIXES[status]}" if 400 < status < 405 else ""
-                )
+        rows, fatal, absent = [], "", (0, None, f"its batch is {ended.status}")
+        for key in [key for key in batch["keys"] if key not in have]:
+            status, reply, error = results.get(_custom_id(key), absent)
+            if reply:
+                usd = PRICE_SHARE * cost(model, *reply.tokens)
+                reason = f"refused ({reply.refused[:300]})" if reply.refused else ""
+                rows.append(Answer(key, model, reply.text, reply.finish_reason, *reply.tokens, usd, reason))
+            elif status in REFUSED:
+                rows.append(Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({error})"))
+            else:
+                self.problems[key] = f"{status} {error}"
+                fatal = fatal or (f"{status} {error}. {teacher.FIXES[status]}" if 400 < status < 405 else "")
         if rows:
-            files.append_jsonl(self.journal, *rows)
-        self.problems |= {key: f"its batch is {found.status}" for key in keys.values()}
+            files.append_jsonl(self.journal, *map(asdict, rows))
         self._save(batch, state="done")
         again = len(self.unanswered().keys() & set(batch["keys"]))
-        print(f"{found.id}: {found.status}, {len(batch['keys']) - again} of {len(batch['keys'])} answered")
-        if fatal or found.status == "cancelled":
+        print(f"{ended.id}: {ended.status}, {len(batch['keys']) - again} of {len(batch['keys'])} answered")
+        if fatal or ended.status == "cancelled":
             raise TeacherError(
-                f"{found.id}: {fatal or 'it was cancelled'}. {again} of its requests have no answer; "
+                f"{ended.id}: {fatal or 'it was cancelled'}. {again} of its requests have no answer; "
                 f"{self.journal.name} keeps the others. The same call asks those {again} in a new batch."
             )
 
-    def _answer(self, key: str, model: str, status: int, line: dict) -> Answer:
-        """The end of a request: an answer, or the reason why there is none to use."""
-        if status != 200:
-            return Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({_said(line)})")
-        reply = Reply.model_validate(line["response"]["body"])
-        message, why = reply.choices[0].message, reply.choices[0].finish_reason or "stop"
-        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
-        filtered = message.refusal or ("the provider filtered its content" if why == "content_filter" else "")
-        reason = f"refused ({filtered[:300]})" if filtered else ""
-        usd = PRICE_SHARE * cost(model, *tokens)
-        return Answer(key, model, message.content or "", why, *tokens, usd, reason)
-
-    def _failed(self, batch: dict, found) -> None:
-        """A batch that was refused as a whole, unpaid. One that is too long for the queue is halved."""
-        errors = (found.errors and found.errors.data) or []
+    def _failed(self, batch: dict, ended) -> None:
+        """A batch that was refused as a whole, unpaid."""
         self._save(batch, state="failed")
-        said = "; ".join(f"{error.code}: {error.message}" for error in errors[:3]) or "no reason was given"
-        queue = any(error.code == "token_limit_exceeded" for error in errors)
-        if not queue or len(batch["keys"]) == 1:
-            fix = "Other batches of the account may fill its queue: wait for them." if queue else ""
-            raise TeacherError(f"{found.id} was refused, unpaid: {said[:600]}. {fix}")
-        self.size, self.one_by_one = min(self.size, len(batch["keys"]) // 2), True
-        self.tries.subtract(batch["keys"])
-        print(f"{found.id} is too long for the account's queue ({said[:300]}): from here on batches of at most "
-              f"{self.size} requests, one after another")  # fmt: skip
+        errors = "; ".join(
+            f"{error.code}: {error.message}" for error in (ended.errors and ended.errors.data) or []
+        )
+        raise TeacherError(
+            f"{ended.id} was refused, unpaid: {errors[:600] or 'no reason was given'}. Where the account's queue is "
+            "too short for it, lower MAX_REQUESTS in helpers/ask/batch.py, and run this again when others have ended."
+        )

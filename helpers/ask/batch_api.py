@@ -1,4 +1,4 @@
-"""The wire to OpenAI's files and batches endpoints: start a batch once, look at it, fetch its results.
+"""HTTP calls to OpenAI's files and batches endpoints: start a batch once, look at it, fetch its results.
 
 It knows no requests and no journal: that is `batch`, the only module that uses it.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from helpers.ask import teacher
+from helpers.ask import answers, teacher
 from helpers.ask.teacher import TeacherError
 
 ENDPOINT = "/v1/chat/completions"
@@ -22,19 +21,15 @@ RETRIES = 60  # of a look at a batch under way: eight minutes without a network 
 LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have been created
 
 
-class ResultsGone(TeacherError):
-    """A batch's results were there once, and are no longer."""
-
-
 class Service:
     """OPENAI_BASE_URL's Batch API. All errors are TeacherError; runtime.MissingSecret without a key."""
 
     def __init__(self):
         import openai
 
-        self.base_url = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        self.base_url = answers.base_url()
         self.key = teacher.api_key(self.base_url)
-        web = openai.DefaultHttpxClient(trust_env=not teacher.is_own(self.base_url))
+        web = openai.DefaultHttpxClient(trust_env=not answers.is_own(self.base_url))
         options = {"base_url": self.base_url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
         self.patient = self.client.with_options(max_retries=RETRIES)
@@ -76,20 +71,15 @@ class Service:
         with self._explained(f"asking for {name}", absent="Is OPENAI_API_KEY the account's that started it?"):
             return self.patient.batches.retrieve(name)
 
-    def results(self, found) -> list[dict]:
-        """The lines of an ended batch's output and error files, in any order. Raises ResultsGone."""
-        import openai
-
-        lines = []
-        with self._explained(f"downloading the results of {found.id}"):
-            for file_id in filter(None, (found.output_file_id, found.error_file_id)):
-                try:
-                    text = self.patient.files.content(file_id).content.decode()
-                except openai.NotFoundError:
-                    raise ResultsGone(
-                        f"The results of {found.id} are gone: OpenAI keeps them for {KEPT_DAYS} days. The same "
-                        "call asks its requests again, which is paid again."
-                    ) from None
+    def results(self, ended) -> list[dict]:
+        """The lines of an ended batch's output and error files, in any order."""
+        lines, gone = (
+            [],
+            f"OpenAI keeps results for {KEPT_DAYS} days. To pay for new ones, delete qa_batches.json",
+        )
+        with self._explained(f"downloading the results of {ended.id}", absent=gone):
+            for file_id in filter(None, (ended.output_file_id, ended.error_file_id)):
+                text = self.patient.files.content(file_id).content.decode()
                 lines += [json.loads(line) for line in text.split("\n") if line.strip()]
         return lines
 
@@ -103,8 +93,8 @@ class Service:
         except (openai.APIError, json.JSONDecodeError) as error:
             status = error.status_code if isinstance(error, openai.APIStatusError) else 0
             fix = absent if absent and status in (404, 405, 501) else teacher.FIXES.get(status, "Is it up?")
-            said = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
+            problem = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
             raise TeacherError(
-                f"{urlsplit(self.base_url).hostname} failed at {doing}: {said}. {fix}. What is answered or under "
+                f"{urlsplit(self.base_url).hostname} failed at {doing}: {problem}. {fix}. What is answered or under "
                 "way is kept: the same call goes on from there."
             ) from None

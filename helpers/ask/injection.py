@@ -3,14 +3,13 @@
     safe = neutralised(text)          # no tag or control token of a chat template is left
     order = planted(text)             # the part of the text that gives orders, or ""
 
-`planted` knows the common forms in eight languages, forged markers and base64. It is a net, not a proof:
-an order in new words passes. What keeps orders from being obeyed is the form of the request
+`planted` knows the common forms in eight languages and forged markers. It is a net, not a proof: an order in new
+words passes, and nothing is decoded. What keeps orders from being obeyed is the form of the request
 (`qa.requests_for`), and what keeps their effects out of the data is the gate (`gate.quality_gate`).
 """
 
 from __future__ import annotations
 
-import base64
 import re
 import unicodedata
 
@@ -23,27 +22,34 @@ INSTRUCTIONS = (
     r"(?:instru[ckç]|prompt\b|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
     r"|direttiv|opdracht)"
 )
+# Riders ignore the assembly instructions, and couriers their own rules; a model is told to forget what came before.
+BEFORE = (
+    r"\b(?:previous|prior|preceding|earlier|above|bisherige|vorherige|vorige|obige|précédent|antérieur|anterior|previa"
+    r"|precedent|eerder|bovenstaand)"
+)
+START = r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))"  # of a sentence
 ORDERS = re.compile(
     "|".join(
         (
-            FORGET + ".{0,40}" + INSTRUCTIONS,
+            f"{FORGET}.{{0,40}}(?:{BEFORE}.{{0,20}}{INSTRUCTIONS}|{INSTRUCTIONS}.{{0,20}}{BEFORE})",
+            rf"{FORGET}.{{0,20}}\bprompt\b",
+            rf"{START}(?:please |bitte )?{FORGET} (?:all|any|every|your|deine|tou[st]|tes|tod[ao]s|tus|tutt[ei]|je)\b"
+            rf".{{0,20}}{INSTRUCTIONS}",
             r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
             r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
-            r"\bsystem[ -]?(?:prompt|message|nachricht|instruction|override)|systeemprompt",
-            r"\bprompt (?:système|del sistema|di sistema)",
+            r"\bsystem[ -]?prompt|systeemprompt|\bprompt (?:système|del sistema|di sistema)",
             r"\byou are now an? |\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
             r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
-            r"\b(?:ai|llm|chatgpt|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w*"
-            r"\b.{0,30}\b(?:must|should now|muss|doit|debe|deve|moet)\b",
+            r"\b(?:ai|llm|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w{0,2}\b.{0,30}"
+            r"\b(?:reads?|reading|liest|lit|lee|legge|leest)\b.{0,30}\b(?:must|should|muss|doit|debe|deve|moet)\b",
             r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
             r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
-            r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))(?:system|assistant|developer)\s*:",
+            START + r"(?:system|assistant|developer)(?: message)?\s*:",
             r"[\"'](?:role|pairs|messages)[\"']\s*:",
         )
     ),
     re.IGNORECASE,
 )
-BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 # Chat servers that build their prompt as text take these for their own, wherever they stand.
 TAG = re.compile(r"<(?=[^\s\d=.,;)-])")
 INST = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_TOOLS|MODEL_SETTINGS)[\w ]*\])")
@@ -56,17 +62,9 @@ def neutralised(text: str) -> str:
 
 def planted(text: str) -> str:
     """From the sentence with the first order to the end of the text; "" where there is none."""
-    text = BASE64.sub(_decoded, unicodedata.normalize("NFKC", text))
-    found = ORDERS.search(text)
-    if not found:
+    text = unicodedata.normalize("NFKC", text)
+    order = ORDERS.search(text)
+    if not order:
         return ""
-    starts = [end.end() for end in re.finditer(r"[.!?。！？]\s+|\n+", text[: found.start() + 1])]
+    starts = [end.end() for end in re.finditer(r"[.!?。！？]\s+|\n+", text[: order.start() + 1])]
     return text[max(starts, default=0) :]
-
-
-def _decoded(found: re.Match) -> str:
-    """Base64 followed by what it says, if it says anything."""
-    try:
-        return f"{found[0]} {base64.b64decode(found[0] + '==').decode('utf-8')}"
-    except ValueError:
-        return found[0]

@@ -11,14 +11,13 @@ judges one: that is `gate`.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
 import pydantic
 
 from helpers.ask import injection
-from helpers.ask.teacher import Answer, Request
+from helpers.ask.answers import Answer, Request, all_json
 from helpers.core import files, runtime
 
 SAMPLE = runtime.SAMPLES / "qa_pairs.jsonl"
@@ -83,8 +82,10 @@ class QAPairs(pydantic.BaseModel):
     pairs: list[QAPair]
 
 
-def make(chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str) -> dict:
-    """A pair as qa_pairs.jsonl holds it; the id is a hash of chunk, question and answer."""
+def make_pair(
+    chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str
+) -> dict:
+    """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id."""
     question, answer = texts
     pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
     pair = {"id": pair_id, "chunk_id": chunk_id, "review_ids": review_ids, "question": question}
@@ -111,19 +112,19 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
     pairs, rejected = [], []
     by_id = {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
-        chunk_id, version, asked = key.split("/", 2)
-        name, _, count = asked.rpartition("/")
+        chunk_id, version, rest = key.split("/", 2)
+        name, _, count = rest.rpartition("/")
         if version != PROMPT_VERSION or name != model or chunk_id not in by_id:
             continue  # another run's answer in the same journal
         ids = by_id[chunk_id]["review_ids"]
-        found, problems = _parse(answer.text)
-        if answer.reason and not found:
+        parsed, problems = _parse(answer.text)
+        if answer.reason and not parsed:
             problems = [f"no usable answer ({answer.reason})"]
         elif answer.finish_reason == "length":
             problems = ["cut off by max_tokens"]
-        if len(found) > int(count):
-            problems = [*problems, f"more pairs than asked for ({len(found)} instead of {count})"]
-        pairs += [make(chunk_id, ids, texts, model, version) for texts in found[: int(count)]]
+        if len(parsed) > int(count):
+            problems = [*problems, f"more pairs than asked for ({len(parsed)} instead of {count})"]
+        pairs += [make_pair(chunk_id, ids, texts, model, version) for texts in parsed[: int(count)]]
         row = {"chunk_id": chunk_id, "review_ids": ids, "teacher": model, "text": answer.text}
         rejected += [row | {"reason": problem} for problem in problems]
     return pairs, rejected
@@ -131,8 +132,8 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
 
 def readable(text: str) -> bool:
     """Whether a reply can be used: it has a pair, or says that there is none. Others are asked for again."""
-    found, problems = _parse(text)
-    return bool(found) or problems == [NOTHING_TO_ASK]
+    parsed, problems = _parse(text)
+    return bool(parsed) or problems == [NOTHING_TO_ASK]
 
 
 def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -140,27 +141,24 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
     Objects are read one by one, so that the whole pairs of a text that was cut off are not lost.
     """
-    found, problems, at = [], [], text.find("{")
-    while at >= 0:
-        try:
-            value, end = json.JSONDecoder().raw_decode(text, at)
-            items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
-            for item in items:
-                try:
-                    pair = QAPair.model_validate(item)
-                    found.append((pair.question.strip(), pair.answer.strip()))
-                except pydantic.ValidationError as error:
-                    wrong = error.errors()[0]
-                    problems.append(f"malformed pair ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']})")
-            if not items:
-                problems.append(NOTHING_TO_ASK)
-        except json.JSONDecodeError:
+    parsed, problems = [], []
+    for value in all_json(text):
+        if value is None:
             problems.append("broken JSON")
-            end = at + 1
-        at = text.find("{", end)
-    if not found and (labelled := LABELLED.findall(text)):
+            continue
+        items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
+        for item in items:
+            try:
+                pair = QAPair.model_validate(item)
+                parsed.append((pair.question.strip(), pair.answer.strip()))
+            except pydantic.ValidationError as error:
+                wrong = error.errors()[0]
+                problems.append(f"malformed pair ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']})")
+        if not items:
+            problems.append(NOTHING_TO_ASK)
+    if not parsed and (labelled := LABELLED.findall(text)):
         return [tuple(" ".join(part.split()).strip("* ") for part in pair) for pair in labelled], []
-    return found, list(dict.fromkeys(problems)) or ([] if found else ["neither JSON nor Q: and A: lines"])
+    return parsed, list(dict.fromkeys(problems)) or ([] if parsed else ["neither JSON nor Q: and A: lines"])
 
 
 def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
@@ -176,8 +174,8 @@ def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
     pairs = []
     for row in rows:
         if (review_id := row["review_id"]) in first:
-            texts = (row["question"], row["answer"])
-            pairs.append(make(first[review_id], [review_id], texts, "sample", "sample"))
+            texts = row["question"], row["answer"]
+            pairs.append(make_pair(first[review_id], [review_id], texts, "sample", "sample"))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

@@ -1,16 +1,17 @@
-"""A split without leaks: what shares a review, a chunk, or nearly its words, stays on one side (stage 04).
+"""A split without leaks: what shares a review, a chunk, a schema, or nearly its words, stays on one side.
 
-    train, test = split(pairs, test_share=0.15)
+    train, test = split_pairs(pairs, test_share=0.15)
+    sides = split(rows, lambda row: [row["domain"]], {"test": 100})      # {"test": […], "train": […]}
 
 Similarity is of words, not of meaning: two questions that say the same in other words may part.
-The order in which groups are held out depends on their reviews alone: another prompt, teacher or chunk size
-holds out the same reviews, as far as their numbers allow.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 from helpers.clean import texts
 
@@ -20,82 +21,90 @@ NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 LEAST_WORDS = {"question": 1, "answer": 20}
 
 
-def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
-    """Index pairs whose `field` has word 3-grams with a Jaccard similarity from NEAR_DUPLICATE[field] on.
+def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
+    """{side: rows, in their order}: the sides of `sizes` with at most that many, and "train" with all others.
 
-    Texts that have fewer 3-grams than LEAST_WORDS[field] words make are left out.
+    Rows with a common key among `keys(row)` stay together, also through chains of rows. Whole groups fill the
+    sides, in the order of a hash of seed and name, or of `rows` where seed is None; a group's name is the least of
+    its rows' first keys. The largest is in train, and a side that none fits gets the smallest.
+    Raises ValueError when there are fewer groups than sides.
     """
-    grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
-    compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]
-    return [link[:2] for link in texts.near_duplicates(compared, NEAR_DUPLICATE[field])]
+    groups, sides = _groups(rows, keys), [*sizes, "train"]
+    size_of, side_of, filled = Counter(groups), {}, Counter()
+    if len(size_of) < len(sides):
+        raise ValueError(
+            f"The {len(rows)} rows form {len(size_of)} group(s) that share something, and {', '.join(sides)} need "
+            "one each. Collect more reviews, or make smaller chunks (chunk_size)."
+        )
+    order = list(size_of)
+    if seed is not None:
+        order.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    largest = max(reversed(order), key=size_of.get)
+    for name in order:
+        fits = (side for side, size in sizes.items() if filled[side] + size_of[name] <= size)
+        side_of[name] = "train" if name == largest else next(fits, "train")
+        filled[side_of[name]] += size_of[name]
+    for side in [side for side in sizes if not filled[side]]:
+        held = Counter(side_of.values())
+        spare = [name for name in order if name != largest and held[side_of[name]] > 1]
+        side_of[min(spare, key=size_of.get)] = side
+    return {side: [row for row, name in zip(rows, groups) if side_of[name] == side] for side in sides}
 
 
-def split(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list[dict], list[dict]]:
-    """(train, test), each sorted by id. Pairs that share a review or a chunk, or nearly a question or an
-    answer, stay together, also through chains of such pairs.
+def _groups(rows: Sequence, keys: Callable) -> list:
+    """The name of each row's group: the connected components of keys, by union-find."""
+    parent, firsts, least = {}, [], {}
 
-    Test has the number of pairs nearest to `test_share` that whole groups can make. The order of
-    `pairs` doesn't matter. Raises ValueError when there are fewer than two groups.
+    def root(key: object) -> object:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for row in rows:
+        first, *others = keys(row)
+        firsts.append(first)
+        for key in others:
+            parent[root(key)] = root(first)
+    for first in firsts:
+        least[root(first)] = min(first, least.get(root(first), first))
+    return [least[root(first)] for first in firsts]
+
+
+def split_pairs(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list, list]:
+    """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
+
+    Pairs that share a review or a chunk, or nearly a question or an answer, stay on one side. Groups are named
+    by their reviews: another prompt, teacher or chunk size holds out the same reviews, as far as the groups fit.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
     pairs = sorted(pairs, key=lambda pair: (pair["id"], pair["question"]))
-    links = [link for field in NEAR_DUPLICATE for link in near_duplicates(pairs, field)]
-    first: dict[tuple, int] = {}
-    for index, pair in enumerate(pairs):
-        shared = [("chunk", pair["chunk_id"]), *(("review", name) for name in pair["review_ids"])]
-        links += [(first.setdefault(what, index), index) for what in shared]
-    group = list(range(len(pairs)))  # union-find: each points towards the lowest index of its group
+    keys = [[*sorted(pair["review_ids"]), ("chunk", pair["chunk_id"])] for pair in pairs]
+    for field in NEAR_DUPLICATE:
+        for one, other in near_duplicates(pairs, field):
+            keys[other].append(keys[one][0])
+    sizes = {"test": math.ceil(test_share * len(pairs) - 0.5)}
+    sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
+    return tuple([pairs[at] for at in sides[side]] for side in ("train", "test"))
 
-    def root(index: int) -> int:
-        while group[index] != index:
-            group[index] = index = group[group[index]]
-        return index
 
-    for one, other in links:
-        low, high = sorted((root(one), root(other)))
-        group[high] = low
-    sizes = Counter(map(root, range(len(pairs))))
-    if len(sizes) < 2:
-        raise ValueError(
-            f"The {len(pairs)} pairs form {len(sizes)} group(s) that share reviews or questions, so none can "
-            "be held out. Collect more reviews, or make smaller chunks (chunk_size)."
-        )
-    names: dict[int, str] = {}
-    for index, pair in enumerate(pairs):
-        names[root(index)] = min([*pair["review_ids"], names.get(root(index), "\uffff")])
-    order = sorted(sizes, key=lambda index: hashlib.sha256(f"{seed}/{names[index]}".encode()).digest())
-    held_out = _subset([sizes[index] for index in order], test_share * len(pairs))
-    test_roots = {order[at] for at in held_out}
-    sides = [root(index) in test_roots for index in range(len(pairs))]
-    assert all(sides[one] == sides[other] for one, other in links), "train and test share something"
-    return tuple([pair for pair, side in zip(pairs, sides) if side is wanted] for wanted in (False, True))
+def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
+    """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
+
+    Texts that have fewer 3-grams than LEAST_WORDS[field] words make are left out.
+    """
+    least = NEAR_DUPLICATE[field]
+    grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
+    compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]
+    return [(one, other) for one, other, shared in texts.near_duplicates(compared, least) if shared > least]
 
 
 def leaks(train: list[dict], test: list[dict]) -> list[str]:
-    """What both sides share: reviews, chunks, and near-duplicate questions and answers. Empty as it should be."""
-    found = []
-    for what, names in (
-        ("chunk", lambda pair: [pair["chunk_id"]]),
-        ("review", lambda pair: pair["review_ids"]),
-    ):
-        sides = [{name for pair in side for name in names(pair)} for side in (train, test)]
-        found += [f"{what} {name}" for name in sorted(sides[0] & sides[1])]
+    """What both sides share: chunks, reviews, near-duplicate questions and answers. Empty as it should be."""
+    reviews = [{f"review {name}" for pair in side for name in pair["review_ids"]} for side in (train, test)]
+    chunks = [{f"chunk {pair['chunk_id']}" for pair in side} for side in (train, test)]
+    shared, pairs = sorted(reviews[0] & reviews[1] | chunks[0] & chunks[1]), train + test
     for field in NEAR_DUPLICATE:
-        twins = near_duplicates(train + test, field)
-        found += [f"{field} {(train + test)[two][field]}" for one, two in twins if one < len(train) <= two]
-    return found
-
-
-def _subset(sizes: list[int], target: float) -> list[int]:
-    """Indices of some, not all, sizes whose sum is nearest to `target`, with the first ones preferred."""
-    reachable = [1]  # bit n of item i: the first i sizes can make the sum n
-    for size in sizes:
-        reachable.append(reachable[-1] | reachable[-1] << size)
-    sums = [n for n in range(1, sum(sizes)) if reachable[-1] >> n & 1]
-    left, chosen = min(sums, key=lambda n: abs(n - target)), []
-    for at in reversed(range(len(sizes))):
-        if not reachable[at] >> left & 1:
-            chosen.append(at)
-            left -= sizes[at]
-    return chosen
+        twins = near_duplicates(pairs, field)
+        shared += [f"{field} {pairs[two][field]}" for one, two in twins if one < len(train) <= two]
+    return shared

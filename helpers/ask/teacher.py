@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import json
 import random
 import re
 import sys
@@ -21,7 +21,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,9 +32,13 @@ from helpers.ask.answers import (
     Reply,
     Request,
     answered,
+    base_url,
     cost,
     estimate,
+    first_json,
+    is_own,
     read,
+    read_reply,
     response_format,
     summary,
 )
@@ -43,9 +46,10 @@ from helpers.core import files, runtime
 
 __all__ = ["PRICES", "estimate", "summary"]  # used as teacher.PRICES …
 
-TRIES = 7  # of a request that fails; three 429 count as one, for they say "later", not "no"
+TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
+CUT_OFF = "cut off by max_tokens"
 FIXES = {
     400: "No request has worked yet: check teacher_model, and what this server accepts",
     401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
@@ -61,6 +65,14 @@ class BudgetReached(RuntimeError):
 
 class TeacherError(RuntimeError):
     """The teacher cannot answer anything now; the message says why and what to change."""
+
+
+def budget_reached(journal: Path, done: int, total: int, usd: float, max_cost_usd: float) -> BudgetReached:
+    return BudgetReached(
+        f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
+        f"{max_cost_usd} leaves. {journal.name} keeps the answers: the same call with a higher max_cost_usd asks "
+        "and pays only for the rest."
+    )
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -87,30 +99,25 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return {request.key: have[request.key] for request in requests}
 
 
-def is_own(base_url: str) -> bool:
-    """A server on this machine or network: it may have no key, and no proxy leads to it."""
-    host = urlsplit(base_url).hostname or ""
-    return bool(re.fullmatch(r"localhost|[\d.]+|[\da-f:]+|.+\.(local|internal)", host))
-
-
-def api_key(base_url: str) -> str:
+def api_key(url: str) -> str:
     try:
         return runtime.secret("OPENAI_API_KEY")
     except runtime.MissingSecret:
-        if is_own(base_url):
+        if is_own(url):
             return "not-needed"
         raise
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that a server asks to wait (RFC 9110: a number or a date), 0 where it doesn't."""
+    """The seconds that a server asks to wait; 0 where it doesn't, or names a date (RFC 9110 allows one)."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if re.fullmatch(r"\d+(\.\d+)?", headers.get(name, "")):
             return float(headers[name]) * unit
-    try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
-    except ValueError:
-        return 0.0
+    return 0.0
+
+
+def _longer(request: Request) -> Request:
+    return replace(request, max_tokens=2 * request.max_tokens)
 
 
 class _Run:
@@ -122,7 +129,7 @@ class _Run:
         self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
         self.response_model, self.readable = response_model, readable or self._fits
         self.format = response_format(response_model)
-        self.base_url, self.key = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1", ""
+        self.base_url, self.key = base_url(), ""
         outcomes, in_flight = read(journal)
         if in_flight:
             lost = [row | {"finish_reason": "lost"} for row in in_flight]
@@ -133,7 +140,12 @@ class _Run:
                 f"${sum(row['cost_usd'] for row in lost):.4f}, which count as spent."
             )
         have, unique = answered(journal), {request.key: request for request in requests}
-        self.missing = deque(request for key, request in unique.items() if key not in have)
+        cut_off = {row["key"] for row in outcomes if row["text"] is None and row.get("reason") == CUT_OFF}
+        self.missing = deque(
+            _longer(request) if key in cut_off else request
+            for key, request in unique.items()
+            if key not in have
+        )
         self.total, self.done = len(unique), len(unique) - len(self.missing)
         self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes), {}
         self.malformed = {row["key"] for row in outcomes if row["finish_reason"] == "malformed"}
@@ -160,7 +172,7 @@ class _Run:
         rows, flying = [], set()
         async with contextlib.AsyncExitStack() as open_clients:
             # A connection each: httpx' pool looks at all of its connections at every request, and again for
-            # each of them (encode/httpcore#1035), which at 64 takes longer than all the rest.
+            # each of them (encode/httpcore#1035): 600 answers from 64 connections took 14 s instead of 3.
             for _ in range(max_concurrency):
                 http_client = openai.DefaultAsyncHttpxClient(**web)
                 client = openai.AsyncOpenAI(
@@ -178,7 +190,8 @@ class _Run:
                 if not flying and (self._over() or not (self.missing or self.timers)):
                     break
                 if not flying and not self.timers:
-                    self.failure = self._budget_reached()
+                    budget = self.spent, self.max_cost_usd
+                    self.failure = budget_reached(self.journal, self.done, self.total, *budget)
                     break
                 tasks = flying | self.timers
                 done, _ = await asyncio.wait(tasks, timeout=0.2, return_when="FIRST_COMPLETED")
@@ -195,7 +208,7 @@ class _Run:
 
     def _fits(self, text: str) -> bool:
         try:
-            self.response_model.model_validate_json(text[text.find("{") : text.rfind("}") + 1])
+            self.response_model.model_validate(first_json(text))
         except pydantic.ValidationError:
             return not self.format  # a server without schemas may answer in another form
         return True
@@ -241,96 +254,89 @@ class _Run:
         import httpx
         import openai
 
-        asked = {} if request.key in self.plain else self.format
-        body = request.body(self.model) | asked
+        schema = {} if request.key in self.plain else self.format
+        body = request.body(self.model) | schema
         sent_at = time.monotonic()
         self.first_sent.setdefault(request.key, sent_at)
         client = self.clients.pop()
         try:
-            reply = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            return self._end(request, Reply.model_validate_json(reply.text), asked)
-        except pydantic.ValidationError as error:
-            torn = error.errors()[0]["type"] == "json_invalid" and reply.text.startswith("{")
+            response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
+            return self._end(request, read_reply(json.loads(response.text)), schema)
+        except (json.JSONDecodeError, pydantic.ValidationError) as error:
+            torn = isinstance(error, json.JSONDecodeError) and response.text.startswith("{")
             if not torn and not self.works:
-                self._fail(request, f"no chat completion in its reply {reply.text[:200]!r}", 404)
+                self._fail(request, f"no chat completion in its reply {response.text[:200]!r}", 404)
                 return self._settle(request, None, "no completion")
-            return self._again(request, f"no whole chat completion in its reply: {reply.text[:80]!r}")
+            return self._again(request, f"no whole chat completion in its reply: {response.text[:80]!r}")
         except openai.APIConnectionError as error:
             return self._again(request, f"{error} ({error.__cause__!r})", cause=error.__cause__)
         except openai.APIStatusError as error:
-            status, said = error.status_code, error.message
+            status, problem = error.status_code, error.message
             if status in (400, 413, 422):
-                return self._refuse(request, said, bool(asked))
+                return self._refuse(request, problem, bool(schema))
             if (status < 500 and status not in (408, 409, 429)) or error.code == "insufficient_quota":
-                self._fail(request, said, status)
-                return self._settle(request, None, str(status), reason=self._said(said))
+                self._fail(request, problem, status)
+                return self._settle(request, None, str(status), reason=self._keyless(problem))
             wait = _retry_after(error.response.headers)
             if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
-            return self._again(request, said, status, wait)
+            return self._again(request, problem, status, wait)
         finally:
             self.clients.append(client)
 
-    def _end(self, request: Request, reply: Reply, asked: dict) -> dict:
+    def _end(self, request: Request, reply: Reply, schema: dict) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
         self.works, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
-        if not asked and not self.format_works:
+        if not schema and not self.format_works:
             self.format = {}  # the server doesn't know JSON schemas: plain text from here on
-        self.format_works = self.format_works or bool(asked)
-        used, message, why = reply.usage, reply.choices[0].message, reply.choices[0].finish_reason or "stop"
-        tokens = (used.prompt_tokens, used.completion_tokens) if used else self._most(request)
-        text, flaw = message.content or "", ""
-        if message.refusal or why == "content_filter":
-            flaw = f"refused ({self._said(message.refusal or 'the provider filtered its content')})"
-            return self._settle(request, text, why, tokens, flaw)
-        if why == "length":
-            flaw = "cut off by max_tokens"
-            request = replace(request, max_tokens=2 * request.max_tokens)
-        elif not self.readable(text):
-            flaw = "not in the form that was asked for"
+        self.format_works = self.format_works or bool(schema)
+        text, why, tokens = reply.text, reply.finish_reason, reply.tokens or self._most(request)
+        if reply.refused:
+            return self._settle(request, text, why, tokens, f"refused ({self._keyless(reply.refused)})")
+        cut_off = why == "length"
+        flaw = CUT_OFF if cut_off else "" if self.readable(text) else "not in the form that was asked for"
         if flaw and request.key not in self.malformed:
             self.malformed.add(request.key)
-            self.missing.append(request)
+            self.missing.append(_longer(request) if cut_off else request)
             return self._settle(request, None, "malformed", tokens, flaw)
         return self._settle(request, text, why, tokens, flaw and f"malformed twice ({flaw})")
 
-    def _refuse(self, request: Request, said: str, with_schema: bool) -> dict:
+    def _refuse(self, request: Request, problem: str, with_schema: bool) -> dict:
         """A 400: the server doesn't know schemas, or it cannot take this text, or it takes nothing."""
         if with_schema and not self.format_works:
             self.plain.add(request.key)
             self.missing.appendleft(request)
         elif self.works:
-            return self._settle(request, "", "refused", reason=f"refused ({self._said(said)})")
+            return self._settle(request, "", "refused", reason=f"refused ({self._keyless(problem)})")
         else:
-            self.refused.append((request, f"refused ({self._said(said)})"))
+            self.refused.append((request, f"refused ({self._keyless(problem)})"))
             if len(self.refused) == TRIES:
-                self._fail(request, said, 400)
-        return self._settle(request, None, "400", reason=self._said(said))
+                self._fail(request, problem, 400)
+        return self._settle(request, None, "400", reason=self._keyless(problem))
 
     def _again(self, request: Request, problem: str, status=0, wait=0.0, cause=None) -> dict:
         """A failure that passes: back in line after a wait, unless it has lasted too long."""
         import httpx
 
         now, key = time.monotonic(), request.key
-        self.tries[key] += 1 if status == 429 else 3  # thirds
         for_all = wait or status == 429
-        wait = wait or BACK_OFF_SECONDS * 2 ** ((self.tries[key] - 1) // 3) * random.uniform(1.0, 1.2)
-        problem = f"{problem}, after {-(-self.tries[key] // 3)} tries"
+        wait = wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
+        self.tries[key] += status != 429
+        problem += f", after {self.tries[key]} tries" if self.tries[key] else ""
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS:
             self._fail(request, f"{problem} (next in {wait:.0f} s)", status)
-        elif self.tries[key] < 3 * TRIES:
+        elif self.tries[key] < TRIES:
             self.resume_at = max(self.resume_at, now + wait) if for_all else self.resume_at
             self.timers.add(asyncio.create_task(self._back(request, wait)))
         elif self.last_answer > self.first_sent[key]:  # the others do get answers
-            self.failed[key] = Answer(
-                key, self.model, "", "failed", 0, 0, 0.0, f"failed ({self._said(problem)})"
-            )
+            reason = f"failed ({self._keyless(problem)})"
+            self.failed[key] = Answer(key, self.model, "", "failed", 0, 0, 0.0, reason)
         else:
             self._fail(request, problem, status)
         if status or isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)):
-            return self._settle(request, None, str(status or "unreachable"), reason=self._said(problem))
-        return self._settle(request, None, "lost", self._most(request), self._said(problem))
+            return self._settle(request, None, str(status or "unreachable"), reason=self._keyless(problem))
+        return self._settle(request, None, "lost", self._most(request), self._keyless(problem))
 
     async def _back(self, request: Request, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -341,16 +347,9 @@ class _Run:
         fix = FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
         where = f"{self.model!r} at {urlsplit(self.base_url).hostname}"
         self.failure = self.failure or TeacherError(
-            f"The teacher {where} failed on {request.key!r}: {self._said(problem)}. {fix}. "
+            f"The teacher {where} failed on {request.key!r}: {self._keyless(problem)}. {fix}. "
             f"{self.journal.name} keeps the answers: the same call asks and pays only for the rest."
         )
 
-    def _said(self, problem: str) -> str:
+    def _keyless(self, problem: str) -> str:
         return problem.replace(self.key, "[OPENAI_API_KEY]")[:400]
-
-    def _budget_reached(self) -> BudgetReached:
-        return BudgetReached(
-            f"{self.done} of {self.total} requests are answered, for ${self.spent:.4f}; the next may "
-            f"cost more than max_cost_usd = {self.max_cost_usd} leaves. {self.journal.name} keeps the "
-            "answers: the same call with a higher max_cost_usd asks and pays only for the rest."
-        )

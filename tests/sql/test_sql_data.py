@@ -122,6 +122,22 @@ def test_of_a_large_set_as_many_as_asked_for_are_taken():
     assert {side: len(rows) for side, rows in found.items()} == {"train": 54, "validation": 6, "test": 15}
 
 
+@pytest.mark.parametrize(
+    "groups, parts",
+    [
+        ((1000, 20, 20), {"train": 1000, "validation": 20, "test": 20}),
+        ((50, 50, 900), {"train": 900, "validation": 50, "test": 50}),
+        ((50, 900, 50), {"train": 900, "validation": 50, "test": 50}),
+    ],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_largest_group_is_trained_on(groups, parts, seed):
+    """Whole groups were handed out in seeded order: validation could get 900 of 1,000 rows, and train none."""
+    rows = [row(n, topic=f"topic {at}") for at, size in enumerate(groups) for n in range(size)]
+    found = sides(rows, 10_000, 2_500, group_by="topic", seed=seed)
+    assert {side: len(rows) for side, rows in found.items()} == parts
+
+
 def test_the_split_is_seeded_and_ignores_the_order_of_groups():
     rows = rows_of(20, 3)
     one, again, other = sides(rows, 40, 10), sides(rows[::-1], 40, 10), sides(rows, 40, 10, seed=1)

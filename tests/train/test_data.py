@@ -17,7 +17,7 @@ def write(path, rows):
 
 
 def test_our_own_file_is_read_as_it_is(tmp_path):
-    ours = [qa.make("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
+    ours = [qa.make_pair("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
     files.write_jsonl(tmp_path / "ours.jsonl", ours)
     assert data.read(tmp_path / "ours.jsonl") == ours
 
