@@ -1,0 +1,138 @@
+"""helpers.core.tables: tables as people's programs save them, and rows that cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from helpers.core import tables
+
+
+def read(path, content: str | bytes) -> list[dict]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return tables.read_rows(path)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    return tmp_path / "mine.csv"
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_the_header_tells_the_delimiter(mine, mark):
+    (row,) = read(mine, f'text{mark}stars\n"Good, really; good\t| yes"{mark}5\n')
+    assert row == {"line": 2, "record": {"text": "Good, really; good\t| yes", "stars": "5"}}
+
+
+def test_excels_separator_line_and_rows_without_content_are_no_records(mine):
+    rows = read(mine, "sep=;\r\ntext;stars\r\n\r\nGood;5\r\n;\r\nBad;x\r\n")
+    assert [(row["line"], row["record"]["text"]) for row in rows] == [(4, "Good"), (6, "Bad")]
+
+
+def test_columns_without_a_name_or_with_the_same_name_are_told_apart(mine):
+    (row,) = read(mine, "text,,text\nfirst,x,second\n")
+    assert row["record"] == {"text": "first", "(column 2)": "x", "text (column 3)": "second"}
+
+
+def test_quoted_newlines_keep_the_line_numbers_of_the_editor(mine):
+    rows = read(mine, 'text,stars\n"one\ntwo, ""three""",5\n"a\nb",1,2\nshort\nFine,4\n')
+    assert [row["line"] for row in rows] == [2, 4, 6, 7]
+    assert rows[0]["record"]["text"] == 'one\ntwo, "three"' and "reason" not in rows[0] | rows[3]
+    assert rows[1]["reason"] == "wrong number of fields (3 instead of 2)"
+    assert rows[1]["record"] == '"a\nb",1,2\n'
+
+
+@pytest.mark.parametrize("after", ["Fine {0},4\n", '"Fine {0}",4\n', '"So ""{0}""",4\n'])
+def test_a_quotation_mark_that_never_closes_costs_one_line(mine, after):
+    lines = "".join(after.format(number) for number in range(3))
+    rows = read(mine, f'text,stars\nGood,5\n"Bad,1\n{lines}')
+    (broken,) = [row for row in rows if "reason" in row]
+    assert len(rows) == 5 and broken["line"] == 3 and broken["record"] == '"Bad,1\n'
+    assert broken["reason"].startswith("a quotation mark is not closed")
+
+
+def test_spaces_behind_a_comma_do_not_break_a_quoted_text(mine):
+    (row,) = read(mine, 'stars, text\n4, "Good, really"\n')
+    assert row["record"] == {"stars": "4", "text": "Good, really"}
+
+
+def test_a_json_line_that_is_none_keeps_its_number_and_the_reason(tmp_path):
+    lines = '{"text": "good"}\n\n{"text": "bro\n{"text": "line\u2028separator"}\n[1]\n{"text": "torn'
+    rows = read(tmp_path / "a.jsonl", lines)
+    assert [row["line"] for row in rows] == [1, 3, 4, 5, 6]
+    assert [row["record"] for row in rows if "reason" not in row] == [
+        {"text": "good"},
+        {"text": "line\u2028separator"},
+    ]
+    assert rows[1]["reason"].startswith("not JSON") and rows[1]["record"] == '{"text": "bro'
+    assert rows[3]["reason"] == "not a JSON object"
+
+
+def test_json_lines_an_array_and_the_one_list_of_an_object_are_the_same(tmp_path):
+    records = [{"id": "1", "text": "good"}, {"id": "2", "text": "bad"}]
+    array = read(tmp_path / "a.json", json.dumps(records, indent=1))
+    assert array == read(tmp_path / "b.json", json.dumps({"company": "A", "page": [], "reviews": records}))
+    assert array == read(tmp_path / "c.jsonl", "\n".join(json.dumps(row) for row in records))
+    assert [row["line"] for row in array] == [1, 2]
+
+
+def test_records_of_an_array_are_numbered(tmp_path):
+    rows = read(tmp_path / "a.json", json.dumps({"total": [1], "reviews": [{"a": 1}, {"a": 2}, 3]}, indent=1))
+    assert [row["line"] for row in rows] == [1, 2, 3]
+    assert rows[2] == {"line": 3, "record": 3, "reason": "not a JSON object"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_of_exports(mine, capsys, encoding):
+    rows = read(mine, "text,stars\nplain and long enough,1\nDéjà vu für 5 €,5\n".encode(encoding))
+    assert rows[1]["record"] == {"text": "Déjà vu für 5 €", "stars": "5"}
+    assert ("Windows-1252. Save it as UTF-8 if line 3" in capsys.readouterr().out) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text\nцена хорошая, доставка быстрая\n".encode("cp1251"),
+        "text\n良い自転車です。また買います\n".encode("shift-jis"),
+        "text\ngood\n".encode("utf-16-le"),
+        "text\nA long line with one Café\n".encode() + b"Another with one Caf\xe9\n",
+    ],
+    ids=["cp1251", "shift-jis", "utf-16 without its mark", "a broken line in UTF-8"],
+)
+def test_no_text_is_garbled_in_silence(mine, content):
+    with pytest.raises(ValueError, match=r"mine.csv is not UTF-8 text; .* save it as UTF-8"):
+        read(mine, content)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.csv", "", "a.csv is empty"),
+        ("a.json", " \n", "a.json is empty"),
+        ("a.json", '[{"text": "a"},\n{"text": ]', r"a.json, line 2, column 10: .* damaged or was cut off"),
+        ("a.json", '"text"', "a.json holds a single str; it should be a JSON array of objects"),
+        ("a.csv", '"text,stars\nGood,5\n', "a.csv, line 1, the header: a quotation mark"),
+        ("a.xlsx", "PK", r"suffix '.xlsx', which is not read; save it as CSV \(UTF-8\)"),
+        ("a", "text", "suffix '', which is not read"),
+    ],
+)
+def test_a_file_that_holds_no_table_is_an_error_that_names_the_fix(tmp_path, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / name, content)
+
+
+def test_no_file_and_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.csv' is no file"):
+        tables.read_rows(tmp_path / "nowhere.csv")
+    with pytest.raises(ValueError, match="is a folder; give the path of one file in it"):
+        tables.read_rows(tmp_path)
+
+
+def test_where_every_row_must_be_whole_the_first_that_is_not_is_named(tmp_path):
+    assert read(tmp_path / "a.csv", "a,b\n1,2\n") and tables.read_records(tmp_path / "a.csv") == [
+        {"a": "1", "b": "2"}
+    ]
+    read(tmp_path / "a.csv", "a,b\n1,2\n3\n")
+    with pytest.raises(ValueError, match=r"a.csv, row 3: wrong number of fields .* It reads: '3\\n'"):
+        tables.read_records(tmp_path / "a.csv")
