@@ -40,6 +40,10 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
     path = Path(source).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{str(source)!r} is no file in {Path.cwd()}; give 'sample', 'brightdata' or a path"
+        )
     rows = tables.read_rows(path)
     whole = [row for row in rows if "reason" not in row]
     if not rows:

@@ -1,0 +1,89 @@
+"""helpers.collect.records: one form of a review, and what does not fit into it."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.collect import records
+
+
+def review(**fields) -> dict:
+    return records.parse([{"review_id": "1", **fields}])[0][0]
+
+
+def test_the_record_has_bright_datas_37_fields():
+    assert len(records.Review.model_fields) == 37
+    row = review(**{"5_star": 3, "company activity": "Claimed"})
+    assert row["5_star"] == 3 and row["company activity"] == "Claimed"
+
+
+@pytest.mark.parametrize(
+    "value, stars",
+    [(5, 5), ("4", 4), ("3.0", 3), ("3,0", 3), (2.0, 2), (None, None), ("", None), (" N/A ", None)]
+    + [("4/5", 4), ("4 of 5", 4), ("4.0 out of 5 stars", 4), ("1 star", 1), ("FOUR", 4)]
+    + [("★★★★", 4), ("★★☆☆☆", 2), ("⭐⭐⭐", 3), ("⭐️⭐️", 2)],
+)
+def test_ratings_come_as_numbers_and_texts(value, stars):
+    assert review(review_rating=value)["review_rating"] == stars
+
+
+@pytest.mark.parametrize(
+    "value", [0, 6, 4.5, "4.5", "0", "9", "80%", "8/10", "44", "good", "☆☆☆☆☆", "★★☆", "★" * 6, True, "-1"]
+)
+def test_other_scales_are_rejected_not_converted(value):
+    parsed, rejected = records.parse([{"review_id": "1", "review_rating": value}])
+    assert not parsed and rejected[0]["field"] == "review_rating" and rejected[0]["value"] == value
+
+
+@pytest.mark.parametrize(
+    "value, day",
+    [("2026-01-31T07:35:21.000Z", "2026-01-31T07:35:21Z"), ("2026-01-31", "2026-01-31T00:00:00")]
+    + [("2026-01-31 14:05:00 UTC", "2026-01-31T14:05:00Z"), ("2026/01/31 14:05", "2026-01-31T14:05:00")]
+    + [("2026-01-31 14:05:00 +0100", "2026-01-31T14:05:00+01:00"), ("20260131", "2026-01-31T00:00:00")]
+    + [("31 January 2026", "2026-01-31T00:00:00"), ("31-Jan-2026", "2026-01-31T00:00:00")]
+    + [("Jan. 31, 2026 2:05 PM", "2026-01-31T14:05:00"), ("January 31, 2026", "2026-01-31T00:00:00")]
+    + [(1769817600, "2026-01-31T00:00:00Z"), ("1769817600000", "2026-01-31T00:00:00Z")]
+    + [(None, None), ("", None), ("NaN", None)],
+)
+def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
+    assert review(review_date=value)["review_date"] == day
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["yesterday", "2026", 2026, 45678, 123456789, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30],
+)
+def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value):
+    """pydantic alone takes the year 2026 for the 34th minute of 1970."""
+    parsed, rejected = records.parse([{"review_id": "1", "review_date": value}])
+    assert not parsed and rejected[0]["field"] == "review_date" and "not a date" in rejected[0]["reason"]
+
+
+def test_what_cannot_be_parsed_is_kept_with_its_reason():
+    rows = [
+        {"review_id": "1", "review_rating": 9},
+        {"review_id": "2", "review_date": "yesterday"},
+        {"error": "No data", "error_code": "dead_page"},
+        {"review_id": "3"},
+        {"review_id": "3"},
+    ]
+    parsed, rejected = records.parse(rows)
+    assert [row["review_id"] for row in parsed] == ["3"]
+    assert [(row["file"], row["line"], row["field"], row["value"]) for row in rejected] == [
+        (None, 1, "review_rating", 9),
+        (None, 2, "review_date", "yesterday"),
+        (None, 3, "error", "No data"),
+        (None, 5, "review_id", "3"),
+    ]
+    for row, reason in zip(
+        rejected, ["less than or equal to 5", "not a date", "dead_page", "delivered twice (first in line 4)"]
+    ):
+        assert reason in row["reason"]
+    assert rejected[0]["record"] == rows[0]
+
+
+def test_reviews_without_an_id_get_one_from_their_content():
+    parsed, _ = records.parse(
+        [{"review_content": "good"}, {"review_content": "bad"}, {"review_content": "good"}]
+    )
+    assert len(parsed) == 2
