@@ -1,6 +1,6 @@
 """Questions over a schema, with their SQL: reading them, the prompt, and a split by schema (09).
 
-    rows, why = data.load("sample", "schema")        # or a JSON Lines file, or a Hub id
+    rows, why = data.load("sample", "schema")        # or a JSON Lines, JSON or CSV file, or a Hub id
     train, validation, test = data.split(rows, 10_000, 2_500)
     dataset, too_long = data.tokenize(train, tokenizer, 512)
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.ask import splits
-from helpers.core import files, runtime, tables
+from helpers.core import files, hub, runtime, tables
 from helpers.train import data as qa_data
 from helpers.train import models
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
-FILES = (".jsonl", ".json", ".csv")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_SET = "philschmid/gretel-synthetic-text-to-sql"
 STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
@@ -49,62 +48,54 @@ considering the query's syntax, semantics, and schema constraints.
 
 
 def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
-    """All rows and where they come from: `sample`, a JSON Lines file, or the train split of a Hub data set.
+    """All rows and where they come from: `sample`, a file (`core.tables`), or the train split of a Hub data set.
 
     `context` is what a prompt shows of sql_context: "all", or only the "schema", its CREATE statements.
     Raises FileNotFoundError for a file that is not there, ValueError that names the row and the column.
     """
     if context not in ("all", "schema"):
         raise ValueError(f"context = {context!r}: a prompt shows 'all' of sql_context, or its 'schema' alone")
+    path = Path(dataset).expanduser()
     if dataset == "sample":
         rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
-    elif dataset.endswith(FILES) or not HUB_ID.fullmatch(dataset):
-        path = Path(dataset).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines file, or a Hub "
-                f"id such as {HUB_SET!r}."
-            )
+    elif path.is_file():
         rows, why = tables.read_records(path), "the file that the parameter names"
-    else:
+    elif path.suffix not in tables.SUFFIXES and HUB_ID.fullmatch(dataset):
         import datasets
 
+        hub.log_in()
         rows = datasets.load_dataset(dataset, split="train").to_list()
         why = "the Hub data set that the parameter names"
+    else:
+        raise FileNotFoundError(
+            f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines, JSON or CSV file, "
+            f"or a Hub id such as {HUB_SET!r}."
+        )
     if not rows:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
     for number, row in enumerate(rows, 1):
-        _check(row, f"{dataset}, row {number}")
-        row["shown"] = row["sql_context"] if context == "all" else creates(row["sql_context"])
+        for name in NEEDED:
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise ValueError(
+                    f"{dataset}, row {number}: the column {name!r} is missing, empty or not text; it has "
+                    f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
+                )
+        creates = [f"{statement};" for statement in create_statements(row["sql_context"])]
+        row["shown"] = row["sql_context"] if context == "all" else "\n".join(creates)
         if not row["shown"]:
             raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
     return rows, why
 
 
-def _check(row: object, where: str) -> None:
-    if not isinstance(row, dict):
-        raise ValueError(f"{where} is not an object with {', '.join(NEEDED)}: {str(row)[:80]!r}")
-    for name in NEEDED:
-        if not isinstance(row.get(name), str) or not row[name].strip():
-            raise ValueError(
-                f"{where}: the column {name!r} is missing, empty or not text; it has {', '.join(row)}. A row needs "
-                f"{', '.join(NEEDED)}: rename its columns, or fill it in, or delete it."
-            )
-
-
-def _creates(context: str) -> list[str]:
+def create_statements(context: str) -> list[str]:
+    """The CREATE statements of a context, each on one line and without its semicolon."""
     statements = (" ".join(text.split()) for text in STATEMENT.findall(context))
     return [text for text in statements if text.lower().startswith("create")]
 
 
-def creates(context: str) -> str:
-    """The CREATE statements of a context, a line each."""
-    return "\n".join(f"{text};" for text in _creates(context))
-
-
 def schema(context: str) -> str:
     """The CREATE statements without case, blanks and order, to tell whether two contexts have one schema."""
-    return "; ".join(sorted(_creates(context.lower())))
+    return "; ".join(sorted(create_statements(context.lower())))
 
 
 def group(row: dict, group_by: str = "schema") -> str:
@@ -172,10 +163,9 @@ def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset,
     """
     pairs = [pair(row) for row in rows]
     dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length)
-    left_out = {found["row"] for found in too_long}
-    prompts = [
-        len(models.chat_ids(tokenizer, one["question"])) for at, one in enumerate(pairs) if at not in left_out
-    ]
-    masks = [[0] * prompt + [1] * (len(ids) - prompt) for prompt, ids in zip(prompts, dataset["input_ids"])]
-    listed = [found | {"question": rows[found["row"]]["sql_prompt"]} for found in too_long]
-    return dataset.add_column("completion_mask", masks), listed
+    too_long = [long | {"question": rows[long["row"]]["sql_prompt"]} for long in too_long]
+    left_out = {long["row"] for long in too_long}
+    questions = [pair["question"] for number, pair in enumerate(pairs) if number not in left_out]
+    starts = [len(models.chat_ids(tokenizer, question)) for question in questions]
+    masks = [[0] * start + [1] * (len(ids) - start) for start, ids in zip(starts, dataset["input_ids"])]
+    return dataset.add_column("completion_mask", masks), too_long

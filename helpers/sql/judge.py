@@ -1,9 +1,8 @@
 """Is the generated SQL right? Run it, and compare its rows with those of the gold SQL.
 
-    outcome = sql.judge(context, gold, generated)          # one row; generated may be a model's whole answer
-    outcomes = sql.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
-    outcome.kind, outcome.detail, outcome.generated.rows, outcome.gold.rows, outcome.translated
-    sql.run(context, query).rows                           # to check a data set's own query
+    outcomes = judge.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
+    outcomes[0].kind, .detail, .generated.rows, .gold.rows, .translated
+    judge.run_all([(context, query)])            # what queries give, to check a data set's own
 
 The context (CREATE TABLE and INSERT) and both queries are foreign text. They run in processes of their own
 with limits; helpers/sql/sandbox.py says what those keep out. What does not run in SQLite is translated from
@@ -11,9 +10,8 @@ other dialects by sqlglot (helpers/sql/dialects.py), and the outcome names what 
 
 Two results are the same when they have as many columns and the same rows:
 - column names do not count, the order of columns does: without names it is all that tells them apart;
-- rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
-  in its order, and rows with equal sort keys in any. A LIMIT that cuts through such rows keeps those that
-  SQLite returned for the gold;
+- rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY, in its
+  order. Rows with equal sort keys have the order that SQLite gave them: name a second key;
 - 2 is 2.0, other numbers may differ by a billionth of their size; '2' is not 2; NULL is only NULL.
 Rows judge the data at hand: a wrong query is right by chance where the tables are small or empty
 (`outcome.gold.rows` is `[]`).
@@ -58,14 +56,14 @@ class Limits:
 class Result:
     """What a query gave: the kind `rows`, or why it gave none. The dialects are those it was read in.
 
-    `ties` are the lengths of runs of rows with equal sort keys, of a job's first query (the gold) if it orders.
+    `ordered`: its outermost SELECT has an ORDER BY.
     """
 
     kind: str
     detail: str = ""
     rows: list[list] = dataclasses.field(default_factory=list)
     columns: list[str] = dataclasses.field(default_factory=list)
-    ties: list[int] | None = None
+    ordered: bool = False
     dialect: str = "sqlite"
     context_dialect: str = "sqlite"
     seconds: float = 0.0
@@ -95,6 +93,7 @@ STATEMENT = re.compile(
     re.IGNORECASE,
 )
 QUERY = re.compile(r'\bselect\b|\bwith\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b', re.IGNORECASE)
+QUERY_AT_LINE = re.compile(rf"^\s*(?:{QUERY.pattern})", re.IGNORECASE | re.MULTILINE)
 
 
 def extract(text: str) -> str:
@@ -106,17 +105,9 @@ def extract(text: str) -> str:
     text = re.split(r"<end_of_turn>|<eos>|<start_of_turn>", text, maxsplit=1)[0]
     if fence := FENCE.search(text):
         text = fence[1]
-    if not STATEMENT.match(text):
-        found = list(QUERY.finditer(text))
-        at_line = [match for match in found if not text[: match.start()].rpartition("\n")[2].strip()]
-        start = (at_line or found)[:1]
-        text = text[start[0].start() :] if start else text
+    if not STATEMENT.match(text) and (query := QUERY_AT_LINE.search(text) or QUERY.search(text)):
+        text = text[query.start() :]
     return text.strip().rstrip(";").rstrip()
-
-
-def judge(context: str, gold: str, generated: str, *, limits: Limits = Limits()) -> Outcome:
-    """One row. It starts a process, which takes half a second: `judge_all` starts one for many rows."""
-    return judge_all([(context, gold, generated)], processes=1, limits=limits)[0]
 
 
 def judge_all(
@@ -126,11 +117,6 @@ def judge_all(
     jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
     results = run_all(jobs, processes, limits=limits)
     return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
-
-
-def run(context: str, query: str, *, limits: Limits = Limits()) -> Result:
-    """What one query gives on a database of this context."""
-    return run_all([(context, query)], processes=1, limits=limits)[0][0]
 
 
 def run_all(
@@ -151,30 +137,25 @@ def run_all(
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as threads:
         for _ in range(count):
             workers.put(stack.enter_context(contextlib.closing(_Worker(limits))))
-        made = tqdm(
-            threads.map(work, jobs), total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100
-        )
-        return list(made)
+        results = threads.map(work, jobs)
+        return list(tqdm(results, total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100))
 
 
-def same_rows(gold: Result, other: Result) -> str:
+def difference(gold: Result, other: Result) -> str:
     """Why the rows differ, or the empty text where they are the same."""
     if len(gold.columns) != len(other.columns):
         return f"{len(other.columns)} columns, not {len(gold.columns)}"
     if len(gold.rows) != len(other.rows):
         return f"{len(other.rows)} rows, not {len(gold.rows)}"
-    start, ordered = 0, True
-    for size in gold.ties or [len(gold.rows)]:
-        ordered = ordered and _same_set(gold.rows[start : start + size], other.rows[start : start + size])
-        start += size
-    if ordered:
+    if gold.ordered and _equal(gold.rows, other.rows):
         return ""
-    return "other order" if gold.ties and _same_set(gold.rows, other.rows) else "other values"
+    if not _equal(sorted(gold.rows, key=_sort_key), sorted(other.rows, key=_sort_key)):
+        return "other values"
+    return "other order" if gold.ordered else ""
 
 
-def _same_set(rows: list[list], others: list[list]) -> bool:
-    pairs = zip(sorted(rows, key=_sort_key), sorted(others, key=_sort_key))
-    return all(_close(a, b) for row, other in pairs for a, b in zip(row, other))
+def _equal(rows: list[list], others: list[list]) -> bool:
+    return all(_close(a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
 
 
 def _sort_key(row: list) -> tuple:
@@ -191,16 +172,17 @@ def _close(a: object, b: object) -> bool:
 
 
 def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
+    kind, detail = generated.kind, generated.detail
     if gold.kind != ROWS:
-        return Outcome(GOLD_BROKEN, f"{gold.kind}: {gold.detail}", gold, generated)
-    if not text:
-        return Outcome(EMPTY, "", gold, generated)
-    if generated.kind == TOO_MANY:  # the gold has fewer
-        return Outcome(WRONG, generated.detail, gold, generated)
-    if generated.kind != ROWS:
-        return Outcome(generated.kind, generated.detail, gold, generated)
-    difference = same_rows(gold, generated)
-    return Outcome(WRONG if difference else RIGHT, difference, gold, generated)
+        kind, detail = GOLD_BROKEN, f"{gold.kind}: {gold.detail}"
+    elif not text:
+        kind, detail = EMPTY, ""
+    elif kind == TOO_MANY:  # the gold has fewer
+        kind = WRONG
+    elif kind == ROWS:
+        detail = difference(gold, generated)
+        kind = WRONG if detail else RIGHT
+    return Outcome(kind, detail, gold, generated)
 
 
 class _Worker:

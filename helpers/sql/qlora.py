@@ -1,7 +1,7 @@
 """QLoRA with plain Transformers, TRL, PEFT and bitsandbytes: the training of notebook 09.
 
     accelerate launch -m helpers.sql.qlora --dataset sample --num_train_epochs 3      # a process a GPU
-    accelerate launch --config_file helpers/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
+    accelerate launch --config_file helpers/sql/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
 
 The notebook takes the same steps one by one, and finds the checkpoints of such a run: it goes on from them. The
 defaults are those of Google's guide (ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora) where they

@@ -1,4 +1,4 @@
-"""The process in which foreign SQL runs: JSON lines in, JSON lines out, an in-memory SQLite a request.
+"""The process in which foreign SQL runs: JSON lines in, JSON lines out, an in-memory SQLite per request.
 
 `helpers.sql.judge` starts it as `python -m helpers.sql.sandbox LIMITS` with an empty environment. Neither
 the context (CREATE TABLE and INSERT) nor the queries are trusted:
@@ -11,13 +11,12 @@ the context (CREATE TABLE and INSERT) nor the queries are trusted:
   the second, and Apple's own SQLite not the first; there lengths, rows and the time remain.
 It does not hide the process from the network or from other processes: SQLite has no way to them.
 
-The clock stands at NOW and RANDOM() is 0: a query that asks for today has the same answer tomorrow.
+A query about today is judged on the day it runs, and one with RANDOM() is right by chance.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import re
@@ -34,18 +33,6 @@ from sqlglot.dialects.dialect import Dialect
 
 from helpers.sql import dialects
 
-NOW = "2024-04-01 12:00:00"
-FROZEN = {
-    "current_date": NOW[:10],
-    "current_time": NOW[11:],
-    "current_timestamp": NOW,
-    "date": NOW[:10],
-    "time": NOW[11:],
-    "datetime": NOW,
-    "julianday": 2460402.0,
-    "unixepoch": 1711972800,
-    "random": 0,
-}
 GRACE = 1.0  # seconds from the time limit, at which SQLite is asked to stop, to the end of the process
 MEGABYTE = 2**20
 RESULT_BYTES = 16 * MEGABYTE
@@ -72,7 +59,6 @@ SIZES = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-ANY_NOW = re.compile(r"'now'", re.IGNORECASE)
 SELECT = re.compile(r"(?:[\s(]|--[^\n]*|/\*.*?\*/)*+(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
 # SQLite's own functions (no extension's) without its mark of side effects, which load_extension bears.
 with contextlib.closing(sqlite3.connect(":memory:")) as _db:
@@ -114,17 +100,14 @@ def lock(heap: int) -> None:
 
 
 def answer(context: str, queries: list[str], limits: dict) -> Iterator[dict]:
-    """One reply a query, all on the same database; its own error for each if it cannot be built."""
-    made = step(lambda deadline: build(context, limits, deadline), limits)
-    if "db" not in made:
-        for _ in queries:
-            yield made | {"detail": f"context: {made['detail']}"}
+    """One reply per query, all on the same database; its own error for each if it cannot be built."""
+    built = step(lambda deadline: build(context, limits, deadline), limits)
+    if "db" not in built:
+        yield from [built | {"detail": f"context: {built['detail']}"}] * len(queries)
         return
-    with contextlib.closing(made.pop("db")) as db:
-        for number, query in enumerate(queries):
-            yield made | step(
-                lambda deadline, q=query, n=number: read(db, q, limits, deadline, not n), limits
-            )
+    with contextlib.closing(built.pop("db")) as db:
+        for query in queries:
+            yield built | step(lambda deadline, query=query: read(db, query, limits, deadline), limits)
 
 
 def step(action: Callable[[float], dict], limits: dict) -> dict:
@@ -172,8 +155,6 @@ def connect(limits: dict) -> sqlite3.Connection:
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute(f"PRAGMA hard_heap_limit = {limits['megabytes'] * MEGABYTE}")
     db.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-    for name, value in FROZEN.items():
-        db.create_function(name, 0, lambda value=value: value)
     return db
 
 
@@ -192,8 +173,8 @@ def guard(db: sqlite3.Connection, allowed: set[int], deadline: float) -> list[tu
     return refused
 
 
-def read(db: sqlite3.Connection, query: str, limits: dict, deadline: float, is_gold: bool) -> dict:
-    """The rows of one SELECT; of the gold, the first query, also how many neighbours tie in its order."""
+def read(db: sqlite3.Connection, query: str, limits: dict, deadline: float) -> dict:
+    """The rows of one SELECT, and whether it orders them."""
     if not SELECT.match(query):
         raise Refused("not SELECT", f"begins with {query.split(None, 1)[0][:20]!r}" if query.strip() else "")
     refused = guard(db, READ, deadline)
@@ -203,16 +184,14 @@ def read(db: sqlite3.Connection, query: str, limits: dict, deadline: float, is_g
         if any(action in WRITES and not table.startswith("sqlite_") for action, table in refused):
             raise Refused("not SELECT", f"{error}: it writes") from None
         raise
-    made = {"kind": "rows", "columns": columns, "rows": rows, "dialect": dialect}
-    return made | {
-        "ties": tie_sizes(rows, lambda keyed: fetch(db, keyed, limits)[1], sql) if is_gold else None
-    }
+    ordered = dialects.is_ordered(sql)
+    return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
 
 
 def first_that_runs(text: str, execute: Callable[[str], Any]) -> tuple[str, str, Any]:
     """(dialect, SQL, result) of the first reading that runs; else the error of the text as it is."""
     errors = {}
-    for dialect, sql in dialects.readings(ANY_NOW.sub(f"'{NOW}'", text)):
+    for dialect, sql in dialects.readings(text):
         try:
             return dialect, sql, execute(sql)
         except sqlite3.OperationalError as error:
@@ -234,29 +213,6 @@ def fetch(db: sqlite3.Connection, sql: str, limits: dict) -> tuple[list[str], li
             raise Refused("timed out", f"a result of more than {RESULT_BYTES // MEGABYTE} MB")
         rows.append([f"x'{value.hex()}'" if isinstance(value, bytes) else value for value in row])
     return [name for name, *_ in cursor.description], rows
-
-
-def tie_sizes(rows: list[list], execute: Callable[[str], list[list]], sql: str) -> list[int] | None:
-    """Lengths of the runs of rows with equal sort keys, from the top; None where nothing is ordered.
-
-    The query runs once more with its keys as columns. Where that does not give the same rows, as with
-    some DISTINCT, no row is taken for a tie.
-    """
-    if len(rows) < 2 or not re.search(r"\border\s+by\b", sql, re.IGNORECASE):
-        return None
-    try:
-        keyed = dialects.tie_keys(sql)
-        again = execute(keyed) if keyed else None
-    except (sqlite3.OperationalError, Refused, *dialects.FAILURES) as error:
-        if str(error) == "interrupted":
-            raise
-        return [1] * len(rows)
-    if again is None:
-        return None
-    width = len(rows[0])
-    if [row[:width] for row in again] != rows:
-        return [1] * len(rows)
-    return [len(list(run)) for _, run in itertools.groupby(again, lambda row: row[width:])]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from helpers.prove import evaluation
 from helpers.sql import data, judge
 from helpers.train import models
 
+SIDES = ("base", "tuned")
+
 
 def answers(model, tokenizer, rows: list[dict], max_new_tokens: int = 256, batch_size: int = 16) -> list[str]:
     """The model's greedy answer to each row's question."""
@@ -28,85 +30,60 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
     Rows whose gold SQL does not run are left out and counted. The interval resamples whole groups, since
     questions over one schema are easy or hard together. Raises ValueError when no gold runs.
     """
-    judged = [judge.judge_all(_jobs(rows, answers)) for answers in (base, tuned)]
-    sound = [at for at in range(len(rows)) if judged[0][at].kind != judge.GOLD_BROKEN]
+    examples = [dict(row) for row in rows]
+    for side, texts in zip(SIDES, (base, tuned)):
+        jobs = [(row["sql_context"], row["sql"], text) for row, text in zip(rows, texts, strict=True)]
+        for example, text, outcome in zip(examples, texts, judge.judge_all(jobs)):
+            example |= {side: text, f"{side}_outcome": outcome.kind, f"{side}_detail": outcome.detail}
+            example["translated"] = outcome.translated
+    sound = [example for example in examples if example["base_outcome"] != judge.GOLD_BROKEN]
     if not sound:
         raise ValueError(
-            f"None of {len(rows)} gold queries runs, the first: {judged[0][0].detail}. Check the contexts."
+            f"None of {len(rows)} gold queries runs, the first: {examples[0]['base_detail']}. Check the contexts."
         )
-    examples = [
-        {
-            **rows[at],
-            "base": base[at],
-            "tuned": tuned[at],
-            "base_outcome": judged[0][at].kind,
-            "tuned_outcome": judged[1][at].kind,
-            "tuned_detail": judged[1][at].detail,
-            "translated": judged[1][at].translated,
-        }
-        for at in sound
-    ]
-    right = {
-        side: [float(row[f"{side}_outcome"] == judge.RIGHT) for row in examples] for side in ("base", "tuned")
-    }
-    groups = [data.group(row, group_by) for row in examples]
+    right = {side: [float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES}
+    groups = [data.group(row, group_by) for row in sound]
     return {
         "count": len(sound),
         "gold_broken": len(rows) - len(sound),
         "groups": len(set(groups)),
-        "translated": sum(bool(row["translated"]) for row in examples),
+        "translated": sum(bool(row["translated"]) for row in sound),
         "base": sum(right["base"]) / len(sound),
         "tuned": sum(right["tuned"]) / len(sound),
         "difference": evaluation.paired_interval(right["base"], right["tuned"], groups=groups),
-        "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in examples)) for side in right},
-        "examples": examples,
+        "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES},
+        "examples": sound,
     }
-
-
-def _jobs(rows: list[dict], answers: list[str]) -> list[tuple[str, str, str]]:
-    return [(row["sql_context"], row["sql"], answer) for row, answer in zip(rows, answers, strict=True)]
 
 
 def by(result: dict, column: str = "sql_complexity") -> list[dict]:
     """Accuracy by the values of a column, the most frequent first; rows without the column count as one."""
-    found: dict[str, list[dict]] = {}
-    for row in result["examples"]:
-        found.setdefault(str(row.get(column) or "not said"), []).append(row)
-    table = []
-    for value, rows in sorted(found.items(), key=lambda item: -len(item[1])):
-        line: dict[str, object] = {column: value, "questions": len(rows)}
-        for side in ("base", "tuned"):
-            line[f"{side} right"] = sum(row[f"{side}_outcome"] == judge.RIGHT for row in rows)
-        table.append(line | {"tuned accuracy": f"{line['tuned right'] / len(rows):.0%}"})
-    return table
+    rows = [{**row, column: str(row.get(column) or "not said")} for row in result["examples"]]
+    questions = Counter(row[column] for row in rows)
+    right = [Counter(row[column] for row in rows if row[f"{side}_outcome"] == judge.RIGHT) for side in SIDES]
+    return [
+        {column: value, "questions": count, "base right": right[0][value], "tuned right": right[1][value]}
+        | {"tuned accuracy": f"{right[1][value] / count:.0%}"}
+        for value, count in questions.most_common()
+    ]
 
 
 def outcomes(result: dict) -> list[dict]:
     """How often each outcome occurred, of both models; those that never did are left out."""
-    kinds = {
-        kind: [result["outcomes"][side].get(kind, 0) for side in ("base", "tuned")] for kind in judge.KINDS
-    }
-    return [
-        {"outcome": kind, "base": base, "tuned": tuned}
-        for kind, (base, tuned) in kinds.items()
-        if base or tuned
-    ]
+    counts = result["outcomes"]
+    table = [{"outcome": kind} | {side: counts[side].get(kind, 0) for side in SIDES} for kind in judge.KINDS]
+    return [line for line in table if line["base"] or line["tuned"]]
 
 
-def failures(result: dict, side: str = "tuned", each: int = 1) -> list[dict]:
-    """The first `each` examples of every kind of failure."""
-    table, seen = [], Counter()
+def failures(result: dict, side: str = "tuned", per_kind: int = 1) -> list[dict]:
+    """The first `per_kind` examples of every kind of failure."""
+    table, seen = [], Counter([judge.RIGHT] * per_kind)
     for row in result["examples"]:
         kind = row[f"{side}_outcome"]
+        if seen[kind] < per_kind:
+            line = {"outcome": kind, "question": row["sql_prompt"], "gold": row["sql"]}
+            table.append(line | {side: judge.extract(row[side]), "why": row[f"{side}_detail"]})
         seen[kind] += 1
-        if kind != judge.RIGHT and seen[kind] <= each:
-            line = {
-                "outcome": kind,
-                "question": row["sql_prompt"],
-                "gold": row["sql"],
-                side: judge.extract(row[side]),
-            }
-            table.append(line | ({"why": row["tuned_detail"]} if side == "tuned" else {}))
     return table
 
 

@@ -362,7 +362,7 @@ def test_the_sharding_config_is_read_by_accelerate_and_every_option_known():
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
-    path = REPOSITORY / "helpers" / "fsdp_qlora.yaml"
+    path = REPOSITORY / "helpers" / "sql" / "fsdp_qlora.yaml"
     config = load_config_from_file(str(path))
     assert config.distributed_type == "FSDP" and config.mixed_precision == "bf16"
     known = {action.dest for action in launch_command_parser()._actions}

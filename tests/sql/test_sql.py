@@ -458,9 +458,9 @@ def test_memory_of_the_processes_stays_within_the_limit():
     """The attacks on memory in a process of its own, because the largest child is counted there."""
     attacks = ["sorted blobs", "many columns", "large rows", "doubling", "zeroblob", "json", "many rows"]
     program = (
-        "import json, resource, sys; from helpers import sql\n"
+        "import json, resource, sys; from helpers.sql import judge\n"
         "jobs = json.load(sys.stdin)\n"
-        "sql.run_all(jobs, 1, limits=judge.Limits(megabytes=32))\n"
+        "judge.run_all(jobs, 1, limits=judge.Limits(megabytes=32))\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     )
     jobs = [(TABLE, sql_attacks.QUERIES[name][0]) for name in attacks]

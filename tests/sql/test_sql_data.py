@@ -74,9 +74,10 @@ BAD = {
         "row 1: the column 'sql' is missing, empty",
     ),
     "a number": ('{"sql_prompt": 5, "sql_context": "b", "sql": "c"}', "row 1: the column 'sql_prompt'"),
-    "a list": ("[1, 2]", "row 1 is not an object with sql_prompt, sql_context, sql"),
-    "an array over lines": ("[\n{}\n]\n", "line 1 is not JSON"),
-    "nothing": ("", "holds no row"),
+    "a list": ("[1, 2]", "row 1: not a JSON object"),
+    "a torn array": ('[\n{"sql_prompt": "a"},', "bad.jsonl, line 2, column"),
+    "nothing": ("", "is empty"),
+    "no rows": ("[]", "holds no row"),
 }
 
 
