@@ -1,4 +1,4 @@
-"""What every notebook needs, and knows nothing of reviews or models.
+"""What every notebook needs; it knows nothing of reviews or models.
 
 `runtime`: platform, secrets, device, installing. `workdir`: the shared folder and its finished stages.
 `files`: whole writes, journals, fingerprints. `tables`: the CSV and JSON files that people bring.

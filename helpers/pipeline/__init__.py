@@ -1,4 +1,4 @@
-"""Tools of `make`: no notebook imports them.
+"""The workshop behind `make`; no notebook imports it.
 
 `run`: the notebooks in order. `report`: one page of all they showed. `notebooks`: clean copies to commit.
 `one_click`: badges, forms and the set-up cell.

@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 README = REPOSITORY / "README.md"
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 FORM = re.compile(
     r"(?P<name>\w+) = (?P<value>.+?)  # @param "
     r'(?:\{type:"(?P<kind>\w+)"\}|(?P<choices>\[[^]]*\])(?: \{allow-input: ?true\})?) # \S.*'
@@ -108,16 +109,16 @@ def test_what_kaggle_is_pushed_with_is_private_and_names_notebooks_that_exist():
     assert {name.partition("/")[2].replace("-", "_") for name in kernel["kernel_sources"]} <= set(NAMES)
 
 
-@pytest.mark.parametrize("path", [README, *PATHS], ids=["README", *NAMES])
+@pytest.mark.parametrize("path", [README, *DOCS, *PATHS], ids=lambda path: path.stem)
 def test_every_link_and_file_name_resolves_in_the_repository(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         text = "\n\n".join(cell.source for cell in notebooks.read(path).cells)
-    for target in re.findall(r"\]\((?!https?://)([^)#\s]+)\)", text):
+    for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", text):
         assert (path.parent / target).exists(), target
     for target in re.findall(r"github(?:\.com)?/[^/\s]+/[^/\s]+/blob/[^\s)]+?/(notebooks/[^\s)]+)", text):
         assert (REPOSITORY / target).exists(), target
-    for target in re.findall(r"(?<![\w/.-])(?:notebooks|helpers|tests|benchmarks)/[\w./-]*\w", text):
+    for target in re.findall(r"(?<![\w/.-])(?:notebooks|helpers|tests|benchmarks|docs)/[\w./-]*\w", text):
         assert (REPOSITORY / target).exists(), target
     for name in re.findall(r"-m ((?:helpers|benchmarks)(?:\.\w+)+)", text):
         module = REPOSITORY / name.replace(".", "/")
@@ -126,11 +127,20 @@ def test_every_link_and_file_name_resolves_in_the_repository(path):
         assert notebook in NAMES, notebook
 
 
-def test_the_readme_names_every_module():
-    named = re.findall(
-        r"`(\w+)`", "".join(re.findall(r"^\| (`.+?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
-    )
-    assert {path.stem for path in (REPOSITORY / "helpers").glob("*.py")} - {"__init__"} <= set(named)
+def test_the_map_of_the_code_names_every_room_module_and_function_that_it_should():
+    """docs/code.md links to each room and module, and to no other; the functions that it sends a reader to exist.
+
+    A room's own text names its modules as well.
+    """
+    text, helpers = (REPOSITORY / "docs" / "code.md").read_text(encoding="utf-8"), REPOSITORY / "helpers"
+    linked = re.findall(r"\]\(\.\./helpers/(\w+/\w+\.py)\)", text)
+    modules = {path.relative_to(helpers).as_posix() for path in helpers.glob("*/*.py")}
+    assert sorted(linked) == sorted(modules - {"pipeline/__main__.py"})
+    for path in helpers.glob("*/[!_]*.py"):
+        assert f"`{path.stem}`" in path.with_name("__init__.py").read_text(encoding="utf-8"), path
+    for room, module, name in re.findall(r"`(\w+)\.(\w+)\.(\w+)`", text):
+        source = (helpers / room / f"{module}.py").read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def|class) {name}\b", source, re.MULTILINE), f"{room}.{module}.{name}"
 
 
 # ---- the set-up cell, with the repository on a loopback git server
