@@ -215,7 +215,7 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     raise ValueError(
         f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
-        "or loosen the limits at the top of helpers/ask/gate.py. What was answered is in the journal and not paid again."
+        "or loosen the limits at the top of helpers/ask/gate.py. What was answered stays in the journal, paid once."
     )
 
 

@@ -116,7 +116,9 @@ def test_a_collection_that_ends_says_why(server, tmp_path, fault):
 
 def test_a_time_out_says_how_to_go_on_and_the_next_run_does(server, tmp_path):
     fake = server(polls_until_ready=10**6)
-    with pytest.raises(papermill.PapermillExecutionError, match="(?s)again to resume it, or stop it with.*cancel"):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="(?s)again to resume it, or stop it with.*cancel"
+    ):
         run(tmp_path, poll_timeout_minutes=0.1)
     fake.polls_until_ready = 0
     assert len(run(tmp_path, confirm_spend=False)) == ASKED and fake.triggers == 1
@@ -165,7 +167,11 @@ def test_interrupting_the_cell_asks_in_jupyter_and_keeps_the_job_headless(server
     fake.polls_until_ready = 50
     try:
         reply = client.execute_interactive(
-            code, allow_stdin=somebody, output_hook=hear, stdin_hook=question if somebody else None, timeout=60
+            code,
+            allow_stdin=somebody,
+            output_hook=hear,
+            stdin_hook=question if somebody else None,
+            timeout=60,
         )
     finally:
         client.stop_channels()

@@ -140,7 +140,9 @@ def test_a_batch_gives_every_prompt_the_greedy_answer_that_it_gets_alone(side, r
         batched = models.generate_ids(model, tokenizer, prompts, TOKENS, batch_size=8)
         single = models.generate_ids(model, tokenizer, prompts, TOKENS, batch_size=1)
     assert batched == single
-    assert len(set(map(tuple, single))) > PROMPTS / 2, "too many prompts have the same answer to show anything"
+    assert len(set(map(tuple, single))) > PROMPTS / 2, (
+        "too many prompts have the same answer to show anything"
+    )
 
 
 @pytest.fixture(scope="module")

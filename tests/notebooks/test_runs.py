@@ -90,7 +90,9 @@ def test_02_cleans_the_sample_alone(work_dir):
     kept = files.read_jsonl(work_dir / "reviews_clean.jsonl")
     assert len(kept) + len(files.read_jsonl(work_dir / "removed.jsonl")) == 326
     document = (work_dir / "reviews.md").read_text(encoding="utf-8")
-    assert document.count("### Review by") == len(kept) and "[EMAIL]" in document and "@example" not in document
+    assert (
+        document.count("### Review by") == len(kept) and "[EMAIL]" in document and "@example" not in document
+    )
 
 
 def test_03_chunks_the_sample_alone(work_dir):
@@ -153,7 +155,9 @@ def test_07_chats_with_the_bundled_adapter_alone(work_dir, real_gemma):
 
 
 def test_a_work_dir_that_cannot_be_written_stops_at_once():
-    with pytest.raises(papermill.PapermillExecutionError, match="work_dir = '/proc/nowhere' cannot be written"):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="work_dir = '/proc/nowhere' cannot be written"
+    ):
         papermill.execute_notebook(
             str(REPOSITORY / "notebooks" / "02_reviews_to_markdown.ipynb"),
             None,

@@ -42,9 +42,14 @@ def one_database(path, questions: int = 300) -> None:
     """Questions over one schema with real rows, the same in every context, as a person would export them."""
     rng = random.Random(3407)
     towns = ["Aachen", "Bergen", "Cork", "Delft", "Evora"]
-    values = ", ".join(f"({n}, '{rng.choice(towns)}', {rng.randint(1, 99)}, {rng.random():.2f})" for n in range(40))
+    values = ", ".join(
+        f"({n}, '{rng.choice(towns)}', {rng.randint(1, 99)}, {rng.random():.2f})" for n in range(40)
+    )
     context = f"CREATE TABLE orders (id INT, town TEXT, pieces INT, price REAL);\nINSERT INTO orders VALUES {values};"
-    kinds = ["How many orders have more than {n} pieces and come from {t}?", "What do the orders from {t} under {n} cost?"]
+    kinds = [
+        "How many orders have more than {n} pieces and come from {t}?",
+        "What do the orders from {t} under {n} cost?",
+    ]
     queries = [
         "SELECT COUNT(*) FROM orders WHERE pieces > {n} AND town = '{t}';",
         "SELECT SUM(price) FROM orders WHERE town = '{t}' AND id < {n};",
@@ -54,14 +59,18 @@ def one_database(path, questions: int = 300) -> None:
         fill = {"n": 1 + number // 10, "t": towns[number % 5]}
         kind = number // 5 % 2
         question, query = kinds[kind].format(**fill), queries[kind].format(**fill)
-        rows.append({"sql_prompt": question, "sql_context": context, "sql": query, "topic": f"{kind} {fill['n']}"})
+        rows.append(
+            {"sql_prompt": question, "sql_context": context, "sql": query, "topic": f"{kind} {fill['n']}"}
+        )
     files.write_jsonl(path, rows)
 
 
 def test_09_runs_on_one_database_of_your_own_once_group_by_says_how(tmp_path, tiny_gemma):
     one_database(tmp_path / "orders.jsonl")
     parameters = {"dataset": str(tmp_path / "orders.jsonl"), "model_name": str(tiny_gemma), **TINY}
-    with pytest.raises(papermill.PapermillExecutionError, match="have 1 different schema.*Set group_by to another"):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="have 1 different schema.*Set group_by to another"
+    ):
         run("09", tmp_path / "work", **parameters)
     said = text(run("09", tmp_path / "work", group_by="sql", **parameters))
     assert "300 rows: the file that the parameter names" in said and "groups by sql" in said
@@ -80,7 +89,10 @@ def test_09_lists_rows_that_are_too_long_and_goes_on_after_an_end(tmp_path, tiny
     assert "A very long question." in first and 1 <= record["too_long"] <= 3
     again = text(run("09", tmp_path / "work", **parameters, seed=1))
     assert "Going on from checkpoint-12" in again
-    assert json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())["losses"] == record["losses"]
+    assert (
+        json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())["losses"]
+        == record["losses"]
+    )
 
 
 def test_09_names_a_file_that_is_not_there(tmp_path, tiny_gemma):

@@ -108,8 +108,9 @@ def test_a_rerun_after_the_end_trains_nothing_and_gives_the_same_adapter(tmp_pat
     shutil.rmtree(moved / "adapter")
     said = text(run("05", moved, **settings(tiny_gemma)))
     assert f"Going on from checkpoint-{STEPS}" in said
-    assert json.loads((moved / "training.json").read_text())["losses"] == (
-        json.loads((undisturbed / "training.json").read_text())["losses"]
+    assert (
+        json.loads((moved / "training.json").read_text())["losses"]
+        == (json.loads((undisturbed / "training.json").read_text())["losses"])
     )
     name = "adapter/adapter_model.safetensors"
     assert files.fingerprint(moved / name) == files.fingerprint(undisturbed / name)
@@ -130,9 +131,7 @@ def test_a_lost_runtime_goes_on_from_the_private_hub_repo(tmp_path, tiny_gemma, 
 
 def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
     """Ten pairs learned by heart: the validation loss turns up long before the last step."""
-    rows = [
-        {"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS
-    ] * 2
+    rows = [{"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
     parameters = {**settings(tiny_gemma), "max_steps": 150, "learning_rate": 0.1}
     run("05", tmp_path / "work", dataset=str(tmp_path / "few.jsonl"), **parameters)
@@ -147,7 +146,10 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
 
 WORDS = "river stone cloud metal paper glass wood sand rain snow wind fire bread salt milk honey".split()
 BAD_ROWS = {
-    "empty answer": ([{"question": "Why?", "answer": "So."}, {"question": "Who?", "answer": ""}], "row 2: the answer"),
+    "empty answer": (
+        [{"question": "Why?", "answer": "So."}, {"question": "Who?", "answer": ""}],
+        "row 2: the answer",
+    ),
     "no answer": ([{"question": "Why?", "answer": "So."}, {"question": "Who?"}], "row 2: the answer"),
     "long talk": ([{"messages": [{"role": "user", "content": "a"}] * 3}], "row 1: messages has the roles"),
 }
