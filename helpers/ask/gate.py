@@ -4,12 +4,13 @@
     plots.table(gate.summary(rejected))
 
 Plain rules with the limits below, no model: the gate sees form, language, copies, invented numbers,
-personal data, repetitions, and the traces of orders that somebody planted in a review. It does not know
+personal data, repetitions, and the words of orders that somebody planted in a review. It does not know
 whether an answer is true. Words and sentences are counted as languages with spaces have them.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 
@@ -26,39 +27,13 @@ STEM = 6  # letters by which two forms of a word are taken for the same
 LANGUAGE_WORDS = 8  # from which on a text's language is judged
 LEAST_PAIRS = 10  # fewer make neither a training set nor a held-out one
 
-SENTENCES = f"answer not {ANSWER_SENTENCES[0]} to {ANSWER_SENTENCES[1]} sentences"
-
-RULES = {
-    "unknown chunk": "its chunk is in chunks.jsonl",
-    "empty question": "at least one word",
-    "empty answer": "at least one word",
-    "question too short": f"at least {QUESTION_WORDS[0]} words",
-    "question too long": f"at most {QUESTION_WORDS[1]} words",
-    "answer too short": f"at least {ANSWER_WORDS[0]} words",
-    "answer too long": f"at most {ANSWER_WORDS[1]} words",
-    SENTENCES: "ends of sentences, counted",
-    "refusal": "no “I'm sorry, I can't”, no “As an AI”",
-    "control token": "no tag, marker or token of a chat template",
-    "leaked placeholder": "no [NAME], [EMAIL] and the like",
-    "personal data": "nothing that stage 02 would redact",
-    "mentions its source": "no “this review”, no “the reviewer”",
-    "speaks of its instructions": f"no order to a model; under {PROMPT_WORDS} words in a row of the prompt",
-    "follows a planted order": f"under {QUOTED_WORDS} words in a row of it, and no word that only it has",
-    "another language": f"the review's, judged from {LANGUAGE_WORDS} words on",
-    "copies a long run": f"under {COPIED_WORDS} words in a row of the review",
-    "copies too much": f"at most {COPIED_SHARE:.0%} of its runs of five words",
-    "number not in the review": "digits, percentages, and words from three to twenty",
-    "duplicate question": "other words or another order",
-    "duplicate answer": "other words or another order",
-    "near-duplicate question": f"at most {NEAR_DUPLICATE['question']:.0%} of its word 3-grams in common",
-    "near-duplicate answer": f"at most {NEAR_DUPLICATE['answer']:.0%} of its word 3-grams in common",
-}
-
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
-SOURCE = re.compile(r"\b((this|these|that|those) reviews?|(the|this|that|one) reviewers?)\b", re.IGNORECASE)
+SOURCE = re.compile(
+    r"\b((this|that) review|(these|those) reviews|(the|this|that|one) reviewers?)\b", re.IGNORECASE
+)
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
 REFUSAL = re.compile(
-    r"^\W*(i['’ ]?a?m sorry|sorry, |i (can['’ ]?no?t|am unable)|es tut mir leid|ich kann (leider )?nicht|désolé|"
+    r"^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|désolé|"
     r"je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
     r"|\b(as an? (ai|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
     r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)",
@@ -70,31 +45,133 @@ HEADER = re.compile(
 )
 
 
-def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Pairs worth training on, and the others with "reason", whose part before " (" is one of RULES.
+class Judged:
+    """A pair as the rules see it. Its source is every chunk of its reviews: a long review has several."""
 
-    A pair's source is every chunk of its reviews: a long review has several.
+    def __init__(self, pair: dict, sources: list[dict], ordinary: set[str]):
+        self.pair, self.sources, self.ordinary = pair, sources, ordinary
+        self.question, self.answer = pair["question"], pair["answer"]
+        self.both = f"{self.question}\n{self.answer}"
+        self.source = reviews.RULE.join(chunk["text"] for chunk in sources)
+        self.asks, self.says, self.source_words = map(texts.words, (self.question, self.answer, self.source))
+
+    def runs_of(self, words: list[str], length: int) -> set[tuple[str, ...]]:
+        """The runs of `length` words that the question or the answer has in common with `words`."""
+        own = texts.ngrams(self.asks, length) | texts.ngrams(self.says, length)
+        return texts.ngrams(words, length) & own
+
+
+def _outside(count: int, least: float, most: float, unit: str = "") -> str | None:
+    return None if least <= count <= most else f"{count}{unit}"
+
+
+def _match(pattern: re.Pattern, text: str) -> str | None:
+    match = pattern.search(text)
+    return match and match.group().strip()
+
+
+def _obeyed(p: Judged) -> str | None:
+    """What a pair has of an order in its source: words in a row, or one that stands in no other chunk."""
+    for section in p.source.split(reviews.RULE):
+        order = texts.words(injection.planted(section))
+        if order and (quoted := p.runs_of(order, QUOTED_WORDS)):
+            return " ".join(min(quoted))
+        rare = {word[:STEM] for word in order if len(word) >= STEM - 1} - p.ordinary
+        if traces := [word for word in p.asks + p.says if word[:STEM] in rare]:
+            return traces[0]
+    return None
+
+
+def _language(text: str) -> str | None:
+    """The ISO code of the text's language, or None where there is too little of it to be sure."""
+    return texts.language(text) if len(texts.words(text)) >= LANGUAGE_WORDS else None
+
+
+def _foreign(p: Judged) -> str | None:
+    """The language that it should not be in; the bundled pairs are in English, whatever their reviews are.
+
+    Nothing is judged where the language of a review is not clear: it is too short, or holds a planted order.
     """
-    known, by_review = {chunk["id"] for chunk in chunks}, defaultdict(list)
+    sections = [HEADER.sub("", section) for section in p.source.split(reviews.RULE)]
+    wanted = {None if injection.planted(section) else _language(section) for section in sections}
+    wanted = {"en"} if p.pair["teacher"] == "sample" else wanted
+    wrong = {_language(p.question), _language(p.answer)} - {None} - wanted
+    return ", ".join(sorted(wrong)) or None if None not in wanted else None
+
+
+def _copied(p: Judged) -> str | None:
+    fives = texts.ngrams(p.says, 5)
+    share = len(fives & texts.ngrams(p.source_words, 5)) / len(fives)
+    return f"{share:.0%}" if share > COPIED_SHARE else None
+
+
+def _invented(p: Judged) -> str | None:
+    known = " ".join([p.source, *(str(chunk["company"]) for chunk in p.sources)])
+    return ", ".join(figures.invented(p.both, known, _language(p.both))) or None
+
+
+# Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.
+RULES = [
+    ("unknown chunk", "its chunk is in chunks.jsonl",
+     lambda p: None if p.pair["chunk_id"] in {chunk["id"] for chunk in p.sources} else ""),
+    ("question too short", f"at least {QUESTION_WORDS[0]} words",
+     lambda p: _outside(len(p.asks), QUESTION_WORDS[0], math.inf, " words")),
+    ("question too long", f"at most {QUESTION_WORDS[1]} words",
+     lambda p: _outside(len(p.asks), *QUESTION_WORDS, " words")),
+    ("answer too short", f"at least {ANSWER_WORDS[0]} words",
+     lambda p: _outside(len(p.says), ANSWER_WORDS[0], math.inf, " words")),
+    ("answer too long", f"at most {ANSWER_WORDS[1]} words", lambda p: _outside(len(p.says), *ANSWER_WORDS, " words")),
+    ("answer not {} to {} sentences".format(*ANSWER_SENTENCES), "ends of sentences, counted",
+     lambda p: _outside(len(SENTENCE_END.findall(p.answer)), *ANSWER_SENTENCES)),
+    ("refusal", "no “I'm sorry, I can't”, no “As an AI”", lambda p: _match(REFUSAL, p.answer)),
+    ("control token", "no tag, marker or token of a chat template",
+     lambda p: None if injection.neutralised(p.both) == p.both else ""),
+    ("leaked placeholder", "no [NAME], [EMAIL] and the like", lambda p: _match(PLACEHOLDER, p.both)),
+    ("personal data", "nothing that stage 02 would redact",
+     lambda p: ", ".join(sorted(redaction.redact_text(p.both)[1])) or None),
+    ("mentions its source", "no “this review”, no “the reviewer”", lambda p: _match(SOURCE, p.both)),
+    ("speaks of its instructions", f"no order to a model; under {PROMPT_WORDS} words in a row of the prompt",
+     lambda p: "" if injection.planted(p.both) or p.runs_of(texts.words(qa.SYSTEM_PROMPT), PROMPT_WORDS) else None),
+    ("follows a planted order", f"under {QUOTED_WORDS} words in a row of it, and no word that only it has", _obeyed),
+    ("another language", f"the review's, judged from {LANGUAGE_WORDS} words on", _foreign),
+    ("copies a long run", f"under {COPIED_WORDS} words in a row of the review",
+     lambda p: " ".join(min(p.runs_of(p.source_words, COPIED_WORDS), default=[])) or None),
+    ("copies too much", f"at most {COPIED_SHARE:.0%} of its runs of five words", _copied),
+    ("number not in the review", "digits, percentages, and words from three to twenty", _invented),
+    *((f"duplicate {field}", "other words or another order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
+    *((f"near-duplicate {field}", f"at most {most:.0%} of its word 3-grams in common", lambda p: None)
+      for field, most in NEAR_DUPLICATE.items()),
+]  # fmt: skip
+
+
+def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], list[dict]]:
+    """Pairs worth training on, and the others with "reason", whose part before " (" is the name of a rule."""
+    by_review = defaultdict(dict)
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
-            by_review[review_id].append(chunk)
+            by_review[review_id][chunk["id"]] = chunk
     # The beginnings of words that are in nobody's order, from the chunks without one and our own prompt.
     harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
     ordinary = {word[:STEM] for text in [*harmless, qa.SYSTEM_PROMPT] for word in texts.words(text)}
     sound, rejected = [], []
     for pair in pairs:
-        sources = {chunk["id"]: chunk for name in pair["review_ids"] for chunk in by_review[name]}
-        reason = (
-            _flaw(pair, list(sources.values()), ordinary) if pair["chunk_id"] in known else "unknown chunk"
-        )
-        if reason:
-            rejected.append(pair | {"reason": reason})
-        else:
-            sound.append(pair)
+        sources = {
+            name: chunk for review_id in pair["review_ids"] for name, chunk in by_review[review_id].items()
+        }
+        reason = _reason(Judged(pair, [*sources.values()], ordinary))
+        (rejected if reason else sound).append(pair | {"reason": reason} if reason else pair)
     repeated = _repeated(sound)
     rejected += [pair | {"reason": repeated[at]} for at, pair in enumerate(sound) if at in repeated]
     return [pair for at, pair in enumerate(sound) if at not in repeated], rejected
+
+
+def _reason(judged: Judged) -> str | None:
+    """The name of the first rule that the pair breaks, with its detail; None when it breaks none."""
+    for name, _, check in RULES:
+        detail = check(judged)
+        if detail is not None:
+            return f"{name} ({detail})" if detail else name
+    return None
 
 
 def _repeated(pairs: list[dict]) -> dict[int, str]:
@@ -109,94 +186,18 @@ def _repeated(pairs: list[dict]) -> dict[int, str]:
     return repeated
 
 
-def _flaw(pair: dict, sources: list[dict], ordinary: set[str]) -> str | None:
-    """Why the pair is rejected, by the first rule that it breaks; None when it breaks none."""
-    question, answer = pair["question"], pair["answer"]
-    asks, says, both = texts.words(question), texts.words(answer), f"{question}\n{answer}"
-    text = reviews.RULE.join(chunk["text"] for chunk in sources)
-    if not asks or not says:
-        return "empty question" if not asks else "empty answer"
-    for name, words, (least, most) in (("question", asks, QUESTION_WORDS), ("answer", says, ANSWER_WORDS)):
-        if not least <= len(words) <= most:
-            return f"{name} too {'short' if len(words) < least else 'long'} ({len(words)} words)"
-    sentences = len(SENTENCE_END.findall(answer))
-    if not ANSWER_SENTENCES[0] <= sentences <= ANSWER_SENTENCES[1]:
-        return f"{SENTENCES} ({sentences})"
-    if refusal := REFUSAL.search(answer):
-        return f"refusal ({refusal.group().strip()})"
-    if injection.neutralised(both) != both:
-        return "control token"
-    if leaked := PLACEHOLDER.search(both):
-        return f"leaked placeholder ({leaked.group()})"
-    if personal := redaction.redact_text(both)[1]:
-        return f"personal data ({', '.join(sorted(personal))})"
-    if mention := SOURCE.search(both):
-        return f"mentions its source ({mention.group()})"
-    runs = texts.ngrams(texts.words(qa.SYSTEM_PROMPT), PROMPT_WORDS)
-    if injection.planted(both) or runs & (
-        texts.ngrams(asks, PROMPT_WORDS) | texts.ngrams(says, PROMPT_WORDS)
-    ):
-        return "speaks of its instructions"
-    if trace := _trace(asks, says, text, ordinary):
-        return f"follows a planted order ({trace})"
-    if wrong := _wrong_language(pair, text):
-        return f"another language ({wrong})"
-    source = texts.words(text)
-    for words in (asks, says):
-        if copied := texts.ngrams(source, COPIED_WORDS) & texts.ngrams(words, COPIED_WORDS):
-            return f"copies a long run ({' '.join(min(copied))})"
-    fives = texts.ngrams(says, 5)
-    share = len(fives & texts.ngrams(source, 5)) / len(fives)
-    if share > COPIED_SHARE:
-        return f"copies too much ({share:.0%})"
-    known = " ".join([text, *(str(chunk["company"]) for chunk in sources)])
-    invented = figures.invented(both, known, _language(both))
-    return f"number not in the review ({', '.join(invented)})" if invented else None
-
-
-def _trace(asks: list[str], says: list[str], text: str, ordinary: set[str]) -> str | None:
-    """What a pair has of an order that stands in its source, if anything."""
-    for section in text.split(reviews.RULE):
-        order = texts.words(injection.planted(section))
-        if not order:
-            continue
-        runs = texts.ngrams(order, QUOTED_WORDS)
-        if quoted := runs & (texts.ngrams(asks, QUOTED_WORDS) | texts.ngrams(says, QUOTED_WORDS)):
-            return " ".join(min(quoted))
-        rare = {word[:STEM] for word in order if len(word) >= STEM - 1} - ordinary
-        if obeyed := [word for word in asks + says if word[:STEM] in rare]:
-            return obeyed[0]
-    return None
-
-
-def _language(text: str) -> str | None:
-    """The ISO code of the text's language, or None where there is too little of it to be sure."""
-    return texts.language(text) if len(texts.words(text)) >= LANGUAGE_WORDS else None
-
-
-def _wrong_language(pair: dict, text: str) -> str | None:
-    """The language that it should not be in; the bundled pairs are in English, whatever their reviews are.
-
-    Nothing is judged where the language of a review is not clear: it is too short, or holds a planted order.
-    """
-    sections = [HEADER.sub("", section) for section in text.split(reviews.RULE)]
-    wanted = {None if injection.planted(section) else _language(section) for section in sections}
-    wanted = {"en"} if pair["teacher"] == "sample" else wanted
-    wrong = {_language(pair["question"]), _language(pair["answer"])} - {None} - wanted
-    return ", ".join(sorted(wrong)) if None not in wanted else None
-
-
 def summary(rejected: list[dict]) -> list[dict]:
-    """A row a reason: the rule, how many broke it, and one of them; what no rule of ours is, comes last."""
+    """One row per reason: the rule, how many broke it, and one of them; what no rule of ours is, comes last."""
     kinds = [row["reason"].split(" (")[0] for row in rejected]
+    limits = {name: limit for name, limit, _ in RULES}
     rows = []
-    for reason in [*RULES, *sorted(set(kinds) - set(RULES))]:
+    for reason in [*limits, *sorted(set(kinds) - set(limits))]:
         first = rejected[kinds.index(reason)] if reason in kinds else {}
-        said = (first.get("question") or first.get("text") or "")[:100]
-        detail = first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]
-        example = f"{said} ({detail})" if detail else said
-        rows.append({"reason": reason, "rule": RULES.get(reason, ""), "rejected": kinds.count(reason)})
-        rows[-1]["example"] = example
+        example = (first.get("question") or first.get("text") or "")[:100]
+        if detail := first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]:
+            example = f"{example} ({detail})"
+        row = {"reason": reason, "rule": limits.get(reason, ""), "rejected": kinds.count(reason)}
+        rows.append(row | {"example": example})
     return rows
 
 
@@ -215,7 +216,7 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     raise ValueError(
         f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
-        "or loosen the limits at the top of helpers/ask/gate.py. What was answered stays in the journal, paid once."
+        "or loosen the limits at the top of helpers/ask/gate.py. The journal keeps what was paid for."
     )
 
 

@@ -1,4 +1,3 @@
-import json
 import os
 import re
 
@@ -7,11 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import reviews_to_chunks
-from helpers.ask import refinement
 from helpers.clean import chunks, reviews
 from helpers.collect import records
 from helpers.core import files
-from tests.fakes.openai_api import FakeOpenAI
 
 
 def rows(*texts: str, **fields) -> list[dict]:
@@ -161,92 +158,6 @@ def test_companies_and_languages_are_not_mixed():
 def test_no_reviews_make_no_chunks_and_an_empty_text_is_left_with_its_title():
     assert chunks.split([]) == [] and chunks.split(rows("one", company_name=None))[0]["company"] is None
     assert chunks.split(rows("", review_title="Fine"))[0]["text"].endswith("- **Title**: Fine")
-
-
-HEAD = "### Review by [NAME] (GB)\n- **Rating**: 2 of 5\n- **Title**: late\n\n"
-BODY = (
-    "teh bike was late by 3 weeks, the shop recieved 1,200 euros and two mails. Nobody at velomarsh answered. "
-    "I would not buy it again, however the brakes were good"
-)
-ORIGINAL = HEAD + BODY
-GERMAN = (
-    HEAD + "Das Rad kam zu spät und der Laden hat sich nicht gemeldet, obwohl ich dreimal geschrieben habe."
-)
-
-
-def rewritten(old: str, new: str) -> str:
-    assert old in BODY
-    return HEAD + BODY.replace(old, new)
-
-
-@pytest.mark.parametrize(
-    "rewrite, reason",
-    [
-        (rewritten("teh", "The").replace("recieved", "received"), None),
-        (rewritten("3 weeks", "three weeks").replace("1,200", "1 200").replace("two", "2"), None),
-        (rewritten("the shop recieved", "and the shop received"), None),
-        (rewritten("velomarsh", "Velomarsh"), None),
-        (rewritten("would not", "wouldn't"), None),
-        (rewritten("again, however the", "again. However, the"), None),
-        (rewritten("again, however the", "again. Well, the"), None),  # "well" stands in another review
-        (rewritten("euros", "Euro"), None),
-        (rewritten("3 weeks", "4 weeks"), "adds the number 4"),
-        (rewritten("3 weeks", "four weeks"), "adds the number four"),
-        (rewritten("1,200", "1,300"), "adds the number 1,300"),
-        (rewritten("1,200", "12,00"), "adds the number 12,00"),
-        (rewritten("bike", "bike from Utrecht"), "adds the name Utrecht"),
-        (rewritten("Nobody at", "Utrecht was informed. Nobody at"), "adds the name Utrecht"),
-        (rewritten("would not buy", "would buy"), "1 negations instead of 2"),
-        (rewritten("were good", "were not good"), "3 negations instead of 2"),
-        (rewritten("were good", "were never good"), "3 negations instead of 2"),
-        (
-            rewritten("brakes", "brakes and also saddle bell frame wheels plus comfortable handlebar"),
-            "words are new",
-        ),
-        (HEAD + "The bike was late.", "characters instead of"),
-        (ORIGINAL + " and" * 80, "characters instead of"),
-        (ORIGINAL.replace("[NAME]", "him"), "changes a heading"),
-        (ORIGINAL.replace("2 of 5", "5 of 5"), "changes a heading"),
-        (ORIGINAL + "\n# Title", "changes a heading"),
-        (ORIGINAL + "\n\n---", "changes a heading"),
-        (rewritten("late", "late, write to [EMAIL],"), "changes a heading"),
-        (None, "not the JSON"),
-    ],
-)
-def test_a_rewrite_counts_only_if_it_adds_nothing(rewrite, reason, tmp_path, monkeypatch):
-    """By the real client, from a server on the loopback; the other chunk teaches which words are common."""
-    other = "### Review by [NAME]\n\n" + "the and however, it rides well." * 12
-    made = chunks.with_ids([(["r1"], "A", ORIGINAL), (["r2"], "A", other)])
-    refined, refused = refine(made, tmp_path, monkeypatch, {ORIGINAL: rewrite})
-    assert [chunk["text"] for chunk in refined] == [ORIGINAL if reason else rewrite, other]
-    assert refined[1] == made[1] and (refined[0] == made[0]) == bool(reason)
-    assert [row["id"] for row in refused] == ([made[0]["id"]] if reason else [])
-    assert all(reason in row["reason"] for row in refused)
-
-
-def test_a_translation_and_a_german_negation_are_refused(tmp_path, monkeypatch):
-    negated = GERMAN.replace("zu spät", "nie zu spät")
-    english = (
-        HEAD + "The bike came too late and the shop did not call, although I wrote to them about it a lot."
-    )
-    for rewrite, reason in ((negated, "2 negations instead of 1"), (english, "the language from de to en")):
-        made = chunks.with_ids([(["r1"], "A", GERMAN)])
-        _, refused = refine(made, tmp_path / reason[:1], monkeypatch, {GERMAN: rewrite})
-        assert reason in refused[0]["reason"] and refused[0]["rewrite"] == rewrite
-
-
-def refine(
-    made: list[dict], folder, monkeypatch, answers: dict[str, str | None]
-) -> tuple[list[dict], list[dict]]:
-    def reply(body: dict) -> str:
-        text = body["messages"][-1]["content"]
-        rewrite = answers.get(text, text)
-        return json.dumps({"text": rewrite}) if rewrite else "Sure! Here it is."
-
-    with FakeOpenAI(reply=reply) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", server.key)
-        return refinement.refine(made, folder / "journal.jsonl", teacher_model="gpt-4o", max_cost_usd=1.0)
 
 
 def test_many_reviews_stay_in_bounds_of_memory():
