@@ -95,16 +95,19 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
 
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
-    """The numbers that Unsloth will compute Gemma 3 with on this device when dtype=None, and why."""
-    if device.kind == "cpu":
-        from unsloth_zoo.cpu.runtime import cpu_bf16_supported
+    """The numbers to compute Gemma 3 with, and why: bfloat16, or float32 where the device has none.
 
-        if cpu_bf16_supported():
-            return "bfloat16", "the processor has instructions for it"
-        return "float32", "the processor has no bfloat16 instructions, and Gemma 3 overflows in float16"
-    if device.capability >= (8, 0):
-        return "bfloat16", f"{device.name} has it"
-    return "float32 over float16 weights", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
+    Never float16, in which its activations overflow. Unsloth decides the same when dtype=None; on such a GPU it
+    keeps the weights in float16.
+    """
+    if device.kind == "cuda":
+        has, who = device.capability >= (8, 0), device.name
+    else:
+        has = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
+        who = "the processor"
+    if has:
+        return "bfloat16", f"{who} has instructions for it"
+    return "float32", f"{who} has no bfloat16, and Gemma 3 overflows in float16"
 
 
 def source(name: str) -> str:

@@ -134,7 +134,7 @@ def test_the_table_of_models_reads_both_families():
 
 @pytest.mark.parametrize(
     "capability, dtype, why",
-    [((7, 5), "float32 over float16 weights", "overflows in float16"), ((8, 9), "bfloat16", "L4 has it")],
+    [((7, 5), "float32", "overflows in float16"), ((8, 9), "bfloat16", "L4 has instructions for it")],
 )
 def test_the_dtype_on_a_gpu_has_its_reason(capability, dtype, why):
     name = "L4" if capability > (8, 0) else "Tesla T4"
