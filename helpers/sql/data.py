@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-HUB_SET = "philschmid/gretel-synthetic-text-to-sql"
 STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
@@ -69,7 +68,7 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     else:
         raise FileNotFoundError(
             f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines, JSON or CSV file, "
-            f"or a Hub id such as {HUB_SET!r}."
+            "or a Hub id such as philschmid/gretel-synthetic-text-to-sql."
         )
     if not rows:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")

@@ -38,35 +38,32 @@ NO_COUNTERPART = ("SCHEMA", "DATABASE", "TYPE", "SEQUENCE", "EXTENSION")
 
 def readings(text: str) -> Iterator[tuple[str, str]]:
     """(dialect, SQL for SQLite) to try one after the other; the text as it is has the dialect sqlite."""
-    first, seen = not MISREAD.search(text), {text}
-    if first:
-        yield "sqlite", text
-    for dialect in DIALECTS:
+    order = (*DIALECTS, "sqlite") if MISREAD.search(text) else ("sqlite", *DIALECTS)
+    seen = {text}
+    for dialect in order:
         try:
-            translated = to_sqlite(text, dialect)
+            translated = text if dialect == "sqlite" else to_sqlite(text, dialect)
         except FAILURES:
             continue
-        if translated not in seen:
+        if dialect == "sqlite" or translated not in seen:
             seen.add(translated)
             yield dialect, translated
-    if not first:
-        yield "sqlite", text
 
 
 def to_sqlite(text: str, dialect: str) -> str:
     """All statements of `text`, separated by semicolons. Raises one of FAILURES."""
-    trees = [tree for tree in sqlglot.parse(text, read=dialect) if tree and not _without_counterpart(tree)]
-    for tree in trees:
-        for named in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
-            named.set("db", None)
-            named.set("catalog", None)
-    return ";\n".join(map(_generated, trees))
-
-
-def _generated(tree: exp.Expr) -> str:
-    # What a table is stored in may be left out (ENGINE=InnoDB), what a query asks for may not.
-    level = ErrorLevel.IGNORE if isinstance(tree, exp.Create) else ErrorLevel.RAISE
-    return _Generator(dialect="sqlite", unsupported_level=level).generate(tree)
+    statements = []
+    for tree in filter(None, sqlglot.parse(text, read=dialect)):
+        creates = isinstance(tree, exp.Create)
+        if isinstance(tree, (exp.Use, exp.Set, exp.Comment)) or creates and tree.kind in NO_COUNTERPART:
+            continue
+        for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
+            name.set("db", None)
+            name.set("catalog", None)
+        # What a table is stored in may be left out (ENGINE=InnoDB), what a query asks for may not.
+        level = ErrorLevel.IGNORE if creates else ErrorLevel.RAISE
+        statements.append(_Generator(dialect="sqlite", unsupported_level=level).generate(tree))
+    return ";\n".join(statements)
 
 
 def is_ordered(query: str) -> bool:
@@ -77,12 +74,6 @@ def is_ordered(query: str) -> bool:
         return bool(re.search(r"\border\s+by\b", query, re.IGNORECASE))
 
 
-def _without_counterpart(tree: exp.Expr) -> bool:
-    return isinstance(tree, (exp.Use, exp.Set, exp.Comment)) or (
-        isinstance(tree, exp.Create) and tree.kind in NO_COUNTERPART
-    )
-
-
 def _part(unit: str, date: str) -> str:
     if unit == "QUARTER":
         return f"(({_part('MONTH', date)} + 2) / 3)"
@@ -91,32 +82,49 @@ def _part(unit: str, date: str) -> str:
     return f"CAST(STRFTIME('{PARTS[unit]}', {date}) AS INTEGER)"
 
 
-def _truncated(unit: str, date: str) -> str:
+def _start(self, tree: exp.Expr) -> str:
+    date, unit = self.sql(tree, "this"), _unit(tree)
+    if unit == "HOUR":
+        return f"STRFTIME('%Y-%m-%d %H:00:00', {date})"
     starts = {
-        "YEAR": f"DATE({date}, 'start of year')",
-        "QUARTER": f"DATE({date}, 'start of month', ((1 - {_part('MONTH', date)}) % 3) || ' months')",
-        "MONTH": f"DATE({date}, 'start of month')",
-        "WEEK": f"DATE({date}, 'weekday 0', '-6 days')",  # Monday, as in PostgreSQL
-        "DAY": f"DATE({date})",
-        "HOUR": f"STRFTIME('%Y-%m-%d %H:00:00', {date})",
+        "YEAR": f"{date}, 'start of year'",
+        "QUARTER": f"{date}, 'start of month', ((1 - {_part('MONTH', date)}) % 3) || ' months'",
+        "MONTH": f"{date}, 'start of month'",
+        "WEEK": f"{date}, 'weekday 0', '-6 days'",  # Monday, as in PostgreSQL
+        "DAY": date,
     }
     if unit not in starts:
         raise UnsupportedError(f"no start of {unit}")
-    return starts[unit]
+    return f"DATE({starts[unit]})"
 
 
-def _shifted(date: str, amount: str, unit: str, sign: int) -> str:
-    """The date moved; a time stays one where the unit or the operand shows that there is one."""
+def _moved(self, tree: exp.Expr) -> str:
+    """A date and an amount: in a function, as an INTERVAL, or days after or before CURRENT_DATE; else a sum.
+
+    A time stays one where the unit or the date shows that there is one.
+    """
+    date, amount, unit = self.sql(tree, "this"), tree.expression, _unit(tree)
+    sign = -1 if isinstance(tree, (exp.Sub, exp.DateSub, exp.TimestampSub)) else 1
+    if isinstance(amount, exp.Interval):
+        unit = _unit(amount) if amount.args.get("unit") else ""  # '1 year 2 months' has none
+        amount = amount.this
+    elif isinstance(tree, exp.AddMonths):
+        unit = "MONTH"
+    elif isinstance(tree, exp.Binary) and not (isinstance(tree.this, exp.CurrentDate) and amount.is_number):
+        return self.binary(tree, "+" if sign > 0 else "-")
     factor, unit = {"WEEK": (7, "DAY"), "QUARTER": (3, "MONTH")}.get(unit, (1, unit))
     if unit not in ("YEAR", "MONTH", *SECONDS):
         raise UnsupportedError(f"no interval of {unit or amount}")
     timed = unit in ("HOUR", "MINUTE", "SECOND") or "CURRENT_TIMESTAMP" in date or "DATETIME(" in date
-    return f"{'DATETIME' if timed else 'DATE'}({date}, (({amount}) * {sign * factor}) || ' {unit.lower()}s')"
+    number = self.sql(amount).strip("'")
+    return f"{'DATETIME' if timed else 'DATE'}({date}, (({number}) * {sign * factor}) || ' {unit.lower()}s')"
 
 
-def _difference(later: str, earlier: str, unit: str, boundaries: bool) -> str:
-    """later - earlier in whole units; `boundaries` counts the New Years crossed, as T-SQL's DATEDIFF does."""
+def _difference(self, tree: exp.Expr) -> str:
+    """Later - earlier in whole units; but for MySQL's TIMESTAMPDIFF in New Years and months begun, as in T-SQL."""
+    later, earlier, unit = self.sql(tree, "this"), self.sql(tree, "expression"), _unit(tree)
     if unit in ("YEAR", "QUARTER", "MONTH"):
+        boundaries = not isinstance(tree, exp.TimestampDiff)
         years, months = (f"{_part(u, later)} - {_part(u, earlier)}" for u in ("YEAR", "MONTH"))
         if boundaries and unit == "YEAR":
             return f"({years})"
@@ -131,42 +139,15 @@ def _difference(later: str, earlier: str, unit: str, boundaries: bool) -> str:
 
 
 def _unit(tree: exp.Expr) -> str:
-    unit = tree.text("unit").upper() or "DAY"
-    return unit.removesuffix("S")
+    return (tree.text("unit").upper() or "DAY").removesuffix("S")
 
 
-def _add_or_subtract(sign: int):
-    def generate(self, tree: exp.Expr) -> str:
-        date, amount = self.sql(tree, "this"), tree.expression
-        if isinstance(amount, exp.Interval):
-            unit = _unit(amount) if amount.args.get("unit") else ""  # '1 year 2 months' has none
-            return _shifted(date, self.sql(amount, "this").strip("'"), unit, sign)
-        if isinstance(tree.this, exp.CurrentDate) and amount.is_number:
-            return _shifted(date, self.sql(amount), "DAY", sign)
-        return self.binary(tree, "+" if sign > 0 else "-")
-
-    return generate
+def _part_of(self, tree: exp.Expr) -> str:
+    return _part(tree.key.upper(), self.sql(tree, "this"))
 
 
-def _move(sign: int):
-    def generate(self, tree: exp.Expr) -> str:
-        amount = self.sql(tree, "expression").strip("'")
-        return _shifted(self.sql(tree, "this"), amount, _unit(tree), sign)
-
-    return generate
-
-
-def _count(self, tree: exp.Expr) -> str:
-    boundaries = not isinstance(tree, exp.TimestampDiff)
-    return _difference(self.sql(tree, "this"), self.sql(tree, "expression"), _unit(tree), boundaries)
-
-
-def _start(self, tree: exp.Expr) -> str:
-    return _truncated(_unit(tree), self.sql(tree, "this"))
-
-
-def _of(unit: str):
-    return lambda self, tree: _part(unit, self.sql(tree, "this"))
+def _text(self, tree: exp.Expr) -> str:
+    return self.sql(exp.Literal.string(tree.name))
 
 
 def _type(self, tree: exp.DataType) -> str:
@@ -182,33 +163,21 @@ class _Generator(SQLite.Generator):
     """sqlglot's generator of SQLite, and what it passes on unchanged although SQLite lacks it."""
 
     TRANSFORMS = SQLite.Generator.TRANSFORMS | {
-        exp.Add: _add_or_subtract(1),
-        exp.Sub: _add_or_subtract(-1),
-        exp.DateAdd: _move(1),
-        exp.DateSub: _move(-1),
-        exp.TimestampAdd: _move(1),
-        exp.TimestampSub: _move(-1),
-        exp.AddMonths: lambda self, tree: _shifted(*map(self.sql, (tree.this, tree.expression)), "MONTH", 1),
+        **dict.fromkeys((exp.Add, exp.DateAdd, exp.TimestampAdd, exp.AddMonths), _moved),
+        **dict.fromkeys((exp.Sub, exp.DateSub, exp.TimestampSub), _moved),
+        **dict.fromkeys((exp.DateDiff, exp.TimestampDiff), _difference),
+        **dict.fromkeys((exp.DateTrunc, exp.TimestampTrunc), _start),
+        **dict.fromkeys((exp.Year, exp.Quarter, exp.Month, exp.Day, exp.Hour, exp.Minute), _part_of),
+        exp.DayOfMonth: lambda self, tree: _part("DAY", self.sql(tree, "this")),
         exp.LastDay: lambda self, tree: (
             f"DATE({self.sql(tree, 'this')}, 'start of month', '1 month', '-1 day')"
         ),
-        exp.DateDiff: _count,
-        exp.TimestampDiff: _count,
-        exp.DateTrunc: _start,
-        exp.TimestampTrunc: _start,
         exp.Extract: lambda self, tree: _part(tree.name.upper(), self.sql(tree, "expression")),
-        exp.Year: _of("YEAR"),
-        exp.Quarter: _of("QUARTER"),
-        exp.Month: _of("MONTH"),
-        exp.Day: _of("DAY"),
-        exp.DayOfMonth: _of("DAY"),
-        exp.Hour: _of("HOUR"),
-        exp.Minute: _of("MINUTE"),
         exp.Left: lambda self, tree: self.func("SUBSTR", tree.this, "1", tree.expression),
         exp.Right: lambda self, tree: self.func("SUBSTR", tree.this, exp.Neg(this=tree.expression.copy())),
         exp.Array: lambda self, tree: self.func("JSON_ARRAY", *tree.expressions),
-        exp.National: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
-        exp.ByteString: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
+        exp.National: _text,
+        exp.ByteString: _text,
         exp.DataType: _type,
         exp.Anonymous: lambda self, tree: (
             "CURRENT_TIMESTAMP" if tree.name.upper() == "NOW" else self.anonymous_sql(tree)

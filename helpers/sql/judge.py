@@ -19,21 +19,16 @@ Rows judge the data at hand: a wrong query is right by chance where the tables a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-
-from tqdm import tqdm
 
 from helpers.core import runtime
 
@@ -66,7 +61,6 @@ class Result:
     ordered: bool = False
     dialect: str = "sqlite"
     context_dialect: str = "sqlite"
-    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +118,42 @@ def run_all(
 ) -> list[list[Result]]:
     """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
     jobs = list(jobs)
-    workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
+    with ThreadPoolExecutor(count) as threads:
+        shares = list(threads.map(lambda start: _run(jobs[start::count], limits), range(count)))
+    return [shares[number % count][number // count] for number in range(len(jobs))]
 
-    def work(job: tuple[str, ...]) -> list[Result]:
-        worker = workers.get()
-        try:
-            return worker.ask(*job)
-        finally:
-            workers.put(worker)
 
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as threads:
-        for _ in range(count):
-            workers.put(stack.enter_context(contextlib.closing(_Worker(limits))))
-        results = threads.map(work, jobs)
-        return list(tqdm(results, total=len(jobs), unit="row", mininterval=5, disable=len(jobs) < 100))
+def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
+    """The results of these jobs from one sandbox after another: each ends with the first job that reaches a limit."""
+    results: list[list[Result]] = []
+    while left := jobs[len(results) :]:
+        ran = subprocess.run(
+            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(dataclasses.asdict(limits))],
+            input="".join(json.dumps(job) + "\n" for job in left),
+            capture_output=True,
+            text=True,
+            cwd=runtime.REPOSITORY,
+            env={},  # no key of the notebook's
+            start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
+        )
+        why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
+        if ran.returncode == -signal.SIGALRM:
+            why = f"longer than {limits.seconds:g} s; its process was ended"
+        ready, *replies = ran.stdout.split("\n")[:-1] or [""]
+        if not ready:
+            raise RuntimeError(f"the process for SQL did not start: {why}")
+        for _, *queries in left:
+            if not replies and ran.returncode == 0:
+                break
+            answered, replies = replies[: len(queries)], replies[len(queries) :]
+            unanswered = len(queries) - len(answered)
+            results.append(
+                [Result(**json.loads(reply)) for reply in answered] + [Result(LIMIT, why)] * unanswered
+            )
+            if unanswered:
+                break
+    return results
 
 
 def difference(gold: Result, other: Result) -> str:
@@ -183,56 +198,3 @@ def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
         detail = difference(gold, generated)
         kind = WRONG if detail else RIGHT
     return Outcome(kind, detail, gold, generated)
-
-
-class _Worker:
-    """A sandbox process, started when it is asked and anew after it was ended or reached a limit."""
-
-    def __init__(self, limits: Limits):
-        self.limits, self.process = limits, None
-
-    def ask(self, context: str, *queries: str) -> list[Result]:
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        with contextlib.suppress(BrokenPipeError):  # it ended while it read; its silence below says so
-            self.process.stdin.write(json.dumps({"context": context, "queries": queries}).encode() + b"\n")
-            self.process.stdin.flush()
-        results: list[Result] = []
-        while len(results) < len(queries):
-            begun = time.monotonic()
-            line = self.process.stdout.readline()
-            if not line:
-                ended = Result(LIMIT, self._end(), seconds=time.monotonic() - begun)
-                return results + [ended] * (len(queries) - len(results))
-            results.append(Result(**json.loads(line)))
-        if any(result.kind == LIMIT for result in results):
-            self.close()  # a process that was short of memory may still be
-        return results
-
-    def _start(self) -> None:
-        self.close()
-        self.process = subprocess.Popen(
-            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(dataclasses.asdict(self.limits))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=runtime.REPOSITORY,
-            env={},  # no key of the notebook's
-            start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
-        )
-        if not self.process.stdout.readline():
-            raise RuntimeError(f"the process for SQL did not start: {self._end()}")
-
-    def _end(self) -> str:
-        """Why the process ended, for people."""
-        errors = self.process.communicate()[1].decode(errors="replace").strip()
-        code = self.process.returncode
-        if code == -signal.SIGALRM:
-            return f"longer than {self.limits.seconds:g} s; its process was ended"
-        return errors.rpartition("\n")[2] or f"its process ended with {code}"
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None

@@ -1,6 +1,6 @@
 """QLoRA with plain Transformers, TRL, PEFT and bitsandbytes: the training of notebook 09.
 
-    accelerate launch -m helpers.sql.qlora --dataset sample --num_train_epochs 3      # a process a GPU
+    accelerate launch -m helpers.sql.qlora --dataset sample --num_train_epochs 3      # one process per GPU
     accelerate launch --config_file helpers/sql/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
 
 The notebook takes the same steps one by one, and finds the checkpoints of such a run: it goes on from them. The
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core import runtime, workdir
+from helpers.core import hub, runtime, workdir
 from helpers.sql import data
 from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
 from helpers.train import data as qa_data
@@ -28,24 +27,26 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
-GUIDE_MODEL = "unsloth/gemma-3-1b-pt"  # google/gemma-3-1b-pt without its gate
-# What stands for an option that is 0 or "auto". On a GPU the guide's values; two cores do in a quarter of an hour what
-# is under cpu, where a prompt without the rows has a third of the tokens. At a constant rate so short a training ends
-# anywhere: of 60 questions 14 were right after 240 steps, 9 after 300.
+# What stands for an option that is 0 or "auto": on a GPU the guide's value, without one what two cores do in a quarter
+# of an hour, where a prompt without the rows has a third of the tokens. At a constant rate so short a training
+# ends anywhere: of 60 questions 14 were right after 240 steps, 9 after 300.
 DEFAULTS = {
-    "cuda": {"context": "all", "max_examples": 500}
-    | {"learning_rate": 2e-4, "lr_scheduler_type": "constant_with_warmup", "max_steps": -1},
-    "cpu": {"context": "schema", "max_examples": 100, "save_steps": 60}
-    | {"learning_rate": 5e-4, "lr_scheduler_type": "linear", "max_steps": 300},
+    "context": ("all", "schema"),
+    "model_name": ("unsloth/gemma-3-1b-pt", "auto"),  # google/gemma-3-1b-pt without its gate; the local Gemma
+    "max_examples": (500, 100),
+    "save_steps": (0, 60),  # 0: once an epoch
+    "learning_rate": (2e-4, 5e-4),
+    "lr_scheduler_type": ("constant_with_warmup", "linear"),
+    "max_steps": (-1, 300),  # -1: num_train_epochs decides
 }
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Options:
-    """The guide's choices, and where the results go. They are the flags of the command and of the notebook."""
+    """The guide's choices, the flags of the command and of the notebook. 0 and "auto": see DEFAULTS."""
 
     work_dir: str = ""
     dataset: str = "sample"
@@ -77,35 +78,15 @@ class Options:
     checkpoint_repo: str = ""
 
 
-NAMES = [field.name for field in dataclasses.fields(Options)]
-
-
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     """The options with the device's value in place of each 0 and "auto", and what was put there."""
-    asked = dataclasses.asdict(options)
-    filled = {name: value for name, value in DEFAULTS[device.kind].items() if asked[name] in (0, "auto")}
-    said = ", ".join(f"{name} = {value}" for name, value in filled.items()) or "nothing was left to it"
-    return dataclasses.replace(options, **filled), f"{said}: for a {device.kind.upper()} device"
-
-
-def choose(options: Options, device: runtime.Device) -> models.Choice:
-    """The model: as asked, or with `auto` the guide's on a GPU and the local Gemma without one."""
-    if options.model_name == "auto" and device.kind == "cuda":
-        choice = models.choose(GUIDE_MODEL, device, options.load_in_4bit)
-        return dataclasses.replace(choice, why="the guide's: the base model with 1 billion weights")
-    return models.choose(options.model_name, device, options.load_in_4bit)
-
-
-def pick_dtype(device: runtime.Device) -> tuple[str, str]:
-    """The numbers to compute with, and why. Never float16, in which Gemma 3's activations overflow."""
-    if device.kind == "cuda":
-        has, who = device.capability >= (8, 0), device.name
-    else:
-        has = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
-        who = "the processor"
-    if has:
-        return "bfloat16", f"{who} has instructions for it"
-    return "float32", f"{who} has no bfloat16, and Gemma 3 overflows in float16"
+    given = dataclasses.asdict(options)
+    defaults = {name: values[device.kind == "cpu"] for name, values in DEFAULTS.items()}
+    filled = {
+        name: value for name, value in defaults.items() if given[name] in (0, "auto") and given[name] != value
+    }
+    listed = ", ".join(f"{name} = {value}" for name, value in filled.items()) or "nothing was left to it"
+    return dataclasses.replace(options, **filled), f"{listed}: for a {device.kind.upper()} device"
 
 
 def pick_attention(device: runtime.Device) -> tuple[str, str]:
@@ -121,6 +102,7 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+    hub.log_in()
     options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
     if choice.load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -133,24 +115,9 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
     model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
-    if choice.load_in_4bit and device.kind == "cpu":
-        _keep_gradients(model)
     tokenizer = AutoTokenizer.from_pretrained(choice.source)
     tokenizer.chat_template = tokenizer.chat_template or local_gemma.CHAT_TEMPLATE  # base models have none
     return model, tokenizer
-
-
-def _keep_gradients(model) -> None:
-    """Let 4-bit layers on a CPU pass on the gradient after an evaluation, too.
-
-    bitsandbytes 0.50.2 repacks their weights at the first forward without gradients, for a kernel that has
-    no backward: from then on the gradient stops at each of them, while the loss still falls somewhat.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def lora(options: Options, model) -> LoraConfig:
@@ -171,23 +138,23 @@ def lora(options: Options, model) -> LoraConfig:
 
 
 def plan(options: Options, model, longest: int, device: runtime.Device) -> memory.Plan:
-    """Rows at once and batches an update in each process; together they make the update that was asked for.
+    """Rows at once and batches per update in each process; together they make the update that was asked for.
 
     Raises ValueError when the rows of an update cannot be shared out among the processes.
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    rows, update = options.per_device_train_batch_size, rows_per_update(options)
-    if update % processes or (update // processes) % min(rows, update // processes):
+    share, rest = divmod(rows_per_update(options), processes)
+    rows = min(options.per_device_train_batch_size, share)
+    if rest or share % rows:
         raise ValueError(
-            f"per_device_train_batch_size × gradient_accumulation_steps = {update} rows an update cannot be shared "
-            f"out among {processes} processes in batches of {rows}. Choose a multiple of {processes * rows}."
+            f"per_device_train_batch_size × gradient_accumulation_steps = {rows_per_update(options)} rows per update "
+            f"cannot be shared out among {processes} processes in batches of {options.per_device_train_batch_size}. "
+            f"Choose a multiple of {processes * options.per_device_train_batch_size}."
         )
-    rows = min(rows, update // processes)
-    accumulation = update // processes // rows
     if device.kind == "cpu" and not options.train_embeddings:
-        return memory.plan(model, longest, rows, accumulation, options.lora_r, device)
-    why = f"{processes} × {rows} rows at once × {accumulation}, as asked"
-    return memory.Plan(rows, accumulation, options.gradient_checkpointing, {}, why)
+        return memory.plan(model, longest, rows, share // rows, options.lora_r, device)
+    why = f"{processes} × {rows} rows at once × {share // rows}, as asked"
+    return memory.Plan(rows, share // rows, options.gradient_checkpointing, {}, why)
 
 
 def rows_per_update(options: Options) -> int:
@@ -196,10 +163,11 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given = dataclasses.asdict(options)
-    # The command reads 3 as 3.0.
-    given |= {name: float(value) for name, value in given.items() if type(value) is int}
-    settings = {name: value for name, value in given.items() if name not in ASIDE}
+    settings = {
+        name: float(value) if type(value) is int else value  # the command reads 3 as 3.0
+        for name, value in dataclasses.asdict(options).items()
+        if name not in ASIDE
+    }
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
@@ -224,14 +192,12 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
         per_device_eval_batch_size=plan.rows,
         gradient_accumulation_steps=plan.accumulation,
         gradient_checkpointing=plan.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         optim="adamw_torch_fused",
         learning_rate=options.learning_rate,
         lr_scheduler_type=options.lr_scheduler_type,
         warmup_steps=options.warmup_ratio,  # below 1 it is a share of all steps
         max_grad_norm=options.max_grad_norm,
         bf16=dtype == "bfloat16",
-        fp16=False,
         use_cpu=device.kind == "cpu",
         ddp_find_unused_parameters=False,
         save_strategy=when,
@@ -285,12 +251,12 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
     from datasets import Dataset
 
-    found = []
+    examples = []
     for row in rows:
         batch = trainer.data_collator([row])
         real = batch["input_ids"][0] != trainer.processing_class.pad_token_id
-        found.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
-    return Dataset.from_list(found)
+        examples.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
+    return Dataset.from_list(examples)
 
 
 def run(options: Options) -> None:
@@ -299,7 +265,8 @@ def run(options: Options) -> None:
     options = dataclasses.replace(options, work_dir=str(work_dir))
     device = runtime.device(work_dir)
     options, _ = for_device(options, device)
-    choice, (dtype, _) = choose(options, device), pick_dtype(device)
+    choice = models.choose(options.model_name, device, options.load_in_4bit)
+    dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
     rows, _ = data.load(options.dataset, options.context)
     sides = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
@@ -311,8 +278,8 @@ def run(options: Options) -> None:
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
     if trainer.is_world_process_zero():
         print(qa_data.length_advice(train_dataset, too_long, options.max_seq_length))
-        seen = as_trained(trainer, train_dataset)
-        training.check_training_examples(seen, tokenizer, rows=len(train_dataset))
+        examples = as_trained(trainer, train_dataset)
+        training.check_training_examples(examples, tokenizer, rows=len(train_dataset))
         progress.show(trainer)
         if options.checkpoint_repo:
             checkpoints.fetch(folder, options.checkpoint_repo)

@@ -25,7 +25,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import sqlglot.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
@@ -76,13 +76,26 @@ class Refused(Exception):
 
 
 def serve(limits: dict) -> None:
-    """Answer requests until the input ends. A first line says that the process is ready."""
+    """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
+
+    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so.
+    """
     lock(limits["megabytes"] * MEGABYTE)
-    print(json.dumps({"sqlite": sqlite3.sqlite_version}), flush=True)
+    print("ready", flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        for reply in answer(request["context"], request["queries"], limits):
-            print(json.dumps(reply), flush=True)
+        context, *queries = json.loads(line)
+        built = step(lambda deadline, context=context: build(context, limits, deadline), limits)
+        db, limited = built.pop("db", None), False
+        for query in queries:
+            reply = {"detail": f"context: {built.get('detail')}"}
+            if db:
+                reply = step(lambda deadline, db=db, query=query: read(db, query, limits, deadline), limits)
+            print(json.dumps(built | reply), flush=True)
+            limited |= (built | reply)["kind"] == "timed out"
+        if limited:
+            return
+        if db:
+            db.close()
 
 
 def lock(heap: int) -> None:
@@ -99,23 +112,11 @@ def lock(heap: int) -> None:
         resource.setrlimit(name, (value, value))
 
 
-def answer(context: str, queries: list[str], limits: dict) -> Iterator[dict]:
-    """One reply per query, all on the same database; its own error for each if it cannot be built."""
-    built = step(lambda deadline: build(context, limits, deadline), limits)
-    if "db" not in built:
-        yield from [built | {"detail": f"context: {built['detail']}"}] * len(queries)
-        return
-    with contextlib.closing(built.pop("db")) as db:
-        for query in queries:
-            yield built | step(lambda deadline, query=query: read(db, query, limits, deadline), limits)
-
-
 def step(action: Callable[[float], dict], limits: dict) -> dict:
     """What the action returns, or the kind and detail of what stopped it."""
     signal.setitimer(signal.ITIMER_REAL, limits["seconds"] + GRACE)
-    begun = time.monotonic()
     try:
-        return action(begun + limits["seconds"]) | {"seconds": time.monotonic() - begun}
+        return action(time.monotonic() + limits["seconds"])
     except Refused as error:
         kind, detail = error.args
     except MemoryError:
@@ -128,15 +129,20 @@ def step(action: Callable[[float], dict], limits: dict) -> dict:
             kind, detail = "timed out", f"longer than {limits['seconds']:g} s"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return {"kind": kind, "detail": detail, "seconds": time.monotonic() - begun}
+    return {"kind": kind, "detail": detail}
 
 
 def build(context: str, limits: dict, deadline: float) -> dict:
     """The database of the context's first reading that SQLite takes, each on a fresh one."""
 
     def execute(sql: str) -> sqlite3.Connection:
-        db = connect(limits)
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        db.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
         try:
+            for category, size in SIZES.items():
+                db.setlimit(category, size)
+            db.execute("PRAGMA temp_store = MEMORY")
+            db.execute(f"PRAGMA hard_heap_limit = {limits['megabytes'] * MEGABYTE}")
             guard(db, BUILD, deadline)
             db.executescript(sql)
         except BaseException:
@@ -146,16 +152,6 @@ def build(context: str, limits: dict, deadline: float) -> dict:
 
     dialect, _, db = first_that_runs(context, execute)
     return {"context_dialect": dialect, "db": db}
-
-
-def connect(limits: dict) -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    for category, size in SIZES.items():
-        db.setlimit(category, size)
-    db.execute("PRAGMA temp_store = MEMORY")
-    db.execute(f"PRAGMA hard_heap_limit = {limits['megabytes'] * MEGABYTE}")
-    db.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-    return db
 
 
 def guard(db: sqlite3.Connection, allowed: set[int], deadline: float) -> list[tuple[int, str | None]]:

@@ -13,15 +13,8 @@ from pathlib import Path
 
 from helpers.prove import evaluation
 from helpers.sql import data, judge
-from helpers.train import models
 
 SIDES = ("base", "tuned")
-
-
-def answers(model, tokenizer, rows: list[dict], max_new_tokens: int = 256, batch_size: int = 16) -> list[str]:
-    """The model's greedy answer to each row's question."""
-    questions = [data.pair(row)["question"] for row in rows]
-    return models.generate(model, tokenizer, questions, max_new_tokens, batch_size)
 
 
 def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str = "schema") -> dict:
@@ -75,16 +68,17 @@ def outcomes(result: dict) -> list[dict]:
     return [line for line in table if line["base"] or line["tuned"]]
 
 
-def failures(result: dict, side: str = "tuned", per_kind: int = 1) -> list[dict]:
-    """The first `per_kind` examples of every kind of failure."""
-    table, seen = [], Counter([judge.RIGHT] * per_kind)
+def failures(result: dict, side: str = "tuned") -> list[dict]:
+    """The first example of every kind of failure."""
+    firsts: dict[str, dict] = {}
     for row in result["examples"]:
-        kind = row[f"{side}_outcome"]
-        if seen[kind] < per_kind:
-            line = {"outcome": kind, "question": row["sql_prompt"], "gold": row["sql"]}
-            table.append(line | {side: judge.extract(row[side]), "why": row[f"{side}_detail"]})
-        seen[kind] += 1
-    return table
+        firsts.setdefault(row[f"{side}_outcome"], row)
+    return [
+        {"outcome": kind, "question": row["sql_prompt"], "gold": row["sql"]}
+        | {side: judge.extract(row[side]), "why": row[f"{side}_detail"]}
+        for kind, row in firsts.items()
+        if kind != judge.RIGHT
+    ]
 
 
 def sentence(result: dict) -> str:
