@@ -60,7 +60,9 @@ def test_two_files_of_different_sources_load_and_a_broken_line_costs_one_line(tm
     rows = files.read_jsonl(app / "reviews.jsonl")
     assert [row["review_rating"] for row in rows] == [1, 5, None]
     assert [row["review_date"] for row in rows] == ["2026-02-13T10:00:00", "2026-02-03T10:00:00", None]
-    assert [row["reviewer_location"] for row in rows] == ["AT", "CH", None] and rows[0]["review_replies"] == "Sorry"
+    assert [row["reviewer_location"] for row in rows] == ["AT", "CH", None] and rows[0][
+        "review_replies"
+    ] == "Sorry"
 
 
 def test_a_file_with_nothing_but_texts_has_pictures_that_say_so(work_dir, tmp_path):
@@ -85,14 +87,21 @@ def test_json_lines_with_a_torn_line_and_an_array_with_ratings_of_another_scale(
     with pytest.raises(papermill.PapermillExecutionError, match="No review could be read"):
         run("01", tmp_path / "two", source=str(tmp_path / "b.json"))
     run("01", tmp_path / "two", source=str(tmp_path / "b.json"), columns={"score": None})
-    assert [row["review_rating"] for row in files.read_jsonl(tmp_path / "two" / "reviews.jsonl")] == [None, None]
+    assert [row["review_rating"] for row in files.read_jsonl(tmp_path / "two" / "reviews.jsonl")] == [
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
     "name, columns, message",
     [
         ("missing.csv", {}, "missing.csv' is no file"),
-        ("a.csv", {"Feedback": "review_content"}, "columns has 'Feedback', but the columns of .*a.csv are: a, b"),
+        (
+            "a.csv",
+            {"Feedback": "review_content"},
+            "columns has 'Feedback', but the columns of .*a.csv are: a, b",
+        ),
         ("a.csv", {}, "no column that is known to hold the text"),
     ],
 )
@@ -103,8 +112,9 @@ def test_a_file_that_cannot_be_used_stops_with_the_fix(work_dir, tmp_path, name,
     assert not (work_dir / "reviews.jsonl").exists()
 
 
-def test_the_sentences_about_the_sample_are_what_its_reviews_say(work_dir):
-    said = text(run("01", work_dir))
+def test_the_sentences_about_the_sample_are_what_its_reviews_say(alone):
+    done, work_dir = alone("01")
+    said = text(done)
     parsed = files.read_jsonl(work_dir / "reviews.jsonl")
     assert parsed == reviews.sample()
     ends = sum(row["review_rating"] in (1, 5) for row in parsed)

@@ -26,6 +26,13 @@ def test_00_and_05_on_python_313(tmp_path):
         ("05_finetune_gemma", ["-p", "max_steps", "12", "-p", "learning_rate", "1e-3"]),
     ):
         notebook = REPOSITORY / "notebooks" / f"{name}.ipynb"
-        command = [venv / "bin" / "papermill", notebook, tmp_path / "out.ipynb", "-p", "work_dir", tmp_path / "work"]
+        command = [
+            venv / "bin" / "papermill",
+            notebook,
+            tmp_path / "out.ipynb",
+            "-p",
+            "work_dir",
+            tmp_path / "work",
+        ]
         subprocess.run([*command, *options], cwd=REPOSITORY, check=True)
         assert (tmp_path / "work" / "manifests" / f"{name}.json").exists()

@@ -1,9 +1,12 @@
-"""Notebook 05 is killed, damaged and moved, and ends where an undisturbed run ends."""
+"""Notebook 05 is killed, damaged and moved, and ends where an undisturbed run ends.
+
+ALL=1 kills it more often, and gives it each form of data and each bad row; the function that reads them gets them
+all in tests/train/test_data.py.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
@@ -15,11 +18,12 @@ import papermill
 import pytest
 
 from helpers.core import files
+from tests.conftest import ALL
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import REPOSITORY, TINY, run, text
 
 STEPS = 30  # checkpoints at 10, 20 and 30
-KILLS = 5 if os.environ.get("ALL") else 2
+KILLS = 5 if ALL else 1
 KILLER = """
 import os, signal
 from transformers import TrainerCallback
@@ -108,8 +112,9 @@ def test_a_rerun_after_the_end_trains_nothing_and_gives_the_same_adapter(tmp_pat
     shutil.rmtree(moved / "adapter")
     said = text(run("05", moved, **settings(tiny_gemma)))
     assert f"Going on from checkpoint-{STEPS}" in said
-    assert json.loads((moved / "training.json").read_text())["losses"] == (
-        json.loads((undisturbed / "training.json").read_text())["losses"]
+    assert (
+        json.loads((moved / "training.json").read_text())["losses"]
+        == (json.loads((undisturbed / "training.json").read_text())["losses"])
     )
     name = "adapter/adapter_model.safetensors"
     assert files.fingerprint(moved / name) == files.fingerprint(undisturbed / name)
@@ -130,9 +135,7 @@ def test_a_lost_runtime_goes_on_from_the_private_hub_repo(tmp_path, tiny_gemma, 
 
 def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
     """Ten pairs learned by heart: the validation loss turns up long before the last step."""
-    rows = [
-        {"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS
-    ] * 2
+    rows = [{"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
     parameters = {**settings(tiny_gemma), "max_steps": 150, "learning_rate": 0.1}
     run("05", tmp_path / "work", dataset=str(tmp_path / "few.jsonl"), **parameters)
@@ -147,14 +150,18 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
 
 WORDS = "river stone cloud metal paper glass wood sand rain snow wind fire bread salt milk honey".split()
 BAD_ROWS = {
-    "empty answer": ([{"question": "Why?", "answer": "So."}, {"question": "Who?", "answer": ""}], "row 2: the answer"),
+    "empty answer": (
+        [{"question": "Why?", "answer": "So."}, {"question": "Who?", "answer": ""}],
+        "row 2: the answer",
+    ),
     "no answer": ([{"question": "Why?", "answer": "So."}, {"question": "Who?"}], "row 2: the answer"),
     "long talk": ([{"messages": [{"role": "user", "content": "a"}] * 3}], "row 1: messages has the roles"),
 }
 
 
-@pytest.mark.parametrize("rows, says", BAD_ROWS.values(), ids=BAD_ROWS.keys())
-def test_a_bad_row_stops_notebook_05_with_its_number_and_the_fix(tmp_path, tiny_gemma, rows, says):
+@pytest.mark.parametrize("bad", BAD_ROWS if ALL else ["empty answer"])
+def test_a_bad_row_stops_notebook_05_with_its_number_and_the_fix(tmp_path, tiny_gemma, bad):
+    rows, says = BAD_ROWS[bad]
     files.write_jsonl(tmp_path / "bad.jsonl", rows)
     with pytest.raises(papermill.PapermillExecutionError, match=says):
         run("05", tmp_path / "work", dataset=str(tmp_path / "bad.jsonl"), **settings(tiny_gemma))
@@ -169,7 +176,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMS if ALL else ["table.csv"])
 def test_each_form_trains_and_rows_that_are_too_long_are_listed(tmp_path, tiny_gemma, name):
     """Six rows do not fit: five are a little too long, the question of one alone is."""
     import pandas

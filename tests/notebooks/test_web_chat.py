@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 
@@ -91,7 +90,9 @@ def test_both_answers_stream_in_and_a_second_question_keeps_the_first(tab, tuned
 
     ask(tab, "Why?")
     answered(tab)
-    assert {name: card(tab, name).locator(".text").inner_text() for name in chat_page.NAMES} == first, "same seed"
+    assert {name: card(tab, name).locator(".text").inner_text() for name in chat_page.NAMES} == first, (
+        "same seed"
+    )
     tab.get_by_role("button", name="Clear").click()
     expect(tab.locator(".turn")).to_have_count(0)
 
@@ -99,7 +100,9 @@ def test_both_answers_stream_in_and_a_second_question_keeps_the_first(tab, tuned
 def test_the_page_speaks_to_nobody_but_this_machine(tab, served):
     ask(tab, "Why?")
     answered(tab)
-    hosts = {re.match(r"\w+://([^/:]+)", url)[1] for url in tab.asked_for if not url.startswith(("data:", "blob:"))}
+    hosts = {
+        re.match(r"\w+://([^/:]+)", url)[1] for url in tab.asked_for if not url.startswith(("data:", "blob:"))
+    }
     assert hosts == {"127.0.0.1"}
     listening = {
         connection.laddr.ip
@@ -170,7 +173,7 @@ def test_what_is_typed_is_shown_and_never_run(tab):
 
 
 def test_what_a_model_writes_loads_and_links_nothing():
-    said = '<script>alert(1)</script> ![x](http://a.example/x.png) [y](http://a.example) **bold**\n- item'
+    said = "<script>alert(1)</script> ![x](http://a.example/x.png) [y](http://a.example) **bold**\n- item"
     html = chat_page.log_html([{"question": "Why?", "tuned": chat.Answer(said, 3, 1.0, "by itself")}])
     assert "<strong>bold</strong>" in html and "<li>item" in html
     assert not re.search(r"<(script|img|a)\b", html)
