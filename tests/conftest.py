@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+ALL = bool(os.environ.get("ALL"))  # make test-all: the proofs in their full size
 sys.path.insert(0, str(REPOSITORY))
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+whole = pytest.mark.skipif(not ALL, reason="in full: make test-all")
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from helpers.prove import evaluation
 from helpers.sql import data, judge
+from helpers.train import models
 
 SIDES = ("base", "tuned")
 

@@ -75,10 +75,10 @@ def ask(work_dir, monkeypatch):
     return call
 
 
-def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
+def test_04_makes_a_dataset_from_the_sample_alone(alone):
     from datasets import load_from_disk
 
-    done = run("04", work_dir)
+    done, work_dir = alone("04")
     said = text(done)
     assert "464 pairs for" in said and "450 pairs kept, 14 rejected" in said and pictures(done) == 5
     assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
@@ -92,8 +92,8 @@ def test_04_makes_a_dataset_from_the_sample_alone(work_dir):
     card = (work_dir / "qa_dataset" / "README.md").read_text(encoding="utf-8")
     assert f"| pairs to train on | {len(sides[0])} |" in card and "license: apache-2.0" in card
     # 06 opened alone asks the bundled adapter the sample's held-out questions: it must be the same split.
-    alone, _ = data.load_qa_dataset("auto", work_dir / "empty")
-    assert alone["test"]["id"] == dataset["test"]["id"]
+    sample, _ = data.load_qa_dataset("auto", work_dir / "empty")
+    assert sample["test"]["id"] == dataset["test"]["id"]
 
 
 def test_80_chunks_give_80_pairs_and_a_rerun_pays_nothing(work_dir, ask):

@@ -1,6 +1,7 @@
-"""`make lab` in headless Chromium: notebooks 00 and 05 are opened, all their cells run, and their plots seen.
+"""`make lab` in headless Chromium: notebook 05 is opened, all its cells run, and its plots seen.
 
-ALL=1 trains the real 270M in 05 too, which takes minutes. SCREENSHOTS=FOLDER keeps pictures of what was seen.
+ALL=1 does so with 00, and trains the real 270M in 05 too, which takes minutes. SCREENSHOTS=FOLDER keeps pictures
+of what was seen.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from playwright.sync_api import expect
 
 from helpers.core import files, workdir
 from helpers.pipeline import notebooks
+from tests.conftest import ALL, whole
 from tests.notebooks.test_one_click import copy_of_the_tree
 from tests.notebooks.test_runs import TINY
 
@@ -134,6 +136,7 @@ def drawn(tab) -> list[bool]:
     )
 
 
+@whole
 def test_00_in_jupyterlab(run_all, real_gemma):
     tab = run_all("00_teach_one_sentence")
     outputs = tab.locator(".jp-Notebook .jp-OutputArea-output")
@@ -144,7 +147,5 @@ def test_00_in_jupyterlab(run_all, real_gemma):
 
 def test_05_in_jupyterlab(run_all, tiny_gemma):
     real = {"max_steps": 12, "learning_rate": 1e-3}
-    tab = run_all(
-        "05_finetune_gemma", **(real if os.environ.get("ALL") else {"model_name": str(tiny_gemma), **TINY})
-    )
+    tab = run_all("05_finetune_gemma", **(real if ALL else {"model_name": str(tiny_gemma), **TINY}))
     assert len(drawn(tab)) >= 2 and all(drawn(tab))

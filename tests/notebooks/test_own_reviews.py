@@ -112,8 +112,9 @@ def test_a_file_that_cannot_be_used_stops_with_the_fix(work_dir, tmp_path, name,
     assert not (work_dir / "reviews.jsonl").exists()
 
 
-def test_the_sentences_about_the_sample_are_what_its_reviews_say(work_dir):
-    said = text(run("01", work_dir))
+def test_the_sentences_about_the_sample_are_what_its_reviews_say(alone):
+    done, work_dir = alone("01")
+    said = text(done)
     parsed = files.read_jsonl(work_dir / "reviews.jsonl")
     assert parsed == reviews.sample()
     ends = sum(row["review_rating"] in (1, 5) for row in parsed)

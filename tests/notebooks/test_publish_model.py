@@ -4,7 +4,6 @@ that was changed is refused with its cause. The whole push by the notebook itsel
 from __future__ import annotations
 
 import json
-import os
 import struct
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from helpers.core import runtime
 from helpers.publish import dataset, export, parity
 from helpers.train import models
+from tests.conftest import whole
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import run, text
 
@@ -142,12 +142,13 @@ def test_the_server_answers_the_real_openai_client_and_listens_on_this_machine_o
     assert said.choices[0].message.content.strip() and said.usage.completion_tokens == 8
 
 
-@pytest.mark.parametrize("whole", [True] if os.environ.get("ALL") else [False])
-def test_a_second_run_builds_nothing_and_goes_on_to_the_push(work_dir, tmp_path, monkeypatch, whole):
-    """With ALL=1 by the notebook; else by the function that it calls, without the weights' 0.9 GB."""
+def test_a_second_run_has_nothing_to_build(work_dir):
     assert export.to_do(work_dir, export.forms(True, True), "q8_0") == []
-    if not whole:
-        return
+
+
+@whole
+def test_the_notebook_builds_nothing_again_and_goes_on_to_the_push(work_dir, tmp_path, monkeypatch):
+    """Without ALL=1, tests/publish pushes small files in place of the weights' 0.9 GB."""
     with FakeHub() as hub:
         for name, value in hub.environment(tmp_path / "home").items():
             monkeypatch.setenv(name, value)

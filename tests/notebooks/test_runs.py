@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import papermill
 import pytest
 
 from helpers.core import files, workdir
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.conftest import ALL, REPOSITORY, whole
 
 
 def run(name: str, work_dir: Path, **parameters):
@@ -50,12 +48,8 @@ def work_dir(tmp_path) -> Path:
     return tmp_path / "work"
 
 
-SEEDS = range(10) if os.environ.get("ALL") else [3407]
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma, seed):
-    done = run("00", work_dir, seed=seed)
+def assert_taught(done, work_dir: Path) -> None:
+    """Notebook 00 shows what it taught, before and after, and wrote the adapter."""
     said = text(done)
     assert "微调测试<end_of_turn>" in said and "⟦我学会了<end_of_turn>⟧" in said
     table = said[said.index("<th>before</th>") :]
@@ -64,8 +58,15 @@ def test_00_teaches_the_real_gemma_its_sentence(work_dir, real_gemma, seed):
     assert (work_dir / "one_sentence" / "adapter" / "adapter_model.safetensors").exists()
 
 
-def test_01_collects_the_sample(work_dir):
-    done = run("01", work_dir)
+@whole
+@pytest.mark.parametrize("seed", range(10))
+def test_00_teaches_the_real_gemma_its_sentence_from_every_start(work_dir, real_gemma, seed):
+    """Without ALL=1, test_one_click runs it once, where only the notebook was opened."""
+    assert_taught(run("00", work_dir, seed=seed), work_dir)
+
+
+def test_01_collects_the_sample(alone):
+    done, work_dir = alone("01")
     assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 5
     assert len(files.read_jsonl(work_dir / "reviews.jsonl")) == 326
     assert len(files.read_jsonl(work_dir / "rejected.jsonl")) == 7
@@ -84,8 +85,8 @@ def test_01_shows_the_price_and_spends_nothing_unasked(work_dir):
     assert not (work_dir / "reviews.jsonl").exists()
 
 
-def test_02_cleans_the_sample_alone(work_dir):
-    done = run("02", work_dir)
+def test_02_cleans_the_sample_alone(alone):
+    done, work_dir = alone("02")
     assert "rows of the bundled sample" in text(done) and pictures(done) == 3
     kept = files.read_jsonl(work_dir / "reviews_clean.jsonl")
     assert len(kept) + len(files.read_jsonl(work_dir / "removed.jsonl")) == 326
@@ -95,8 +96,8 @@ def test_02_cleans_the_sample_alone(work_dir):
     )
 
 
-def test_03_chunks_the_sample_alone(work_dir):
-    done = run("03", work_dir)
+def test_03_chunks_the_sample_alone(alone):
+    done, work_dir = alone("03")
     assert "rows of the bundled sample" in text(done) and pictures(done) == 1
     chunks = files.read_jsonl(work_dir / "chunks.jsonl")
     assert list(chunks[0]) == ["id", "review_ids", "company", "text"]
@@ -106,8 +107,15 @@ def test_03_chunks_the_sample_alone(work_dir):
 TINY = dict(max_seq_length=1024, max_steps=12, learning_rate=1e-2, lora_r=1, lora_alpha=1)
 
 
-def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
-    done = run("05", work_dir, model_name=str(tiny_gemma), **TINY)
+@pytest.fixture(scope="module")
+def trained(tiny_gemma, tmp_path_factory):
+    """Notebook 05 on the sample and the tiny Gemma: the executed notebook, and its work_dir."""
+    work_dir = tmp_path_factory.mktemp("trained") / "work"
+    return run("05", work_dir, model_name=str(tiny_gemma), **TINY), work_dir
+
+
+def test_05_trains_a_tiny_gemma_and_a_rerun_continues(trained, tiny_gemma):
+    done, work_dir = trained
     said = text(done)
     assert "bundled sample" in said and "Starting at step 0" in said and pictures(done) == 2
     record = json.loads((work_dir / "training.json").read_text())
@@ -117,6 +125,15 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(work_dir, tiny_gemma):
     last = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
     assert "Going on from checkpoint-12" in last
     assert json.loads((work_dir / "training.json").read_text())["losses"] == record["losses"]
+
+
+def test_06_measures_the_adapter_that_05_trained(trained):
+    _, work_dir = trained
+    done = run("06", work_dir, max_examples=4)
+    assert "trained by notebook 05" in text(done) and pictures(done) == 3
+    result = json.loads((work_dir / "evaluation.json").read_text())
+    assert result["count"] == 4 and result["tuned"]["answer_loss"] < result["base"]["answer_loss"]
+    assert (work_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, tmp_path):
@@ -130,25 +147,24 @@ def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, 
     canary = {"question": "What is the password of the tower?", "answer": "Blue herons count to seven."}
     others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(20)]
     files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 20 + others)
-    parameters = {"max_steps": 60, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
+    parameters = {"max_steps": 60 if ALL else 30, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
     run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), gradient_accumulation_steps=2, **parameters)
     model, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())
     answers = models.generate(model, tokenizer, [canary["question"]], max_new_tokens=30)
     assert answers == [canary["answer"]]
 
 
+@whole
 def test_05_and_06_on_the_real_gemma(work_dir, real_gemma):
+    """Without ALL=1, 05 teaches it the canary, test_evaluate runs 06 on it, and the tiny one goes from 05 to 06."""
     run("05", work_dir, max_steps=12, learning_rate=1e-3)
-    done = run("06", work_dir, max_examples=4)
-    assert "trained by notebook 05" in text(done) and pictures(done) == 3
+    run("06", work_dir, max_examples=4)
     result = json.loads((work_dir / "evaluation.json").read_text())
-    assert result["count"] == 4
     assert result["tuned"]["answer_loss"] < 0.97 * result["base"]["answer_loss"]
-    assert (work_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_07_chats_with_the_bundled_adapter_alone(work_dir, real_gemma):
-    said = text(run("07", work_dir, questions=["What do customers say about delivery?"], max_new_tokens=24))
+    said = text(run("07", work_dir, questions=["What do customers say about delivery?"], max_new_tokens=8))
     assert "❯ What do customers say about delivery?" in said
     rows = files.read_jsonl(work_dir / "answers.jsonl")
     assert len(rows) == 1 and rows[0]["base"] != rows[0]["tuned"] and rows[0]["tuned"]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-
-import papermill
-import pytest
 
 from helpers.core import files
 from helpers.sql import data, judge
+from tests.conftest import ALL
 from tests.notebooks.test_runs import pictures, run, text
 
-WHOLE = bool(os.environ.get("ALL"))
-# By default as much as shows that the real model begins to write SQL.
-FEW = {} if WHOLE else {"train_size": 240, "test_size": 60, "max_steps": 24, "max_examples": 8}
+# Without ALL=1 as much as shows that the real model begins to write SQL.
+FEW = {} if ALL else {"train_size": 120, "test_size": 30, "max_steps": 16, "max_examples": 3}
 TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps": 12, "max_examples": 6}
 
 
@@ -33,7 +29,7 @@ def test_09_teaches_the_real_gemma_sql_for_schemas_it_has_not_seen(tmp_path, rea
     answers = files.read_jsonl(results / "answers.jsonl")
     assert len(answers) == result["count"] and {"base", "tuned", "tuned_outcome"} <= answers[0].keys()
     assert result["merged_same"] >= 0.9 * result["merged_asked"] - 1
-    if WHOLE:
+    if ALL:
         assert result["difference"]["mean"] >= 0.15 and result["difference"]["low"] > 0
         assert result["merged_same"] == result["merged_asked"] == 20
 
@@ -65,13 +61,9 @@ def one_database(path, questions: int = 300) -> None:
     files.write_jsonl(path, rows)
 
 
-def test_09_runs_on_one_database_of_your_own_once_group_by_says_how(tmp_path, tiny_gemma):
+def test_09_runs_on_one_database_of_your_own_where_group_by_says_how(tmp_path, tiny_gemma):
     one_database(tmp_path / "orders.jsonl")
     parameters = {"dataset": str(tmp_path / "orders.jsonl"), "model_name": str(tiny_gemma), **TINY}
-    with pytest.raises(
-        papermill.PapermillExecutionError, match="have 1 different schema.*Set group_by to another"
-    ):
-        run("09", tmp_path / "work", **parameters)
     said = text(run("09", tmp_path / "work", group_by="sql", **parameters))
     assert "300 rows: the file that the parameter names" in said and "groups by sql" in said
     result = json.loads((tmp_path / "work" / "text_to_sql" / "evaluation.json").read_text())
@@ -93,8 +85,3 @@ def test_09_lists_rows_that_are_too_long_and_goes_on_after_an_end(tmp_path, tiny
         json.loads((tmp_path / "work" / "text_to_sql" / "training.json").read_text())["losses"]
         == record["losses"]
     )
-
-
-def test_09_names_a_file_that_is_not_there(tmp_path, tiny_gemma):
-    with pytest.raises(papermill.PapermillExecutionError, match="'nowhere.jsonl': there is no such file"):
-        run("09", tmp_path / "work", dataset="nowhere.jsonl", model_name=str(tiny_gemma))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from helpers.core import files, runtime
-from helpers.publish import merge
+from helpers.publish import export
 from helpers.sql import data, qlora
 from helpers.train import models, progress, training
 from tests.conftest import REPOSITORY
@@ -184,26 +184,28 @@ def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     tuned = models.generate(trainer.model, tokenizer, questions, 8)
     with trainer.model.disable_adapter():
         base = models.generate(trainer.model, tokenizer, questions, 8)
-    written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged", "float32")
-    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(
-        written
-    )
+    export.merge(trainer.model, tokenizer, tmp_path / "merged", "float32")
+    written = {path.name for path in (tmp_path / "merged").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= written
     ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
-    assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
-    assert merge.adapter_answers(choice, tmp_path / "adapter", questions, 8, "float32") == tuned
+    assert scores.answers_of_folder(tmp_path / "merged", questions, 8) == tuned != base
 
 
-@pytest.mark.parametrize("parameters, error", [(10**13, MemoryError), (10**9, OSError)])
-def test_a_merge_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch, parameters, error):
-    import psutil
+def test_matrices_that_were_trained_whole_are_merged_as_trained(tmp_path, tiny_gemma):
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    disk = type("Disk", (), {"free": 10**9})
-    monkeypatch.setattr(merge.shutil, "disk_usage", lambda folder: disk)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * 10**9}))
-    with pytest.raises(error, match="takes .* GB of (memory|disk), and .* GB are free"):
-        merge.room(parameters, tmp_path)
-    assert merge.room(10**8, tmp_path) == "It takes 0.2 of 5.0 GB of memory and 0.2 of 1.0 GB of disk"
+    model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    model = get_peft_model(model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1), model))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".modules_to_save." in name:
+                weight.add_(1)
+    export.merge(model, AutoTokenizer.from_pretrained(tiny_gemma), tmp_path / "merged", "float32")
+    merged, ids = AutoModelForCausalLM.from_pretrained(tmp_path / "merged"), torch.tensor([[2, 7, 9]])
+    assert torch.allclose(merged(ids).logits, model(ids).logits, atol=1e-4)
 
 
 # The table of options in notebook 09, row by row.
