@@ -17,7 +17,7 @@ import pytest
 
 from helpers.core import files, runtime
 from helpers.publish import export
-from helpers.sql import data, qlora
+from helpers.sql import data, qlora, scores
 from helpers.train import models, progress, training
 from tests.conftest import REPOSITORY
 
