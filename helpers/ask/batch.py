@@ -27,8 +27,6 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pydantic
-
 from helpers.ask import answers, teacher
 from helpers.ask.answers import Answer, Reply, Request, answered, cost, summary
 from helpers.ask.teacher import TeacherError
@@ -78,7 +76,7 @@ def _read(line: dict) -> tuple[int, Reply | None, str]:
     response = line.get("response") or {}
     status, body = response.get("status_code") or 0, response.get("body") or {}
     if status == 200:
-        with contextlib.suppress(pydantic.ValidationError):
+        with contextlib.suppress(ValueError):
             if (reply := answers.read_reply(body)).tokens:
                 return 200, reply, ""
     error = body.get("error") or line.get("error") or {}

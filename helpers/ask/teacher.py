@@ -246,8 +246,8 @@ class _Run:
         client = self.clients.pop()
         try:
             response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            return self._end(request, read_reply(json.loads(response.text)), schema)
-        except (json.JSONDecodeError, pydantic.ValidationError) as error:
+            reply = read_reply(json.loads(response.text))
+        except ValueError as error:
             torn = isinstance(error, json.JSONDecodeError) and response.text.startswith("{")
             if not torn and not self.works:
                 self._fail(request, f"no chat completion in its reply {response.text[:200]!r}", 404)
@@ -266,6 +266,8 @@ class _Run:
             if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             return self._again(request, problem, status, wait)
+        else:
+            return self._end(request, reply, schema)
         finally:
             self.clients.append(client)
 
