@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pydantic
-
 from helpers.core import files
 
 # USD per million tokens in and out, live calls, as of April 2026 (developers.openai.com/api/docs/pricing).
@@ -67,24 +65,6 @@ class Answer:
     reason: str = ""
 
 
-class _Message(pydantic.BaseModel):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Usage(pydantic.BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class _Completion(pydantic.BaseModel):
-    message: _Message = pydantic.Field(validation_alias=pydantic.AliasPath("choices", 0, "message"))
-    finish_reason: str | None = pydantic.Field(
-        None, validation_alias=pydantic.AliasPath("choices", 0, "finish_reason")
-    )
-    usage: _Usage | None = None
-
-
 @dataclass(frozen=True)
 class Reply:
     """What is used of a chat completion. `tokens`, in and out, is None where the server does not say."""
@@ -95,13 +75,18 @@ class Reply:
     refused: str  # why there is no answer to use, or ""
 
 
-def read_reply(body: object) -> Reply:
-    """A live or a batched chat completion; pydantic.ValidationError where the body is none."""
-    completion = _Completion.model_validate(body)
-    message, why, usage = completion.message, completion.finish_reason, completion.usage
-    refused = message.refusal or ("the provider filtered its content" if why == "content_filter" else "")
-    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else None
-    return Reply(_writable(message.content or ""), why or "stop", tokens, _writable(refused))
+def read_reply(body: dict) -> Reply:
+    """A live or a batched chat completion; ValueError for a body that is none."""
+    try:
+        choice, usage = body["choices"][0], body.get("usage")
+        message, why = choice["message"], choice.get("finish_reason") or "stop"
+        refused = message.get("refusal") or (
+            "the provider filtered its content" if why == "content_filter" else ""
+        )
+        tokens = (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
+        return Reply(_writable(message.get("content") or ""), why, tokens, _writable(refused))
+    except (AttributeError, LookupError, TypeError):
+        raise ValueError("no chat completion") from None
 
 
 def _writable(text: str) -> str:

@@ -17,43 +17,50 @@ are charged; a cancelled batch keeps what it has; lines come in any order; files
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import accumulate, takewhile
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import pydantic
-
-from helpers.ask import batch_api, teacher
-from helpers.ask.answers import Answer, Reply, Request, answered, cost, read_reply, response_format, summary
+from helpers.ask import answers, teacher
+from helpers.ask.answers import Answer, Reply, Request, answered, cost, summary
 from helpers.ask.teacher import TeacherError
 from helpers.core import files
 
 PRICE_SHARE = 0.5
-MAX_REQUESTS, MAX_BYTES = 50_000, 200_000_000  # in one input file
+MAX_REQUESTS = 20_000  # in one input file: of 10 kB each, they have its 200 MB
+ENDPOINT = "/v1/chat/completions"
+TAG = "requests"  # the name in a batch's metadata under which its tag stands
 ENDED = ("completed", "failed", "expired", "cancelled")
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
-TRIES = 3  # batches that a request is sent with, in one call of ask_all
+KEPT_DAYS = 30
+RETRIES = 60  # of a look at a batch under way: eight minutes without a network don't end a wait of hours
+LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have been created
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
+    Each is sent once in a call: one that fails or expires gets a reason for now, and the next call asks again.
     `max_cost_usd` covers all that this journal ever cost, and what batches under way may cost at most.
     Raises BudgetReached, TeacherError or runtime.MissingSecret; what was answered is in the journal.
     """
-    run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, poll_seconds)
+    run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
     if run.unanswered():
-        run.service = batch_api.Service()
+        run.connect()
         try:
-            run.all()
+            run.all(poll_seconds)
         except KeyboardInterrupt:
-            going = ", ".join(each["id"] for each in run.under_way()) or "A batch that may have been started"
-            print(f"\n{going} goes on at OpenAI and is paid for. The same call takes it up; to stop it, use "
+            names = (
+                ", ".join(batch["id"] for batch in run.under_way()) or "A batch that may have been started"
+            )
+            print(f"\n{names} goes on at OpenAI and is paid for. The same call takes it up; to stop it, use "
                   "platform.openai.com/batches")  # fmt: skip
             raise
     have = answered(run.journal) | run.failed
@@ -68,72 +75,70 @@ def _read(line: dict) -> tuple[int, Reply | None, str]:
     """The HTTP status of a result line, its reply and its error; 0 where it has no complete answer."""
     response = line.get("response") or {}
     status, body = response.get("status_code") or 0, response.get("body") or {}
-    error = body.get("error") or line.get("error") or {}
     if status == 200:
-        try:
-            reply = read_reply(body)
-            return (200, reply, "") if reply.tokens else (0, None, "no usage")
-        except pydantic.ValidationError:
-            status = 0
-    return status, None, str(error.get("message", "no answer"))[:300]
+        with contextlib.suppress(ValueError):
+            if (reply := answers.read_reply(body)).tokens:
+                return 200, reply, ""
+    error = body.get("error") or line.get("error") or {}
+    return status if status != 200 else 0, None, str(error.get("message", "no answer"))[:300]
 
 
 class _Run:
-    """One call of ask_all. `batches` is the state file: a dict a batch, whose "state" is one of
+    """One call of ask_all. `batches` is the state file: one dict per batch, whose "state" is one of
 
     asked (may have been created), running, done, failed (nothing is paid).
     """
 
-    def __init__(self, requests, journal: Path, model: str, response_model, max_cost_usd: float, poll: float):
+    def __init__(self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float):
         self.requests = {request.key: request for request in requests}
-        self.journal, self.model, self.max_cost_usd, self.poll = journal, model, max_cost_usd, poll
+        self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
         self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
-        self.format = response_format(response_model)
-        self.tries, self.problems, self.failed = Counter(), {}, {}
+        self.format, self.failed = answers.response_format(response_model), {}
 
-    def all(self) -> None:
+    def connect(self) -> None:
+        import openai
+
+        url = answers.base_url()
+        self.host, self.key = urlsplit(url).hostname, teacher.api_key(url)
+        web = openai.DefaultHttpxClient(trust_env=not answers.is_own(url))
+        options = {"base_url": url, "timeout": 600, "max_retries": 4, "http_client": web}
+        self.client = openai.OpenAI(api_key=self.key, **options)
+        self.patient = self.client.with_options(max_retries=RETRIES)
+
+    def all(self, poll_seconds: float) -> None:
         """Take up, send and collect until nothing more can be answered."""
         from tqdm import tqdm
 
-        before, total = summary(self.journal)["usd"], len(self.requests)
-        self._take_up()
-        with tqdm(total=total, desc=self.model, file=sys.stderr) as self.bar:
+        for batch in self.batches:  # whose creation an earlier process did not live to note
+            if batch["state"] == "asked":
+                batch_id = self._find(batch["tag"], LISTED_LATE)
+                self._save(batch, id=batch_id, state="running" if batch_id else "failed")
+        total = len(self.requests)
+        with tqdm(total=total, desc=self.model, file=sys.stderr) as bar:
             while True:
                 self._send()
                 missing = self.unanswered().keys()
-                waiting = [each for each in self.under_way() if missing & set(each["keys"])]
+                bar.update(total - len(missing) - bar.n)
+                waiting = [batch for batch in self.under_way() if missing & set(batch["keys"])]
                 if not waiting:
                     break
-                self._collect(*self._wait(waiting))
-        spent, done = summary(self.journal)["usd"], total - len(missing)
-        print(
-            f"{done} of {total} requests are answered; this call collected answers for ${spent - before:.4f}"
-        )
-        for key in missing:
-            if self.tries[key] >= TRIES:  # as in a live run: a reason for now, and the next call asks again
-                reason = f"failed ({self.problems[key]}, in {TRIES} batches)"
-                self.failed[key] = Answer(key, self.model, "", "failed", 0, 0, 0.0, reason)
-        if self.failed and not done:
-            raise TeacherError(
-                f"None of {total} requests is answered: {next(iter(self.failed.values())).reason}"
-            )
+                self._collect(*self._wait(waiting, bar, poll_seconds))
+        print(f"{total - len(missing)} of {total} requests are answered")
         if missing - self.failed.keys():
-            raise teacher.budget_reached(self.journal, done, total, spent, self.max_cost_usd)
+            usd = summary(self.journal)["usd"]
+            raise teacher.budget_reached(self.journal, total - len(missing), total, usd, self.max_cost_usd)
 
     def unanswered(self) -> dict[str, Request]:
         have = answered(self.journal)
         return {key: request for key, request in self.requests.items() if key not in have}
 
     def under_way(self) -> list[dict]:
-        return [each for each in self.batches if each["state"] == "running"]
+        return [batch for batch in self.batches if batch["state"] == "running"]
 
     def _save(self, batch: dict, **changes: object) -> None:
         batch |= changes
         files.write_json(self.state, self.batches)
-
-    def _find(self, tag: str, pauses: tuple[float, ...] = (0,)) -> str | None:
-        return self.service.find(tag, {each["id"] for each in self.batches}, pauses)
 
     def _body(self, request: Request) -> dict:
         return request.body(self.model) | self.format
@@ -144,78 +149,111 @@ class _Run:
         most = len(json.dumps(self._body(request), ensure_ascii=False).encode())
         return PRICE_SHARE * cost(self.model, most, request.max_tokens)
 
-    def _take_up(self) -> None:
-        """Find out about batches whose creation an earlier process did not live to note."""
-        for batch in self.batches:
-            if batch["state"] == "asked":
-                found = self._find(batch["tag"], batch_api.LISTED_LATE)
-                self._save(batch, id=found, state="running" if found else "failed")
-
     def _send(self) -> None:
-        """Start batches of what is missing, as far as the budget, the limits and the queue allow."""
-        going = self.under_way()
-        pending = {key for each in going for key in each["keys"]}
-        keys = [key for key in self.unanswered() if key not in pending and self.tries[key] < TRIES]
-        left = self.max_cost_usd - summary(self.journal)["usd"] - sum(each["usd_at_most"] for each in going)
-        fit = len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))
-        keys = keys[:fit]
-        while keys:
-            lines = []
-            for key in keys[:MAX_REQUESTS]:
-                line = {"custom_id": _custom_id(key), "method": "POST", "url": batch_api.ENDPOINT}
-                lines.append(json.dumps(line | {"body": self._body(self.requests[key])}))
-            sizes = accumulate(len(line) + 1 for line in lines)
-            count = max(1, len(list(takewhile(lambda size: size <= MAX_BYTES, sizes))))
-            self._start(keys[:count], lines[:count])
-            keys = keys[count:]
+        """Start batches of what is missing, as far as the budget allows."""
+        pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
+        keys = [key for key in self.unanswered() if key not in pending]
+        left = self.max_cost_usd - summary(self.journal)["usd"]
+        left -= sum(batch["usd_at_most"] for batch in self.under_way())
+        keys = keys[: len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))]
+        for start in range(0, len(keys), MAX_REQUESTS):
+            self._start(keys[start : start + MAX_REQUESTS])
 
-    def _start(self, keys: list[str], lines: list[str]) -> None:
+    def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
+        line = {"method": "POST", "url": ENDPOINT}
+        lines = [
+            json.dumps({"custom_id": _custom_id(key)} | line | {"body": self._body(self.requests[key])})
+            for key in keys
+        ]
         tag = files.content_id(lines)
-        found = self._find(tag)  # also where the work_dir was lost with the machine that it was on
+        batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "model": self.model, "keys": keys}
-        batch["usd_at_most"] = sum(map(self._most, keys))
         self.batches.append(batch)
-        self._save(batch)
-        self.tries.update(keys)
+        self._save(batch, usd_at_most=sum(map(self._most, keys)))
         try:
-            found = found or self.service.create(tag, lines)
+            batch_id = batch_id or self._create(tag, lines)
         except TeacherError:
             self._save(batch, state="failed")
             raise
-        found = found or self._find(tag, batch_api.LISTED_LATE)
-        if not found:
+        batch_id = batch_id or self._find(tag, LISTED_LATE)
+        if not batch_id:
             raise TeacherError(
                 "The answer to the start of a batch was lost, and no such batch is listed. Run this again in some "
                 "minutes: it looks once more before it starts another."
             )
-        self._save(batch, id=found, state="running")
-        print(f"{found}: {len(keys)} requests for at most ${batch['usd_at_most']:.4f}, half the live price. It "
+        self._save(batch, id=batch_id, state="running")
+        print(f"{batch_id}: {len(keys)} requests for at most ${batch['usd_at_most']:.4f}, half the live price. It "
               "may take a day; interrupt this whenever you like, the same call goes on")  # fmt: skip
 
-    def _wait(self, waiting: list[dict]) -> tuple[dict, object]:
+    def _find(self, tag: str, pauses: tuple[float, ...] = (0,)) -> str | None:
+        """The id of a batch of the last 30 days with this tag, one that is not in the state file."""
+        known, oldest = {batch["id"] for batch in self.batches}, time.time() - KEPT_DAYS * 86400
+        for pause in pauses:
+            time.sleep(pause)
+            with self._explained("listing the batches", absent="It has no Batch API: use mode='live'"):
+                for batch in self.client.batches.list(limit=100):  # the newest first, page by page
+                    if batch.created_at < oldest:
+                        break
+                    same = (batch.metadata or {}).get(TAG) == tag
+                    if same and batch.id not in known and batch.status != "failed":
+                        return batch.id
+        return None
+
+    def _create(self, tag: str, lines: list[str]) -> str | None:
+        """The id of the new batch; None when the answer was lost, and nobody knows whether it exists.
+
+        Sent once, whatever comes back: a second one would be paid as well.
+        """
+        import openai
+
+        with self._explained("uploading the requests"):
+            data = "\n".join([*lines, ""]).encode()
+            file = self.client.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
+        create = self.client.with_options(max_retries=0).batches.create
+        options = {"endpoint": ENDPOINT, "completion_window": "24h", "metadata": {TAG: tag}}
+        with self._explained("starting the batch"):
+            try:
+                return create(input_file_id=file.id, **options).id
+            except (openai.APIConnectionError, openai.InternalServerError):
+                return None
+
+    def _wait(self, waiting: list[dict], bar, poll_seconds: float) -> tuple[dict, object]:
         """The first batch that ended, as the state file and as the server describe it."""
-        before = len(self.requests) - len(self.unanswered())
         while True:
-            counts, shown = 0, []
+            shown = []
             for batch in waiting:
-                found = self.service.retrieve(batch["id"])
-                if found.status in ENDED:
-                    return batch, found
-                done = found.request_counts.completed if found.request_counts else 0
-                minutes = (time.time() - found.created_at) / 60
-                shown.append(f"{found.id} {found.status}, {done}/{len(batch['keys'])}, {minutes:.0f} min")
-                counts += done
-            self.bar.n = min(self.bar.total, before + counts)
-            self.bar.set_postfix_str("; ".join(shown))
-            time.sleep(self.poll)
+                absent = "Is OPENAI_API_KEY the account's that started it?"
+                with self._explained(f"asking for {batch['id']}", absent):
+                    listed = self.patient.batches.retrieve(batch["id"])
+                if listed.status in ENDED:
+                    return batch, listed
+                done = listed.request_counts.completed if listed.request_counts else 0
+                minutes = (time.time() - listed.created_at) / 60
+                shown.append(f"{listed.id} {listed.status}, {done}/{len(batch['keys'])}, {minutes:.0f} min")
+            bar.set_postfix_str("; ".join(shown))
+            time.sleep(poll_seconds)
+
+    def _results(self, ended) -> dict[str, tuple[int, Reply | None, str]]:
+        """What came of each request, by custom_id: the lines of the output and the error file."""
+        lines = []
+        gone = f'They are kept {KEPT_DAYS} days. To pay for new ones, set its state to "failed" in qa_batches.json'
+        with self._explained(f"downloading the results of {ended.id}", absent=gone):
+            for file_id in filter(None, (ended.output_file_id, ended.error_file_id)):
+                lines += self.patient.files.content(file_id).content.decode().split("\n")
+            return {line.get("custom_id"): _read(line) for line in map(json.loads, filter(str.strip, lines))}
 
     def _collect(self, batch: dict, ended) -> None:
         """Journal the results of an ended batch, then note it as done. Raises TeacherError after that."""
         if ended.status == "failed":
-            self._failed(batch, ended)
-        model, have = batch["model"], answered(self.journal)
-        results = {line.get("custom_id"): _read(line) for line in self.service.results(ended)}
+            self._save(batch, state="failed")
+            errors = (ended.errors and ended.errors.data) or []
+            why = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason was given"
+            raise TeacherError(
+                f"{ended.id} was refused, unpaid: {why[:600]}. Where it is too long for the account's queue, lower "
+                "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
+            )
+        model, have, results = batch["model"], answered(self.journal), self._results(ended)
         statuses = {status for status, _, _ in results.values()}
         works = 200 in statuses or any(answer.model == model for answer in have.values())
         if not works and statuses & set(REFUSED):
@@ -234,7 +272,7 @@ class _Run:
             elif status in REFUSED:
                 rows.append(Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({error})"))
             else:
-                self.problems[key] = f"{status} {error}"
+                self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({status} {error})")
                 fatal = fatal or (f"{status} {error}. {teacher.FIXES[status]}" if 400 < status < 405 else "")
         if rows:
             files.append_jsonl(self.journal, *map(asdict, rows))
@@ -247,13 +285,18 @@ class _Run:
                 f"{self.journal.name} keeps the others. The same call asks those {again} in a new batch."
             )
 
-    def _failed(self, batch: dict, ended) -> None:
-        """A batch that was refused as a whole, unpaid."""
-        self._save(batch, state="failed")
-        errors = "; ".join(
-            f"{error.code}: {error.message}" for error in (ended.errors and ended.errors.data) or []
-        )
-        raise TeacherError(
-            f"{ended.id} was refused, unpaid: {errors[:600] or 'no reason was given'}. Where the account's queue is "
-            "too short for it, lower MAX_REQUESTS in helpers/ask/batch.py, and run this again when others have ended."
-        )
+    @contextlib.contextmanager
+    def _explained(self, doing: str, absent: str = "") -> Iterator[None]:
+        """Turn the client's errors into a TeacherError; `absent` is the fix where a path is not there."""
+        import openai
+
+        try:
+            yield
+        except (openai.APIError, json.JSONDecodeError) as error:
+            status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+            fix = absent if absent and status in (404, 405, 501) else teacher.FIXES.get(status, "Is it up?")
+            problem = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
+            raise TeacherError(
+                f"{self.host} failed at {doing}: {problem}. {fix}. What is answered or under way is kept: the same "
+                "call goes on from there."
+            ) from None

@@ -12,25 +12,23 @@ NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2
 PERCENT = re.compile(
     r"\s?-?(%|％|per ?cent|prozent|pour ?cents?|por ciento|per cento|procent)", re.IGNORECASE
 )
-VALUES = [*range(2, 21), 30, 50, 100, 1000]
-CLAIMS = {str(number) for number in range(3, 21)}  # "two", "a hundred" and the like often mean no number
+VALUES = [*map(str, range(2, 21)), "30", "50", "100", "1000"]
+CLAIMS = set(VALUES[1:19])  # three to twenty: "two", "a hundred" and the like often mean no number
 WORDS = {
-    language: dict(zip(words.split(), map(str, VALUES), strict=True))
-    for language, words in {
-        "en": "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty thirty fifty hundred thousand",
-        "de": "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn "
-        "siebzehn achtzehn neunzehn zwanzig dreißig fünfzig hundert tausend",
-        "fr": "deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept "
-        "dix-huit dix-neuf vingt trente cinquante cent mille",
-        "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis "
-        "diecisiete dieciocho diecinueve veinte treinta cincuenta cien mil",
-        "it": "due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-        "diciassette diciotto diciannove venti trenta cinquanta cento mille",
-        "nl": "twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien "
-        "zeventien achttien negentien twintig dertig vijftig honderd duizend",
-    }.items()
+    "en": "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty fifty hundred thousand",
+    "de": "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
+    "achtzehn neunzehn zwanzig dreißig fünfzig hundert tausend",
+    "fr": "deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
+    "dix-neuf vingt trente cinquante cent mille",
+    "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
+    "dieciocho diecinueve veinte treinta cincuenta cien mil",
+    "it": "due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
+    "diciassette diciotto diciannove venti trenta cinquanta cento mille",
+    "nl": "twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien zeventien "
+    "achttien negentien twintig dertig vijftig honderd duizend",
 }
+WORDS = {language: dict(zip(words.split(), VALUES, strict=True)) for language, words in WORDS.items()}
 ANY_WORD = {word: number for words in WORDS.values() for word, number in words.items()}
 
 
@@ -51,7 +49,7 @@ def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:
 
     A percentage is a value of its own, so that "30 days" do not cover "30 %"; 6 pm is also 18.
     """
-    found, text = {}, re.sub(r"(?<=\d):00\b", "", text.lower())
+    numbers, text = {}, re.sub(r"(?<=\d):00\b", "", text.lower())
     for match in NUMBER.finditer(text):
         number, unit = match.group(), "%" if PERCENT.match(text, match.end()) else ""
         whole, decimals = re.fullmatch(r"(.+?)(?:[.,](\d{1,2}|\d{4,}))?", number).groups()
@@ -60,8 +58,8 @@ def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:
             values.add(float(number.replace(",", ".")))
         if re.match(r"\s?p\.?m\b", text[match.end() :]):
             values |= {value + 12 for value in values}
-        found[number + unit] = {f"{value:.12g}{unit}" for value in values}
+        numbers[number + unit] = {f"{value:.12g}{unit}" for value in values}
     for word in re.findall(r"[^\W\d]+(?:-[^\W\d]+)*", text):
         parts = [word] if word in words else word.split("-")  # dix-sept, but ten-hour
-        found |= {part: {words[part]} for part in parts if part in words}
-    return found
+        numbers |= {part: {words[part]} for part in parts if part in words}
+    return numbers

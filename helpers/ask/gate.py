@@ -49,9 +49,10 @@ class Judged:
     """A pair as the rules see it. Its source is every chunk of its reviews: a long review has several."""
 
     def __init__(self, pair: dict, sources: list[dict], ordinary: set[str]):
-        self.pair, self.sources, self.ordinary = pair, sources, ordinary
-        self.question, self.answer = pair["question"], pair["answer"]
-        self.both = f"{self.question}\n{self.answer}"
+        self.question, self.answer, self.teacher = pair["question"], pair["answer"], pair["teacher"]
+        self.both, self.ordinary = f"{self.question}\n{self.answer}", ordinary
+        self.known = pair["chunk_id"] in {chunk["id"] for chunk in sources}
+        self.companies = " ".join(str(chunk["company"]) for chunk in sources)
         self.source = reviews.RULE.join(chunk["text"] for chunk in sources)
         self.asks, self.says, self.source_words = map(texts.words, (self.question, self.answer, self.source))
 
@@ -94,7 +95,7 @@ def _foreign(p: Judged) -> str | None:
     """
     sections = [HEADER.sub("", section) for section in p.source.split(reviews.RULE)]
     wanted = {None if injection.planted(section) else _language(section) for section in sections}
-    wanted = {"en"} if p.pair["teacher"] == "sample" else wanted
+    wanted = {"en"} if p.teacher == "sample" else wanted
     wrong = {_language(p.question), _language(p.answer)} - {None} - wanted
     return ", ".join(sorted(wrong)) or None if None not in wanted else None
 
@@ -105,15 +106,9 @@ def _copied(p: Judged) -> str | None:
     return f"{share:.0%}" if share > COPIED_SHARE else None
 
 
-def _invented(p: Judged) -> str | None:
-    known = " ".join([p.source, *(str(chunk["company"]) for chunk in p.sources)])
-    return ", ".join(figures.invented(p.both, known, _language(p.both))) or None
-
-
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.
 RULES = [
-    ("unknown chunk", "its chunk is in chunks.jsonl",
-     lambda p: None if p.pair["chunk_id"] in {chunk["id"] for chunk in p.sources} else ""),
+    ("unknown chunk", "its chunk is in chunks.jsonl", lambda p: None if p.known else ""),
     ("question too short", f"at least {QUESTION_WORDS[0]} words",
      lambda p: _outside(len(p.asks), QUESTION_WORDS[0], math.inf, " words")),
     ("question too long", f"at most {QUESTION_WORDS[1]} words",
@@ -137,7 +132,8 @@ RULES = [
     ("copies a long run", f"under {COPIED_WORDS} words in a row of the review",
      lambda p: " ".join(min(p.runs_of(p.source_words, COPIED_WORDS), default=[])) or None),
     ("copies too much", f"at most {COPIED_SHARE:.0%} of its runs of five words", _copied),
-    ("number not in the review", "digits, percentages, and words from three to twenty", _invented),
+    ("number not in the review", "digits, percentages, and words from three to twenty",
+     lambda p: ", ".join(figures.invented(p.both, f"{p.source} {p.companies}", _language(p.both))) or None),
     *((f"duplicate {field}", "other words or another order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
     *((f"near-duplicate {field}", f"at most {most:.0%} of its word 3-grams in common", lambda p: None)
       for field, most in NEAR_DUPLICATE.items()),
@@ -146,19 +142,17 @@ RULES = [
 
 def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], list[dict]]:
     """Pairs worth training on, and the others with "reason", whose part before " (" is the name of a rule."""
-    by_review = defaultdict(dict)
+    by_review = defaultdict(list)
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
-            by_review[review_id][chunk["id"]] = chunk
+            by_review[review_id].append(chunk)
     # The beginnings of words that are in nobody's order, from the chunks without one and our own prompt.
     harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
     ordinary = {word[:STEM] for text in [*harmless, qa.SYSTEM_PROMPT] for word in texts.words(text)}
     sound, rejected = [], []
     for pair in pairs:
-        sources = {
-            name: chunk for review_id in pair["review_ids"] for name, chunk in by_review[review_id].items()
-        }
-        reason = _reason(Judged(pair, [*sources.values()], ordinary))
+        sources = [chunk for review_id in pair["review_ids"] for chunk in by_review[review_id]]
+        reason = _reason(Judged(pair, sources, ordinary))
         (rejected if reason else sound).append(pair | {"reason": reason} if reason else pair)
     repeated = _repeated(sound)
     rejected += [pair | {"reason": repeated[at]} for at, pair in enumerate(sound) if at in repeated]
@@ -167,11 +161,10 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
 
 def _reason(judged: Judged) -> str | None:
     """The name of the first rule that the pair breaks, with its detail; None when it breaks none."""
-    for name, _, check in RULES:
-        detail = check(judged)
-        if detail is not None:
-            return f"{name} ({detail})" if detail else name
-    return None
+    details = ((name, check(judged)) for name, _, check in RULES)
+    return next(
+        (f"{name} ({detail})" if detail else name for name, detail in details if detail is not None), None
+    )
 
 
 def _repeated(pairs: list[dict]) -> dict[int, str]:

@@ -82,9 +82,7 @@ class QAPairs(pydantic.BaseModel):
     pairs: list[QAPair]
 
 
-def make_pair(
-    chunk_id: str, review_ids: list[str], texts: tuple[str, str], teacher: str, version: str
-) -> dict:
+def make_pair(chunk_id: str, review_ids: list[str], texts: tuple, teacher: str, version: str) -> dict:
     """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id."""
     question, answer = texts
     pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
@@ -98,33 +96,27 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
     for chunk in chunks:
         key = f"{chunk['id']}/{PROMPT_VERSION}/{model}/{pairs_per_chunk}"
         company = " ".join((chunk["company"] or "not named").split())
-        data = {
-            name: injection.neutralised(text)
-            for name, text in (("company", company), ("text", chunk["text"]))
-        }
+        data = {"company": injection.neutralised(company), "text": injection.neutralised(chunk["text"])}
         user = USER_PROMPT.format(count=pairs_per_chunk, mark=files.content_id(data), **data)
         requests.append(Request(key, SYSTEM_PROMPT, user, 200 + TOKENS_PER_PAIR * pairs_per_chunk))
     return requests
 
 
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:
-    """The pairs in `model`'s answers to this prompt version, and what was not usable, with "reason"."""
+    """The pairs in `model`'s answers to `requests_for` these chunks, and what was not usable, with "reason"."""
     pairs, rejected = [], []
     by_id = {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
-        chunk_id, version, rest = key.split("/", 2)
-        name, _, count = rest.rpartition("/")
-        if version != PROMPT_VERSION or name != model or chunk_id not in by_id:
-            continue  # another run's answer in the same journal
+        chunk_id, count = key.split("/")[0], int(key.split("/")[-1])
         ids = by_id[chunk_id]["review_ids"]
         parsed, problems = _parse(answer.text)
         if answer.reason and not parsed:
             problems = [f"no usable answer ({answer.reason})"]
         elif answer.finish_reason == "length":
             problems = ["cut off by max_tokens"]
-        if len(parsed) > int(count):
+        if len(parsed) > count:
             problems = [*problems, f"more pairs than asked for ({len(parsed)} instead of {count})"]
-        pairs += [make_pair(chunk_id, ids, texts, model, version) for texts in parsed[: int(count)]]
+        pairs += [make_pair(chunk_id, ids, texts, model, PROMPT_VERSION) for texts in parsed[:count]]
         row = {"chunk_id": chunk_id, "review_ids": ids, "teacher": model, "text": answer.text}
         rejected += [row | {"reason": problem} for problem in problems]
     return pairs, rejected
@@ -166,16 +158,13 @@ def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
 
     Each gets the first chunk that holds its review. Raises ValueError when no chunk holds any.
     """
-    first: dict[str, str] = {}
-    for chunk in chunks:
-        for review_id in chunk["review_ids"]:
-            first.setdefault(review_id, chunk["id"])
+    first = {name: chunk["id"] for chunk in reversed(chunks) for name in chunk["review_ids"]}
     rows = files.read_jsonl(path)
-    pairs = []
-    for row in rows:
-        if (review_id := row["review_id"]) in first:
-            texts = row["question"], row["answer"]
-            pairs.append(make_pair(first[review_id], [review_id], texts, "sample", "sample"))
+    pairs = [
+        make_pair(first[name], [name], (row["question"], row["answer"]), "sample", "sample")
+        for row in rows
+        if (name := row["review_id"]) in first
+    ]
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

@@ -15,7 +15,6 @@ import json
 import random
 import re
 import sys
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -51,7 +50,7 @@ BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 CUT_OFF = "cut off by max_tokens"
 FIXES = {
-    400: "No request has worked yet: check teacher_model, and what this server accepts",
+    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
     401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
     403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
     404: "Choose a teacher_model that the server has; OPENAI_BASE_URL usually ends in /v1",
@@ -93,7 +92,9 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             try:
                 thread.submit(asyncio.run, run.all(max_concurrency)).result()
             except KeyboardInterrupt:
-                run.stop.set()  # leaving the block waits for what is in flight: it is paid for
+                run.failure = (
+                    KeyboardInterrupt()
+                )  # leaving the block waits for what is in flight: it is paid for
                 raise
     have = answered(Path(journal_path)) | run.failed
     return {request.key: have[request.key] for request in requests}
@@ -141,18 +142,14 @@ class _Run:
             )
         have, unique = answered(journal), {request.key: request for request in requests}
         cut_off = {row["key"] for row in outcomes if row["text"] is None and row.get("reason") == CUT_OFF}
-        self.missing = deque(
-            _longer(request) if key in cut_off else request
-            for key, request in unique.items()
-            if key not in have
-        )
+        missing = [request for key, request in unique.items() if key not in have]
+        self.missing = deque(_longer(request) if request.key in cut_off else request for request in missing)
         self.total, self.done = len(unique), len(unique) - len(self.missing)
         self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes), {}
         self.malformed = {row["key"] for row in outcomes if row["finish_reason"] == "malformed"}
         self.works = any(answer.model == model for answer in have.values())
         self.format_works, self.plain = False, set()  # the keys that are asked without a schema
-        self.refused, self.failed, self.failure, self.stop = [], {}, None, threading.Event()
-        self.clients: list = []
+        self.failed, self.failure, self.clients = {}, None, []
         self.tries, self.first_sent, self.timers = Counter(), {}, set()
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
         self.resume_at = self.cut_at = self.last_answer = 0.0  # in time.monotonic() seconds
@@ -165,19 +162,18 @@ class _Run:
 
         own = is_own(self.base_url)  # a small server answers one after the other
         options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "max_retries": 0}
-        web = {"trust_env": not own, "verify": httpx.create_ssl_context()}
+        context = httpx.create_ssl_context()
         self.limit = self.most = float(max_concurrency)
         self.last_answer = time.monotonic()
-        bar = tqdm(total=self.total, initial=self.done, desc=self.model, file=sys.stderr)
         rows, flying = [], set()
         async with contextlib.AsyncExitStack() as open_clients:
+            bar = tqdm(total=self.total, initial=self.done, desc=self.model, file=sys.stderr)
+            open_clients.callback(bar.close)
             # A connection each: httpx' pool looks at all of its connections at every request, and again for
             # each of them (encode/httpcore#1035): 600 answers from 64 connections took 14 s instead of 3.
             for _ in range(max_concurrency):
-                http_client = openai.DefaultAsyncHttpxClient(**web)
-                client = openai.AsyncOpenAI(
-                    api_key=self.key, base_url=self.base_url, http_client=http_client, **options
-                )
+                options["http_client"] = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
+                client = openai.AsyncOpenAI(api_key=self.key, base_url=self.base_url, **options)
                 self.clients.append(await open_clients.enter_async_context(client))
             while True:
                 sending = self._next(len(flying), time.monotonic())
@@ -187,24 +183,16 @@ class _Run:
                 flying |= {asyncio.create_task(self._ask(request)) for request in sending}
                 bar.set_postfix_str(f"${self.spent:.4f}, {len(flying)} in flight", refresh=False)
                 bar.update(self.done - bar.n)
-                if not flying and (self._over() or not (self.missing or self.timers)):
+                if not flying and (self.failure or not (self.missing or self.timers)):
                     break
                 if not flying and not self.timers:
-                    budget = self.spent, self.max_cost_usd
-                    self.failure = budget_reached(self.journal, self.done, self.total, *budget)
-                    break
+                    raise budget_reached(self.journal, self.done, self.total, self.spent, self.max_cost_usd)
                 tasks = flying | self.timers
                 done, _ = await asyncio.wait(tasks, timeout=0.2, return_when="FIRST_COMPLETED")
                 rows = [task.result() for task in done & flying]
                 flying, self.timers = flying - done, self.timers - done
-        bar.close()
-        if self.refused and not self.works:
-            self._fail(*self.refused[0], 400)
         if self.failure:
             raise self.failure
-        rows = [self._row(request, "", "refused", (0, 0), problem) for request, problem in self.refused]
-        if rows:
-            files.append_jsonl(self.journal, *rows)
 
     def _fits(self, text: str) -> bool:
         try:
@@ -213,14 +201,11 @@ class _Run:
             return not self.format  # a server without schemas may answer in another form
         return True
 
-    def _over(self) -> bool:
-        return bool(self.failure) or self.stop.is_set()
-
     def _next(self, flying: int, now: float) -> list[Request]:
         """What to send now: as much as the limit, the server's wishes and the budget allow."""
         chosen: list[Request] = []
         while self.missing and flying + len(chosen) < int(self.limit) and now + 0.001 >= self.resume_at:
-            if self._over() or not self._reserve(self.missing[0]):
+            if self.failure or not self._reserve(self.missing[0]):
                 break
             chosen.append(self.missing.popleft())
         return chosen
@@ -261,8 +246,8 @@ class _Run:
         client = self.clients.pop()
         try:
             response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            return self._end(request, read_reply(json.loads(response.text)), schema)
-        except (json.JSONDecodeError, pydantic.ValidationError) as error:
+            reply = read_reply(json.loads(response.text))
+        except ValueError as error:
             torn = isinstance(error, json.JSONDecodeError) and response.text.startswith("{")
             if not torn and not self.works:
                 self._fail(request, f"no chat completion in its reply {response.text[:200]!r}", 404)
@@ -281,6 +266,8 @@ class _Run:
             if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             return self._again(request, problem, status, wait)
+        else:
+            return self._end(request, reply, schema)
         finally:
             self.clients.append(client)
 
@@ -310,9 +297,7 @@ class _Run:
         elif self.works:
             return self._settle(request, "", "refused", reason=f"refused ({self._keyless(problem)})")
         else:
-            self.refused.append((request, f"refused ({self._keyless(problem)})"))
-            if len(self.refused) == TRIES:
-                self._fail(request, problem, 400)
+            self._fail(request, problem, 400)
         return self._settle(request, None, "400", reason=self._keyless(problem))
 
     def _again(self, request: Request, problem: str, status=0, wait=0.0, cause=None) -> dict:

@@ -19,11 +19,11 @@ REPOSITORY = Path(__file__).parents[2]
 ASK = """
 import signal, sys
 from pathlib import Path
-from helpers.ask import batch, batch_api
+from helpers.ask import batch
 from tests.ask.test_batch import Pairs, some
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
-batch_api.LISTED_LATE = (0, 0.01)
+batch.LISTED_LATE = (0, 0.01)
 options = {"model": "gpt-4o", "response_model": Pairs, "max_cost_usd": 5.0}
 answers = batch.ask_all(some(60), Path(sys.argv[1]) / "qa_journal.jsonl", poll_seconds=0.02, **options)
 print(len(answers), "answers")
