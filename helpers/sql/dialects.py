@@ -146,10 +146,6 @@ def _part_of(self, tree: exp.Expr) -> str:
     return _part(tree.key.upper(), self.sql(tree, "this"))
 
 
-def _text(self, tree: exp.Expr) -> str:
-    return self.sql(exp.Literal.string(tree.name))
-
-
 def _type(self, tree: exp.DataType) -> str:
     if "SERIAL" in tree.this.name:
         return "INTEGER"  # which counts, where it is the primary key
@@ -176,8 +172,8 @@ class _Generator(SQLite.Generator):
         exp.Left: lambda self, tree: self.func("SUBSTR", tree.this, "1", tree.expression),
         exp.Right: lambda self, tree: self.func("SUBSTR", tree.this, exp.Neg(this=tree.expression.copy())),
         exp.Array: lambda self, tree: self.func("JSON_ARRAY", *tree.expressions),
-        exp.National: _text,
-        exp.ByteString: _text,
+        exp.National: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
+        exp.ByteString: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
         exp.DataType: _type,
         exp.Anonymous: lambda self, tree: (
             "CURRENT_TIMESTAMP" if tree.name.upper() == "NOW" else self.anonymous_sql(tree)

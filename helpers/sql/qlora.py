@@ -80,13 +80,11 @@ class Options:
 
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     """The options with the device's value in place of each 0 and "auto", and what was put there."""
-    given = dataclasses.asdict(options)
-    defaults = {name: values[device.kind == "cpu"] for name, values in DEFAULTS.items()}
-    filled = {
-        name: value for name, value in defaults.items() if given[name] in (0, "auto") and given[name] != value
-    }
-    listed = ", ".join(f"{name} = {value}" for name, value in filled.items()) or "nothing was left to it"
-    return dataclasses.replace(options, **filled), f"{listed}: for a {device.kind.upper()} device"
+    left = [name for name in DEFAULTS if getattr(options, name) in (0, "auto")]
+    filled = {name: DEFAULTS[name][device.kind == "cpu"] for name in left}
+    listed = ", ".join(f"{name} = {value}" for name, value in filled.items() if value not in (0, "auto"))
+    why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
+    return dataclasses.replace(options, **filled), why
 
 
 def pick_attention(device: runtime.Device) -> tuple[str, str]:

@@ -76,19 +76,14 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
 
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
-    """The numbers to compute Gemma 3 with, and why: bfloat16, or float32 where the device has none.
+    """The numbers to compute Gemma 3 with on this device, as Unsloth does with dtype=None, and why.
 
-    Never float16, in which its activations overflow. Unsloth decides the same when dtype=None; on such a GPU it
-    keeps the weights in float16.
+    Never float16, in which Gemma 3 overflows: with float16 weights, Unsloth computes in float32.
     """
-    if device.kind == "cuda":
-        has, who = device.capability >= (8, 0), device.name
-    else:
-        has = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(Path("/proc/cpuinfo").read_text().split()))
-        who = "the processor"
-    if has:
-        return "bfloat16", f"{who} has instructions for it"
-    return "float32", f"{who} has no bfloat16, and Gemma 3 overflows in float16"
+    flags = Path("/proc/cpuinfo").read_text().split() if device.kind == "cpu" else ()
+    if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) or device.capability >= (8, 0):
+        return "bfloat16", f"{device.name} has instructions for it"
+    return "float32", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
 
 
 def source(name: str) -> str:

@@ -17,11 +17,11 @@ TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps":
 
 def test_09_teaches_the_real_gemma_sql_for_schemas_it_has_not_seen(tmp_path, real_gemma):
     done = run("09", tmp_path / "work", **FEW)
-    said, results = text(done), tmp_path / "work" / "text_to_sql"
+    printed, results = text(done), tmp_path / "work" / "text_to_sql"
     result = json.loads((results / "evaluation.json").read_text())
     record = json.loads((results / "training.json").read_text())
-    assert "the bundled sample" in said and "Starting at step 0" in said and pictures(done) == 4
-    assert "SELECT" in said and "⟦SELECT" in said
+    assert "the bundled sample" in printed and "Starting at step 0" in printed and pictures(done) == 4
+    assert "⟦SELECT" in printed
     means = [sum(row["loss"] for row in part) / 4 for part in (record["losses"][:4], record["losses"][-4:])]
     assert means[1] < 0.6 * means[0] and record["evidence"]["trainable share"] < 0.02
     writes_no_query = [result["outcomes"][side].get(judge.NOT_SELECT, 0) for side in ("base", "tuned")]
@@ -64,8 +64,8 @@ def one_database(path, questions: int = 300) -> None:
 def test_09_runs_on_one_database_of_your_own_where_group_by_says_how(tmp_path, tiny_gemma):
     one_database(tmp_path / "orders.jsonl")
     parameters = {"dataset": str(tmp_path / "orders.jsonl"), "model_name": str(tiny_gemma), **TINY}
-    said = text(run("09", tmp_path / "work", group_by="sql", **parameters))
-    assert "300 rows: the file that the parameter names" in said and "groups by sql" in said
+    printed = text(run("09", tmp_path / "work", group_by="sql", **parameters))
+    assert "300 rows: the file that the parameter names" in printed and "groups by sql" in printed
     result = json.loads((tmp_path / "work" / "text_to_sql" / "evaluation.json").read_text())
     assert (result["count"], result["gold_broken"], result["groups"]) == (6, 0, 6)
 

@@ -19,15 +19,15 @@ CONTEXT = "CREATE TABLE bees (id INT, hive TEXT); INSERT INTO bees VALUES (1, 'a
 
 
 def row(number: int = 0, context: str = CONTEXT, **columns) -> dict:
-    made = {"sql_prompt": f"How many {number}?", "sql_context": context, "sql": f"SELECT {number};"}
-    return {**made, **columns}
+    question = {"sql_prompt": f"How many {number}?", "sql_context": context, "sql": f"SELECT {number};"}
+    return {**question, **columns}
 
 
-def rows_of(schemas: int, each: int) -> list[dict]:
+def rows_of(schemas: int, rows_each: int) -> list[dict]:
     return [
         row(100 * schema + n, f"CREATE TABLE t{schema} (id INT); INSERT INTO t{schema} VALUES ({n});")
         for schema in range(schemas)
-        for n in range(each)
+        for n in range(rows_each)
     ]
 
 
@@ -36,10 +36,25 @@ def test_the_sample_is_read_and_says_so():
     assert len(rows) == 934 and why == "the bundled sample"
 
 
-def test_a_file_of_your_own_is_read(tmp_path):
-    files.write_jsonl(tmp_path / "mine.jsonl", [row(1, extra=[1]), row(2)])
-    rows, why = data.load(str(tmp_path / "mine.jsonl"))
-    assert [found["sql"] for found in rows] == ["SELECT 1;", "SELECT 2;"] and "the file" in why
+ROWS = [row(1, extra="ä"), row(2, extra="")]
+LINES = "".join(json.dumps(record) + "\n" for record in ROWS)
+QUOTED = "".join(",".join(f'"{value}"' for value in record.values()) + "\n" for record in ROWS)
+FORMS = {
+    "mine.jsonl": LINES.encode(),
+    "blank last line.jsonl": f"{LINES}\n".encode(),
+    "BOM.jsonl": LINES.encode("utf-8-sig"),
+    "array.json": json.dumps(ROWS, indent=1).encode(),
+    "array with a BOM.json": json.dumps(ROWS).encode("utf-8-sig"),
+    "table.csv": f"{','.join(ROWS[0])}\n{QUOTED}".encode("utf-8-sig"),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_files_of_your_own_are_read_in_every_form_that_the_notebook_names(tmp_path, name):
+    """A `.json` array and a CSV ended with "line 1 is not JSON", so did a BOM and, with "line 2", a blank last line."""
+    (tmp_path / name).write_bytes(FORMS[name])
+    rows, why = data.load(str(tmp_path / name))
+    assert rows == [record | {"shown": CONTEXT} for record in ROWS] and "the file" in why
 
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "/nowhere/at/all.json", "no-such-word"])
@@ -48,8 +63,11 @@ def test_a_file_that_is_not_there_is_named(name):
         data.load(name)
 
 
-def test_a_hub_set_is_read(tmp_path):
-    """In a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+def test_a_private_hub_set_is_read_with_the_key_in_dotenv(tmp_path):
+    """huggingface_hub reads no `.env`: a private set could not be read, though README says that keys come from there.
+
+    In a process of its own, because huggingface_hub reads HF_ENDPOINT when it is imported.
+    """
     lines = "".join(json.dumps(row(n)) + "\n" for n in range(3))
     code = """
 from helpers.sql import data
@@ -57,10 +75,11 @@ rows, why = data.load("someone/sql")
 print(len(rows), rows[2]["sql"], why)
 """
     with FakeHub() as hub:
-        hub.add("datasets/someone/sql", {"train.jsonl": lines.encode()})
-        environment = os.environ | hub.environment(tmp_path)
+        hub.add("datasets/someone/sql", {"train.jsonl": lines.encode()}, private=True)
+        environment = os.environ | hub.environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+        (tmp_path / ".env").write_text(f"HF_TOKEN={environment.pop('HF_TOKEN')}\n")
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True)
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "3 SELECT 2; the Hub data set that the parameter names\n", done.stderr
 
 
@@ -76,6 +95,7 @@ BAD = {
     "a number": ('{"sql_prompt": 5, "sql_context": "b", "sql": "c"}', "row 1: the column 'sql_prompt'"),
     "a list": ("[1, 2]", "row 1: not a JSON object"),
     "a torn array": ('[\n{"sql_prompt": "a"},', "bad.jsonl, line 2, column"),
+    "a line that is not JSON": (LINES + "{sql", "bad.jsonl, row 3: not JSON"),
     "nothing": ("", "is empty"),
     "no rows": ("[]", "holds no row"),
 }
