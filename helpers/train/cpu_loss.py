@@ -5,9 +5,8 @@
     train_without_logits(trainer)      # without Unsloth: both at once
 
 Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
-With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted. Both come from
-one walk over the vocabulary in tiles that stay in the processor's cache; the logits never exist as a
-whole. On a GPU nothing changes: Unsloth has its own kernels there.
+With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted: one walk over the
+vocabulary in tiles that stay in the processor's cache. On a GPU nothing changes: Unsloth has its own kernels.
 """
 
 from __future__ import annotations
@@ -84,9 +83,8 @@ def frozen_head_loss(
 def use_on_cpu(device: Device) -> None:
     """Let Unsloth's CPU backend train Gemma 3 with `frozen_head_loss`; nothing changes on a GPU.
 
-    Unsloth 2026.10.9 has a place for such a loss, and leaves Gemma 3 out of it because a Gemma may cap its
-    logits. Gemma 3 does not, which Unsloth checks again in the model's config. Its own loss for this
-    place is slower: benchmarks/head_loss.json.
+    Unsloth 2026.10.9 leaves Gemma 3 out of such a loss because a Gemma may cap its logits. Gemma 3 does not. Its
+    own loss for this place is slower: benchmarks/head_loss.json.
     """
     if device.kind != "cpu":
         return

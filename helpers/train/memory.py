@@ -3,8 +3,7 @@
     plan = memory.plan(model, longest, 2, 4, lora_r, device)
     print(plan.why)
 
-The estimate counts what autograd keeps of a Gemma layer. It was checked on a CPU; on a GPU it is arithmetic
-that nobody has measured yet (benchmarks/memory.json says what was).
+The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arithmetic that nobody has measured yet.
 """
 
 from __future__ import annotations
@@ -43,33 +42,29 @@ class Plan:
 def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
     """GB (10⁹ bytes) at the peak of a LoRA step, by cause; `model` has no adapter yet.
 
-    A layer keeps, in bytes a token: 26 × hidden size (5 tensors of bf16 and the 4 norms' inputs in float32),
-    8 × intermediate size (gate, up, activation, product), 10 × the width of the queries (with their
-    normalised and rotated copies and the attention's output) and 8 × that of keys and values, counted with
-    torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps a layer's input only, which Unsloth moves to
-    RAM on a GPU, and works on one layer at a time. Where the compute is float32, as on a T4, all doubles.
+    A layer keeps, in bytes per token: 26 × hidden size (5 tensors of bf16 and the 4 norms' inputs in float32),
+    8 × intermediate size, 10 × the width of the queries (with their copies and the attention's output) and 8 × that
+    of keys and values, counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps a layer's input
+    only, which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
     """
     import torch
 
-    config = model.config.get_text_config()
-    width, tokens = config.hidden_size, rows * length
+    config, cpu = model.config.get_text_config(), model.device.type == "cpu"
+    width, layers, tokens = config.hidden_size, config.num_hidden_layers, rows * length
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
     layer = 26 * width + 8 * config.intermediate_size + 10 * queries + 16 * keys
-    inputs = 2 * width * config.num_hidden_layers if model.device.type == "cpu" else 0
-    at_work = LAYERS_AT_WORK[model.device.type] * layer
-    kept = HOLES * layer * config.num_hidden_layers
+    kept = HOLES * layer * layers
     if checkpointing:
-        kept = min(kept, inputs + at_work)
-    head = 12 * width + 12 * TILE
+        kept = min(kept, 2 * width * layers * cpu + LAYERS_AT_WORK[model.device.type] * layer)
     adapter = sum(lora_r * (m.in_features + m.out_features) for m in projections(model))
     wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there
     parts = {
         "weights and libraries": in_use(model),
         "adapter, gradients, optimizer": 18 * adapter,  # float32, its gradient, two Adam moments, a copy
         "activations": wide * tokens * kept,
-        "loss": wide * tokens * head,
-        "kernels": CPU_KERNELS if model.device.type == "cpu" else 0,
+        "loss": wide * tokens * 12 * (width + TILE),
+        "kernels": CPU_KERNELS * cpu,
     }
     return {name: round(size / 1e9, 3) for name, size in parts.items()}
 

@@ -126,13 +126,13 @@ def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
 
     Raises FileNotFoundError that names the folder when the one asked for holds no adapter.
     """
-    asked, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
-    if adapter_dir and not (asked / "adapter_config.json").exists():
+    given, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
+    if adapter_dir and not (given / "adapter_config.json").exists():
         raise FileNotFoundError(
             f"adapter_dir = {adapter_dir!r} holds no adapter_config.json; run notebook 05 first"
         )
     if adapter_dir:
-        return asked, f"{asked}, as the parameter adapter_dir asks"
+        return given, f"{given}, as the parameter adapter_dir asks"
     if trained.exists():
         return trained, "adapter/ in work_dir, trained by notebook 05"
     return SAMPLE_ADAPTER, f"the bundled sample's, because {trained} does not exist"

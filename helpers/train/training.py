@@ -53,22 +53,19 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
         )
     supervised_total = 0
     for number, row in enumerate(train_dataset):
-        ids, labels = row["input_ids"], row["labels"]
-        supervised = [label for label in labels if label != -100]
+        ids, supervised = row["input_ids"], [label for label in row["labels"] if label != -100]
         supervised_total += len(supervised)
-        problem = None
-        if ids.count(plain.bos_token_id) != 1:
-            problem = (
-                f"{ids.count(plain.bos_token_id)} <bos> tokens instead of one: the text was templated twice"
-            )
-        elif not supervised:
-            problem = "no supervised token: response_part does not occur in the text"
-        elif len(supervised) == len(ids):
-            problem = "every token is supervised: the question would be learned as well"
-        elif supervised[-1] != end:
-            problem = f"the last supervised token is {plain.decode(supervised[-1:])!r}, not {turn_end}"
-        if problem:
-            raise ValueError(f"Training example {number}: {problem}. It reads: {plain.decode(ids)[:300]!r}")
+        starts, last = ids.count(plain.bos_token_id), plain.decode(supervised[-1:])
+        for wrong, problem in (
+            (starts != 1, f"{starts} <bos> tokens instead of one: the text was templated twice"),
+            (not supervised, "no supervised token: response_part does not occur in the text"),
+            (len(supervised) == len(ids), "every token is supervised: the question would be learned as well"),
+            (supervised[-1:] != [end], f"the last supervised token is {last!r}, not {turn_end}"),
+        ):
+            if wrong:
+                raise ValueError(
+                    f"Training example {number}: {problem}. It reads: {plain.decode(ids)[:300]!r}"
+                )
     print(marked(train_dataset[0], plain))
     lengths = [len(ids) for ids in train_dataset["input_ids"]]
     return {
@@ -100,15 +97,14 @@ def train(trainer, folder: Path, last: Path | None) -> None:
     from safetensors.torch import load_file
     from transformers import TrainerState
 
-    ended = folder / checkpoints.FINISHED if (folder / checkpoints.FINISHED).exists() and last else None
-    if last and not ended:
-        state = TrainerState.load_from_json(str(last / "trainer_state.json"))
-        ended = last / "trainer_state.json" if state.global_step >= state.max_steps else None
-    if not ended:
-        (folder / checkpoints.FINISHED).unlink(missing_ok=True)  # of a run that resume=False starts anew
+    finished = folder / checkpoints.FINISHED
+    state = finished if last and finished.exists() else last and last / "trainer_state.json"
+    state = state and TrainerState.load_from_json(str(state))
+    if not state or not (finished.exists() or state.global_step >= state.max_steps):
+        finished.unlink(missing_ok=True)  # of a run that resume=False starts anew
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         return
-    trainer.state = TrainerState.load_from_json(str(ended))
+    trainer.state = state
     best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
     set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
 
@@ -149,10 +145,8 @@ def evidence(
     model.set_adapter("default")
     model.delete_adapter("read_back")
     moved, off = (tuned - base).abs().max().item(), (tuned - again).abs().max().item()
-    before, after = (
-        torch.nn.functional.cross_entropy(logits[prompt - 1 : -1], ids[0, prompt:]).item()
-        for logits in (base, tuned)
-    )
+    loss = torch.nn.functional.cross_entropy
+    before, after = (loss(logits[prompt - 1 : -1], ids[0, prompt:]).item() for logits in (base, tuned))
     for holds, problem in (
         (weights and not zero, f"These LoRA B matrices are still zero, so nothing was learned: {zero}"),
         (all(map(math.isfinite, losses)), f"A loss is not finite: {losses}"),
