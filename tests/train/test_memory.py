@@ -104,7 +104,7 @@ def test_the_estimate_of_unsloths_published_run():
 def test_the_peak_is_this_process_own():
     """getrusage's ru_maxrss begins with the parent's memory at the fork: every run looked as large as the first."""
     held = bytearray(3_000_000_000)
-    code = "x = bytearray(300_000_000); del x; from helpers import memory; print(memory.peak_gb())"
+    code = "x = bytearray(300_000_000); del x; from helpers.train import memory; print(memory.peak_gb())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=RESULTS.parents[1]
     )
