@@ -220,17 +220,16 @@ class _Run:
 
     def _wait(self, waiting: list[dict], bar, poll_seconds: float) -> tuple[dict, object]:
         """The first batch that ended, as the state file and as the server describe it."""
+        absent = "Is OPENAI_API_KEY the account's that started it?"
         while True:
             shown = []
             for batch in waiting:
-                absent = "Is OPENAI_API_KEY the account's that started it?"
                 with self._explained(f"asking for {batch['id']}", absent):
                     listed = self.patient.batches.retrieve(batch["id"])
                 if listed.status in ENDED:
                     return batch, listed
                 done = listed.request_counts.completed if listed.request_counts else 0
-                minutes = (time.time() - listed.created_at) / 60
-                shown.append(f"{listed.id} {listed.status}, {done}/{len(batch['keys'])}, {minutes:.0f} min")
+                shown.append(f"{listed.id} {listed.status}, {done}/{len(batch['keys'])}")
             bar.set_postfix_str("; ".join(shown))
             time.sleep(poll_seconds)
 
@@ -262,7 +261,7 @@ class _Run:
                 f"{model!r} refused all {len(results)} requests of {ended.id}: {next(iter(results.values()))[2]}. "
                 "Nothing is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
             )
-        rows, fatal, absent = [], "", (0, None, f"its batch is {ended.status}")
+        rows, absent = [], (0, None, f"its batch is {ended.status}")
         for key in [key for key in batch["keys"] if key not in have]:
             status, reply, error = results.get(_custom_id(key), absent)
             if reply:
@@ -273,17 +272,10 @@ class _Run:
                 rows.append(Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({error})"))
             else:
                 self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({status} {error})")
-                fatal = fatal or (f"{status} {error}. {teacher.FIXES[status]}" if 400 < status < 405 else "")
         if rows:
             files.append_jsonl(self.journal, *map(asdict, rows))
         self._save(batch, state="done")
-        again = len(self.unanswered().keys() & set(batch["keys"]))
-        print(f"{ended.id}: {ended.status}, {len(batch['keys']) - again} of {len(batch['keys'])} answered")
-        if fatal or ended.status == "cancelled":
-            raise TeacherError(
-                f"{ended.id}: {fatal or 'it was cancelled'}. {again} of its requests have no answer; "
-                f"{self.journal.name} keeps the others. The same call asks those {again} in a new batch."
-            )
+        print(f"{ended.id}: {ended.status}, {len(rows)} answers; the next call asks for what it lacks")
 
     @contextlib.contextmanager
     def _explained(self, doing: str, absent: str = "") -> Iterator[None]:

@@ -202,25 +202,20 @@ class _Run:
         return True
 
     def _next(self, flying: int, now: float) -> list[Request]:
-        """What to send now: as much as the limit, the server's wishes and the budget allow."""
+        """What to send now: as much as the limit, the server's wishes and the budget allow at the worst."""
         chosen: list[Request] = []
-        while self.missing and flying + len(chosen) < int(self.limit) and now + 0.001 >= self.resume_at:
-            if self.failure or not self._reserve(self.missing[0]):
+        while self.missing and not self.failure and now + 0.001 >= self.resume_at:
+            most = cost(self.model, *self._most(self.missing[0]))
+            too_much = self.spent + sum(self.reserved.values()) + most > self.max_cost_usd
+            if too_much or flying + len(chosen) >= int(self.limit):
                 break
             chosen.append(self.missing.popleft())
+            self.reserved[chosen[-1].key] = most
         return chosen
 
     def _most(self, request: Request) -> tuple[int, int]:
         """The most tokens that can be billed, in and out: no tokenizer makes more tokens than bytes."""
         return len(f"{request.system}{request.user}{self.format}".encode()) + 100, request.max_tokens
-
-    def _reserve(self, request: Request) -> bool:
-        """Set the worst-case cost aside; False when it doesn't fit into the budget."""
-        most = cost(self.model, *self._most(request))
-        if self.spent + sum(self.reserved.values()) + most > self.max_cost_usd:
-            return False
-        self.reserved[request.key] = most
-        return True
 
     def _row(self, request: Request, text: str | None, why: str, tokens: tuple[int, int], reason="") -> dict:
         usd = cost(self.model, *tokens)
@@ -309,16 +304,15 @@ class _Run:
         wait = wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
         self.tries[key] += status != 429
         problem += f", after {self.tries[key]} tries" if self.tries[key] else ""
-        if now + wait - self.last_answer > LONGEST_WAIT_SECONDS:
+        too_long = now + wait - self.last_answer > LONGEST_WAIT_SECONDS
+        if too_long or (self.tries[key] >= TRIES and self.last_answer <= self.first_sent[key]):
             self._fail(request, f"{problem} (next in {wait:.0f} s)", status)
         elif self.tries[key] < TRIES:
             self.resume_at = max(self.resume_at, now + wait) if for_all else self.resume_at
             self.timers.add(asyncio.create_task(self._back(request, wait)))
-        elif self.last_answer > self.first_sent[key]:  # the others do get answers
+        else:  # the others do get answers
             reason = f"failed ({self._keyless(problem)})"
             self.failed[key] = Answer(key, self.model, "", "failed", 0, 0, 0.0, reason)
-        else:
-            self._fail(request, problem, status)
         if status or isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout)):
             return self._settle(request, None, str(status or "unreachable"), reason=self._keyless(problem))
         return self._settle(request, None, "lost", self._most(request), self._keyless(problem))
