@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from helpers.core import files, runtime
-from helpers.publish import merge
-from helpers.sql import data, qlora
+from helpers.publish import export
+from helpers.sql import data, qlora, scores
 from helpers.train import models, progress, training
 from tests.conftest import REPOSITORY
 
@@ -193,33 +193,16 @@ def test_the_collators_rows_pass_the_check_of_stage_05(tmp_path, tiny_gemma, cap
 def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     copy = shutil.copytree(tiny_gemma, tmp_path / "model")
     files.write_json(copy / "generation_config.json", {"eos_token_id": 1})  # as a base model has it
-    trainer, tokenizer, _, choice, rows = prepare(copy, tmp_path, max_steps=12)
+    trainer, tokenizer, _, _, rows = prepare(copy, tmp_path, max_steps=12)
     trainer.train()
-    training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name)
     questions = [data.pair(row)["question"] for row in rows[:20]]
     tuned = models.generate(trainer.model, tokenizer, questions, 8)
     with trainer.model.disable_adapter():
         base = models.generate(trainer.model, tokenizer, questions, 8)
-    written = merge.merge(choice, tmp_path / "adapter", tmp_path / "merged", "float32")
-    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "chat_template.jinja"} <= set(
-        written
-    )
+    export.merge(trainer.model, tokenizer, tmp_path / "merged", "float32")
     ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == models.stop_ids(tokenizer) and len(set(ends)) == 2
-    assert merge.answers(tmp_path / "merged", questions, 8) == tuned != base
-    assert merge.adapter_answers(choice, tmp_path / "adapter", questions, 8, "float32") == tuned
-
-
-@pytest.mark.parametrize("parameters, error", [(10**13, MemoryError), (10**9, OSError)])
-def test_a_merge_that_does_not_fit_is_refused_before_it_starts(tmp_path, monkeypatch, parameters, error):
-    import psutil
-
-    disk = type("Disk", (), {"free": 10**9})
-    monkeypatch.setattr(merge.shutil, "disk_usage", lambda folder: disk)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 5 * 10**9}))
-    with pytest.raises(error, match="takes .* GB of (memory|disk), and .* GB are free"):
-        merge.room(parameters, tmp_path)
-    assert merge.room(10**8, tmp_path) == "It takes 0.2 of 5.0 GB of memory and 0.2 of 1.0 GB of disk"
+    assert scores.answers_of_folder(tmp_path / "merged", questions, 8) == tuned != base
 
 
 # The table of options in notebook 09, row by row.
