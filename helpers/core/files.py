@@ -14,30 +14,40 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, somebody's share of it, or the largest file allowed
+
+
+@contextlib.contextmanager
+def _names_the_fix(path: Path) -> Iterator[None]:
+    """Say what a full disk is about and what helps; other errors, a library's own among them, pass as they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        fix = f"{error.strerror}; nothing was changed. Free some space there or choose another work_dir"
+        raise OSError(error.errno, fix, str(path)) from error
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a path for what takes the place of `path` when the block ends well. A full disk is named with the fix."""
+    """Yield a path for what takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
-    try:
-        with tempfile.TemporaryDirectory(**place) as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
-            yield new
-            try:
-                if path.is_dir():
-                    path.rename(old)
-                new.replace(path)
-            finally:
-                if old.exists() and not path.exists():
-                    old.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        fix = f"{error.strerror}; nothing was changed. Free some space there or choose another work_dir"
-        raise OSError(error.errno, fix, str(path)) from error
+    with _names_the_fix(path), tempfile.TemporaryDirectory(**place) as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        yield new
+        try:
+            if path.is_dir():
+                path.rename(old)
+            new.replace(path)
+        finally:
+            if old.exists() and not path.exists():
+                old.rename(path)
 
 
 @contextlib.contextmanager
@@ -78,7 +88,7 @@ def append_jsonl(path: Path, *rows: dict) -> None:
         torn = journal.read() not in (b"", b"\n")
     if torn:  # or whole, and left without its newline by another program
         write_jsonl(path, read_jsonl(path))
-    with path.open("ab") as journal:
+    with _names_the_fix(path), path.open("ab") as journal:
         journal.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         journal.flush()
         os.fsync(journal.fileno())
@@ -94,13 +104,23 @@ def read_jsonl(path: Path) -> list[dict]:
         for number, line in enumerate(lines, 1):
             try:
                 if line.strip():
-                    rows.append(json.loads(line))
+                    rows.append(json.loads(line, object_pairs_hook=_row))
             except json.JSONDecodeError as error:
                 if line.endswith("\n"):
                     where = f"{path}, line {number} is not JSON ({error})"
                     raise ValueError(f"{where}: {line.rstrip()[:80]!r}") from None
                 print(f"{path}: dropped a torn last line, {line[:60]!r}")
     return rows
+
+
+def _row(pairs: list[tuple[str, object]]) -> dict:
+    """The row, with one copy in memory of each name and of a text that many rows repeat."""
+    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
+
+
+@lru_cache(maxsize=4096)
+def _one(text: str) -> str:
+    return text
 
 
 def content_id(value: object) -> str:

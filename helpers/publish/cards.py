@@ -10,19 +10,10 @@ from helpers.ask import answers
 from helpers.clean import reviews
 from helpers.core import files
 from helpers.prove import evaluation, judge
+from helpers.publish import export
 from helpers.train import local_gemma
 
 HERE = Path(__file__).parent
-GEMMA = (
-    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. These are "
-    "modified weights: whoever gets them from you is bound by the same terms, and has to get them with this notice."
-)
-OTHER_MODEL = "The licence of the base model applies to these weights, and to whoever gets them from you."
-LOCAL = (
-    " The weights that were tuned came from a third party's 4-bit conversion of Google's: this model is a "
-    "demonstration. To publish one for use, tune Google's own weights."
-)
-REVIEWS = " The source of the reviews and the teacher's provider have terms of their own; read both before you share."
 
 
 def source_of(work_dir: Path, pairs: list[dict]) -> str:
@@ -59,12 +50,11 @@ def dataset_card(
     """
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    pairs, rejected, company = train + test, list(rejected), " ".join(company.split())
+    pairs, company = train + test, " ".join(company.split())
     bundled = {pair["teacher"] for pair in pairs} == {"sample"}
-    title = f"Questions and answers about {company}, from customer reviews"
     sides = [{"split": side, "path": f"{side}.jsonl"} for side in ("train", "test")]
     data = DatasetCardData(
-        pretty_name=title,
+        pretty_name=f"Questions and answers about {company}, from customer reviews",
         license=licence or ("apache-2.0" if bundled else "other"),
         license_name=None if licence or bundled else "terms-of-source-and-teacher",
         language=sorted(languages) or None,
@@ -72,25 +62,16 @@ def dataset_card(
         tags=["synthetic", "customer-reviews"],
         configs=[{"config_name": "default", "data_files": sides}],
     )
-    reasons = Counter(row["reason"].split(" (")[0] for row in rejected)
-    table = {
-        "pairs to train on": len(train),
-        "pairs held out": len(test),
-        "reviews behind them": len({name for pair in pairs for name in pair["review_ids"]}),
-        "source": source,
-        "teacher": ", ".join(sorted({pair["teacher"] for pair in pairs})),
-        "prompt version": ", ".join(sorted({pair["prompt_version"] for pair in pairs})),
-    }
     card = DatasetCard.from_template(
         data,
         template_path=str(HERE / "dataset_card.md.jinja"),
-        title=title,
         company=company,
-        facts=table | {name.replace("_", " "): value for name, value in facts.items()},
-        example=train[0],
-        kept=len(pairs),
-        rejected=len(rejected),
-        reasons=", ".join(f"{count} × {reason}" for reason, count in reasons.most_common()) or "none",
+        source=source,
+        train=train,
+        test=test,
+        count_of_reviews=len({name for pair in pairs for name in pair["review_ids"]}),
+        facts=facts,
+        reasons=Counter(row["reason"].split(" (")[0] for row in rejected),
         redaction=_counted(redacted),
         licence=licence,
         bundled=bundled,
@@ -98,17 +79,12 @@ def dataset_card(
     return str(card)
 
 
-def base_of(adapter: Path) -> tuple[str | None, str, str]:
-    """The base as the Hub knows it, what a person calls it, and the text about its licence.
+def notice(adapter: Path) -> str:
+    """The terms of the base under an adapter, which hold for what is made of it."""
+    import jinja2
 
-    A base that was given as a folder of one's own has no name on the Hub; its path is published nowhere.
-    """
-    name = files.read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
-    if name == local_gemma.NAME:
-        return "google/gemma-3-270m", "Gemma 3 270M", GEMMA + LOCAL + REVIEWS
-    licence = GEMMA if "gemma-3" in name.lower() else OTHER_MODEL
-    on_the_hub = name.count("/") == 1 and not Path(name).expanduser().exists()
-    return name if on_the_hub else None, Path(name).name, licence + REVIEWS
+    template = jinja2.Template((HERE / "notice.jinja").read_text(encoding="utf-8"))
+    return template.render(base=export.base_name(adapter), local=local_gemma.NAME)
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
@@ -119,32 +95,31 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
     scores = files.read_json(work_dir / "evaluation.json", {})
     journal, pairs_file = work_dir / "qa_journal.jsonl", work_dir / "qa_pairs.jsonl"
     pairs = files.read_jsonl(pairs_file) if pairs_file.exists() else []
-    base, title, licence = base_of(adapter)
-    gemma = licence.startswith(GEMMA)
+    base, licence = export.base_name(adapter), notice(adapter)
+    base, gemma = "google/gemma-3-270m" if base == local_gemma.NAME else base, licence.startswith("Gemma is")
     data = ModelCardData(
-        base_model=base,
+        base_model=base if "/" in base else None,  # a folder of one's own is not on the Hub
         license="gemma" if gemma else "other",
         license_name=None if gemma else "terms-of-the-base-model",
         library_name="transformers" if "merged" in forms else "peft",
         pipeline_tag="text-generation",
-        tags=["customer-reviews", "lora", *(["gguf"] if "gguf" in forms else [])],
+        tags=["customer-reviews", "lora", *["gguf"] * ("gguf" in forms)],
     )
-    knowledge = scores and evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)
+    if scores:
+        scores["table"] = evaluation.table(scores)
+        scores["table"] += evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)
     card = ModelCard.from_template(
         data,
         template_path=str(HERE / "model_card.md.jinja"),
-        base=title,
-        base_model=base or title,
+        base=base,
         training=files.read_json(work_dir / "training.json", {}),
+        scores=scores,
+        parity=parity,
         cost=answers.summary(journal)["usd"] if journal.exists() else None,
         forms=forms,
-        parity=parity,
-        largest=max((row["largest difference"] for row in parity.get("rows", [])), default=0),
         source=source_of(work_dir, pairs).capitalize() if pairs else "",
         redaction=_counted(redacted_in(work_dir)),
         teachers=Counter(pair["teacher"] for pair in pairs).most_common(),
-        scores=scores,
-        table=scores and evaluation.table(scores) + knowledge,
         judge=judge.report(scores["judge"]).replace("\n", "; ") if "judge" in scores else "",
         licence=licence,
     )
@@ -155,5 +130,5 @@ def save(work_dir: Path, adapter: Path, forms: list[str]) -> str:
     """Write README.md and NOTICE into work_dir/publish, and return the card."""
     card = model_card(work_dir, adapter, forms)
     files.write_text(work_dir / "publish" / "README.md", card)
-    files.write_text(work_dir / "publish" / "NOTICE", base_of(adapter)[2] + "\n")
+    files.write_text(work_dir / "publish" / "NOTICE", notice(adapter) + "\n")
     return card

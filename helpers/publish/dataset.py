@@ -10,11 +10,13 @@ one commit: after an interruption the Hub has all of it or nothing, and the same
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -22,20 +24,16 @@ from helpers.clean import names, redaction
 from helpers.core import files, hub, runtime, workdir
 
 KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "BRIGHTDATA_API_KEY")
-# Keys that tell by their form what they are; a password in plain words is not found.
-SECRETS = re.compile(
+SECRETS = (
     r"\bhf_[A-Za-z0-9]{16,}|\bsk-[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:gh[pousr]_|github_pat_)\w{20,}"
     r"|\bAIza[\w-]{30,}|\bxox[abeoprs]-[\w-]{10,}|\b[0-9a-f]{64}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-NAME_WORDS = (
-    4,
-    3,
-    2,
-)  # words of a full name that are looked for, the longest first; one alone may be any word
+IDS = dict.fromkeys(("id", "chunk_id", "review_ids"))  # of a pair; they are hashes, and not scanned
 MODEL_FILES = ["README.md", "NOTICE", "parity.json", "adapter/*", "merged/*", "gguf/*"]  # of notebook 08
 # Weights are numbers, and the tokenizer's words are those of the base model, which anybody can read.
 NOT_SCANNED = ("*.safetensors", "*.gguf", "tokenizer.json", "tokenizer.model")
+Names = set[tuple[str, ...]]  # as `names.parts` has them
 
 
 class Unsafe(ValueError):
@@ -52,80 +50,71 @@ def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -
         files.write_text(scratch / "README.md", card)
 
 
-def reviewer_names(work_dir: Path) -> set[str]:
-    """The full names of the reviewers, as stage 01 knew them."""
+def reviewer_names(work_dir: Path) -> Names:
+    """The full names of the reviewers as stage 01 knew them, as `names.parts`; one word alone may be any word."""
     path = work_dir / "reviews.jsonl"
     rows = files.read_jsonl(path) if path.exists() else []
-    return {row["reviewer_name"].strip() for row in rows if " " in (row["reviewer_name"] or "").strip()}
+    return {parts for row in rows if len(parts := names.parts(row["reviewer_name"])) > 1}
 
 
-def masked(
-    text: str, people: set[tuple[str, ...]] = frozenset(), keys: Iterable[str] = ()
-) -> tuple[str, Counter[str]]:
-    """The text with secrets, personal data, names and `keys` replaced by [KIND], and their counts.
-
-    `people` are names as `names.parts` has them, so that capitals, accents and hyphens make no difference.
-    """
+def masked(text: str, reviewers: Names = frozenset(), secrets: str = SECRETS) -> tuple[str, Counter[str]]:
+    """The text with secrets, personal data and full names of `reviewers` replaced by [KIND], and their counts."""
     counts: Counter[str] = Counter()
-    for value in keys:
-        counts["KEY OF THIS MACHINE"] += text.count(value)
-        text = text.replace(value, "[KEY OF THIS MACHINE]")
-    text, counts["SECRET"] = SECRETS.subn("[SECRET]", text)
-    for start, end in reversed(list(_people(text, people))):
+    text, counts["SECRET"] = re.subn(secrets, "[SECRET]", text)
+    for start, end in reversed(list(_full_names(text, reviewers))):
         text = f"{text[:start]}[NAME]{text[end:]}"
         counts["NAME"] += 1
     text, personal = redaction.redact_text(text)
     return text, +(counts + personal)
 
 
-def _people(text: str, people: set[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
-    """Start and end of every full name of these people, in order, none over another."""
+def _full_names(text: str, reviewers: Names) -> Iterator[tuple[int, int]]:
+    """Start and end of the names of `reviewers`, of up to six words, whatever their accents, hyphens and titles.
+
+    Words in small letters are none of a name: somebody calls herself Good Service.
+    """
     words = [word for word in names.WORD.finditer(text) if word.group().lower() not in names.IN_NAMES]
-    plain, at = [names.canonical(word.group()) for word in words], 0
-    while people and at < len(words):
-        length = next((n for n in NAME_WORDS if tuple(plain[at : at + n]) in people), 0)
+    plain, at = ["" if word.group()[0].islower() else names.canonical(word.group()) for word in words], 0
+    while at < len(words):
+        length = next((n for n in range(6, 1, -1) if tuple(plain[at : at + n]) in reviewers), 0)
         if length:
             yield words[at].start(), words[at + length - 1].end()
         at += length or 1
 
 
-def _own_keys() -> Iterator[str]:
-    for name in KEYS:
-        try:
-            yield runtime.secret(name)
-        except runtime.MissingSecret:
-            continue
-
-
-def scan(folder: Path, reviewers: set[str] = frozenset()) -> Iterator[dict]:
+def scan(folder: Path, reviewers: Names = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line in its file. The excerpt has the placeholder in its place. Ids are passed over, and
-    so is NOT_SCANNED. Raises UnicodeDecodeError for any other file that is not text.
+    The row is the line in its file; the excerpt has the placeholder in its place. Secrets are known by their form, as
+    in SECRETS, or are this machine's KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed
+    over. Raises UnicodeDecodeError for any other file that is not text.
     """
-    keys, people = list(_own_keys()), {names.parts(name) for name in reviewers}
+    secrets = SECRETS
+    for name in KEYS:
+        with contextlib.suppress(runtime.MissingSecret):
+            secrets += f"|{re.escape(runtime.secret(name))}"
     paths = (file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, NOT_SCANNED)))
     for path in sorted(paths):
-        # Not splitlines(), which also cuts at characters that may stand inside of a JSON line, such as U+2028.
+        # splitlines() would also cut inside of a JSON string, at U+2028 for one.
         for row, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
-            for text in _texts(json.loads(line)) if path.suffix == ".jsonl" else [line]:
-                clean, counts = masked(text, people, keys)
+            value = json.loads(line) | IDS if path.suffix == ".jsonl" else line
+            for text in _texts(value):
+                clean, counts = masked(text, reviewers, secrets)
                 for kind in counts:
                     at = clean.find(f"[{kind}]")
                     excerpt = f"…{clean[max(0, at - 30) : at + len(kind) + 32]}…"
                     yield {"file": path.name, "row": row, "kind": kind, "excerpt": excerpt}
 
 
-def _texts(row: dict) -> Iterator[str]:
-    """Every text of a row but ids, which are hashes."""
-    for name, value in row.items():
-        if not name.endswith(("id", "ids")):
-            yield from filter(
-                lambda item: isinstance(item, str), value if isinstance(value, list) else [value]
-            )
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
-def push_dataset(folder: Path, repo: str, reviewers: set[str] = frozenset(), private: bool = True) -> str:
+def push_dataset(folder: Path, repo: str, reviewers: Names = frozenset(), private: bool = True) -> str:
     """Push what `save_dataset` saved, as JSON Lines and its card; what was scanned is what is uploaded.
 
     A review's id leads to the page that shows who wrote it, so only its hash goes to the Hub.
@@ -135,9 +124,9 @@ def push_dataset(folder: Path, repo: str, reviewers: set[str] = frozenset(), pri
     with tempfile.TemporaryDirectory() as scratch:
         for side, rows in load_from_disk(str(folder)).items():
             # Not by Dataset.map, which would leave its cache in `folder`.
-            sent = (row | {"review_ids": [*map(files.content_id, row["review_ids"])]} for row in rows)
-            files.write_jsonl(Path(scratch) / f"{side}.jsonl", sent)
-        files.write_text(Path(scratch) / "README.md", (folder / "README.md").read_text(encoding="utf-8"))
+            hashed = (row | {"review_ids": [*map(files.content_id, row["review_ids"])]} for row in rows)
+            files.write_jsonl(Path(scratch) / f"{side}.jsonl", hashed)
+        shutil.copy(folder / "README.md", scratch)
         return push(Path(scratch), repo, "dataset", reviewers, private)
 
 
@@ -157,7 +146,7 @@ def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
 
 
 def push(
-    folder: Path, repo: str, kind: str, reviewers: set[str], private: bool, only: list[str] | None = None
+    folder: Path, repo: str, kind: str, reviewers: Names, private: bool, only: list[str] | None = None
 ) -> str:
     """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
 
@@ -174,17 +163,15 @@ def push(
             "Take them out where they come from (for data: the reviews, and then again from stage 02), and run the "
             "notebook again."
         )
+    options = {"commit_message": f"Upload the {kind}", "allow_patterns": only, "delete_patterns": only}
     try:
         api = hub.open_repo(repo, kind, private)
-        patterns = {"allow_patterns": only, "delete_patterns": only}
-        api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, commit_message=f"Upload the {kind}", **patterns
-        )
+        api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, **options)
     except PermissionError as error:
-        raise PermissionError(
-            f"{error} If the whole world may read this, push with private=False: a parameter of notebook 08, and of "
-            "dataset.push_dataset."
-        ) from None
+        share = (
+            "If the whole world may read this, push with private=False: a parameter of notebook 08, and of"
+        )
+        raise PermissionError(f"{error} {share} dataset.push_dataset.") from None
     except hub.failures() as error:
         reason = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
         raise ConnectionError(

@@ -167,7 +167,7 @@ def test_interrupting_the_cell_asks_in_jupyter_and_keeps_the_job_headless(server
         client.input(answer)
 
     code = (
-        "from pathlib import Path\nfrom helpers import brightdata\n"
+        "from pathlib import Path\nfrom helpers.collect import brightdata\n"
         f"brightdata.collect({URL!r}, 10, Path({str(tmp_path / 'snapshot.json')!r}), confirm_spend=True)"
     )
     fake.polls_until_ready = 50

@@ -1,4 +1,4 @@
-"""model_card: what the earlier notebooks wrote is in it, and what they did not is said to be unknown."""
+"""model_card: what the earlier notebooks wrote is in it, and what they did not is front to be unknown."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def work_dir(tmp_path):
 def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
     card = cards.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
     assert (work_dir / "publish" / "README.md").read_text() == card
-    said = yaml.safe_load(card.split("---\n")[1])
-    assert (said["base_model"], said["license"], said["library_name"]) == (
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["base_model"], front["license"], front["library_name"]) == (
         "google/gemma-3-270m",
         "gemma",
         "transformers",
@@ -110,7 +110,7 @@ def test_a_base_from_a_folder_of_ones_own_is_named_without_its_path(tmp_path):
 def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
     files.write_json(tmp_path / "adapter" / "adapter_config.json", {"base_model_name_or_path": base})
     card = cards.model_card(tmp_path, tmp_path / "adapter", FORMS)
-    said = yaml.safe_load(card.split("---\n")[1])
-    assert said["license"] == licence and said["base_model"] == base
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["license"] == licence and front["base_model"] == base
     assert ("Gemma Terms of Use" in card.split("## Licence")[1]) == (licence == "gemma")
     assert "third party" not in card

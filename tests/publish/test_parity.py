@@ -87,8 +87,8 @@ def model(tiny_gemma):
 def published(model, tokenizer, tmp_path, monkeypatch):
     """A work_dir with a merged model. It is random and never stops, so the first token of its answer is the stop."""
     monkeypatch.setattr(parity, "TOKENS", 8)
-    first = parity._generate(model, tokenizer, [], models.chat_ids(tokenizer, parity.QUESTIONS[0]), 1)
-    stops = [1, first.sequences[0, -1].item()]
+    ((first,),) = models.generate_ids(model, tokenizer, [parity.QUESTIONS[0]], 1)
+    stops = [1, first]
     monkeypatch.setattr(models, "stop_ids", lambda _: stops)
     export.merge(model, tokenizer, tmp_path / "publish" / "merged")
     return tmp_path
@@ -144,9 +144,9 @@ def test_an_adapter_that_does_not_stop_is_refused(model, tokenizer, tmp_path, mo
 
 def test_the_answers_are_the_models_own_greedy_ones(model, tokenizer, monkeypatch):
     monkeypatch.setattr(parity, "TOKENS", 8)
-    heard = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), [BOS, 7], QUESTIONS)
+    answers = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), [BOS, 7], QUESTIONS)
     plain = models.generate(model, tokenizer, QUESTIONS, max_new_tokens=8, batch_size=1)
-    assert [tokenizer.decode(each.tokens, skip_special_tokens=True).strip() for each in heard] == plain
-    for each in heard:
-        assert each.ids.count(BOS) == 1 and len(each.likeliest) >= len(each.tokens)
-        assert all(max(top, key=top.get) == token for top, token in zip(each.likeliest, each.tokens))
+    assert [tokenizer.decode(answer.tokens, skip_special_tokens=True).strip() for answer in answers] == plain
+    for answer in answers:
+        assert answer.ids.count(BOS) == 1 and len(answer.likeliest) >= len(answer.tokens)
+        assert all(max(top, key=top.get) == token for top, token in zip(answer.likeliest, answer.tokens))

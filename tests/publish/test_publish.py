@@ -15,7 +15,7 @@ import yaml
 
 from helpers.ask import gate, qa, splits
 from helpers.clean import chunks as chunking
-from helpers.clean import reviews
+from helpers.clean import names, reviews
 from helpers.core import files, workdir
 from helpers.publish import cards, dataset
 from tests.conftest import REPOSITORY
@@ -130,7 +130,7 @@ def test_what_must_not_be_uploaded_is_found_wherever_it_stands_and_never_shown(t
         rows[1][field] = f"Write to {secret} now"
     files.write_jsonl(tmp_path / "train.jsonl", rows)
     files.write_text(tmp_path / "README.md", card)
-    found = list(dataset.scan(tmp_path, PEOPLE))
+    found = list(dataset.scan(tmp_path, {names.parts(name) for name in PEOPLE}))
     place = ("README.md", 4) if field == "card" else ("train.jsonl", 2)
     assert {(row["file"], row["row"]) for row in found} == {place} or "\n" in secret
     assert found[0]["kind"] == kind and f"[{kind}]" in found[0]["excerpt"]
@@ -142,14 +142,14 @@ def test_this_machines_own_keys_are_found_whatever_their_form(tmp_path, monkeypa
     monkeypatch.setenv("BRIGHTDATA_API_KEY", "plainword")
     files.write_text(tmp_path / "README.md", "it was plainword then")
     (found,) = dataset.scan(tmp_path)
-    assert found["kind"] == "KEY OF THIS MACHINE" and "plainword" not in found["excerpt"]
+    assert found["kind"] == "SECRET" and "plainword" not in found["excerpt"]
 
 
 def test_the_scan_passes_ids_and_ordinary_prose(tmp_path):
     rows = some(3, id="8c4737c4e29a4108", review_ids=["447900123456" * 2, "8c4737c4e29a41081a5b76ab"])
-    prose = "The token: a bell. Their password rules changed, 1,999 euros, 2026-01-01, the key to success is patience."
+    prose = "The token: a bell. Their password rules, 1,999 euros, 2026-01-01, Good service is the key to success."
     files.write_jsonl(tmp_path / "train.jsonl", [row | {"answer": prose} for row in rows])
-    assert list(dataset.scan(tmp_path, {"Ada Lovelace"})) == []
+    assert list(dataset.scan(tmp_path, {("ada", "lovelace"), ("good", "service")})) == []
 
 
 def test_an_answer_with_a_line_separator_inside_is_scanned_as_one_row(tmp_path):
@@ -162,14 +162,14 @@ def test_an_answer_with_a_line_separator_inside_is_scanned_as_one_row(tmp_path):
 def test_the_samples_pairs_and_card_pass_the_scan(tmp_path):
     """Also against the 200 and more full names of the reviewers."""
     files.write_jsonl(tmp_path / "reviews.jsonl", reviews.sample())
-    names = dataset.reviewer_names(tmp_path)
+    reviewers = dataset.reviewer_names(tmp_path)
     kept, _ = gate.quality_gate(qa.sample_pairs(chunking.sample()), chunking.sample())
     train, test = splits.split_pairs(kept)
     files.write_jsonl(tmp_path / "up" / "train.jsonl", kept)
     card = cards.dataset_card(train, test, company="Velomarsh", source="s", redacted=Counter(EMAIL=7))
     files.write_text(tmp_path / "up" / "README.md", card)
-    assert len(names) > 200 and all(" " in name for name in names)
-    assert list(dataset.scan(tmp_path / "up", names)) == []
+    assert len(reviewers) > 200
+    assert list(dataset.scan(tmp_path / "up", reviewers)) == []
     assert dataset.reviewer_names(tmp_path / "empty") == set()
 
 

@@ -176,9 +176,8 @@ def test_the_collators_rows_pass_the_check_of_stage_05(tmp_path, tiny_gemma, cap
 def test_the_merged_model_writes_what_the_adapter_writes(tmp_path, tiny_gemma):
     copy = shutil.copytree(tiny_gemma, tmp_path / "model")
     files.write_json(copy / "generation_config.json", {"eos_token_id": 1})  # as a base model has it
-    trainer, tokenizer, _, choice, rows = prepare(copy, tmp_path, max_steps=12)
+    trainer, tokenizer, _, _, rows = prepare(copy, tmp_path, max_steps=12)
     trainer.train()
-    training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name)
     questions = [data.pair(row)["question"] for row in rows[:20]]
     tuned = models.generate(trainer.model, tokenizer, questions, 8)
     with trainer.model.disable_adapter():
