@@ -16,9 +16,8 @@ from helpers.core import runtime
 from helpers.train.cpu_loss import TILE
 
 SPARE = 0.9  # the share of the free memory that may be planned for
-# What is at the peak beside the tensors that are kept: temporaries, gradients, and holes that the allocator does not
-# give back. Fitted: on a CPU to benchmarks/memory.json; on a GPU, where nothing was measured, to the 13.6 GB of
-# Unsloth's published T4 run (Gemma 3 4B in 4 bits, 2 rows of 2,048 tokens).
+# What the peak has beside the tensors that are kept: temporaries, gradients, holes in the heap. Fitted on a CPU to
+# benchmarks/memory.json; on a GPU to the 13.6 GB of Unsloth's T4 run (Gemma 3 4B in 4 bits, 2 × 2,048 tokens).
 HOLES = 1.75  # times all layers, without checkpointing
 CPU_KERNELS = 0.38e9  # bytes; the CPU library compiles one for each new shape, and keeps them
 LAYERS_AT_WORK = {"cpu": 8, "cuda": 5}  # times one layer, with checkpointing
@@ -42,22 +41,21 @@ class Plan:
 def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
     """GB (10⁹ bytes) at the peak of a LoRA step, by cause; `model` has no adapter yet.
 
-    A layer keeps, in bytes per token: 26 × hidden size (5 tensors of bf16 and the 4 norms' inputs in float32),
-    8 × intermediate size, 10 × the width of the queries (with their copies and the attention's output) and 8 × that
-    of keys and values, counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps a layer's input
-    only, which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
+    A layer keeps, in bytes per token: 26 × hidden size, 8 × intermediate size, 10 × the width of the queries and 8 ×
+    that of keys and values, counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps its input only,
+    which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
     """
     import torch
 
     config, cpu = model.config.get_text_config(), model.device.type == "cpu"
     width, layers, tokens = config.hidden_size, config.num_hidden_layers, rows * length
-    queries = config.num_attention_heads * config.head_dim
-    keys = config.num_key_value_heads * config.head_dim
-    layer = 26 * width + 8 * config.intermediate_size + 10 * queries + 16 * keys
+    heads = 10 * config.num_attention_heads + 16 * config.num_key_value_heads
+    layer = 26 * width + 8 * config.intermediate_size + heads * config.head_dim
     kept = HOLES * layer * layers
     if checkpointing:
         kept = min(kept, 2 * width * layers * cpu + LAYERS_AT_WORK[model.device.type] * layer)
-    adapter = sum(lora_r * (m.in_features + m.out_features) for m in projections(model))
+    modules = [m for name, m in model.named_modules() if name.endswith("_proj") and "vision" not in name]
+    adapter = sum(lora_r * (m.in_features + m.out_features) for m in modules)
     wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there
     parts = {
         "weights and libraries": in_use(model),
@@ -67,11 +65,6 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
         "kernels": CPU_KERNELS * cpu,
     }
     return {name: round(size / 1e9, 3) for name, size in parts.items()}
-
-
-def projections(model) -> list:
-    """The linear layers of the language model that LoRA is put on."""
-    return [m for name, m in model.named_modules() if name.endswith("_proj") and "vision" not in name]
 
 
 def in_use(model) -> int:
@@ -106,13 +99,10 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: 
     Without a GPU, more rows at once and no checkpointing are faster, and the update is the same. On a GPU the
     rows stay as asked, or become fewer. Raises MemoryError that names need, memory and what to change.
     """
-    update = rows * accumulation
-    divisors = [n for n in range(update, 0, -1) if update % n == 0]
-    fewer = [(n, True) for n in divisors if n <= rows]
-    wishes = fewer if device.kind == "cuda" else [(n, False) for n in divisors] + fewer
-    room = SPARE * device.memory_gib * runtime.GIB / 1e9
-    held = in_use(model) / 1e9
-    for at_once, checkpointing in wishes:
+    update, room = rows * accumulation, SPARE * device.memory_gib * runtime.GIB / 1e9
+    divisors, held = [n for n in range(update, 0, -1) if update % n == 0], in_use(model) / 1e9
+    fast = [(n, False) for n in divisors if device.kind == "cpu"]
+    for at_once, checkpointing in fast + [(n, True) for n in divisors if n <= rows]:
         parts = estimate(model, at_once, length, lora_r, checkpointing)
         peak = sum(parts.values())
         if peak - held <= room:

@@ -26,20 +26,10 @@ def tokens_seen(trainer) -> int:
     return int(max(counts, default=0))
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Raises FloatingPointError with the probable cause when a loss is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss is {loss} at step {step}. The usual causes: a learning_rate that is too high (try a "
-            "tenth of it), or float16, in which Gemma 3 overflows (leave the dtype to Unsloth). The "
-            "checkpoints before this step are untouched."
-        )
-
-
 def show(trainer, title: str = "Training loss") -> None:
     """Replace the trainer's own output by a bar with loss, tokens a second and time left, and a live plot.
 
-    Stops the run at a loss that is not finite, before it can be saved.
+    Raises FloatingPointError at a loss that is not finite, before it can be saved.
     """
     from IPython import get_ipython
     from IPython.display import display
@@ -56,10 +46,16 @@ def show(trainer, title: str = "Training loss") -> None:
             self.bar.update(state.global_step - self.bar.n)
 
         def on_log(self, args, state, control, logs, **kwargs):
-            check_finite(logs.get("loss", logs.get("eval_loss", 0.0)), state.global_step)
+            loss = logs.get("loss", logs.get("eval_loss", 0.0))
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"The loss is {loss} at step {state.global_step}. The usual causes: a learning_rate that is too "
+                    "high (try a tenth of it), or float16, in which Gemma 3 overflows (leave the dtype to Unsloth). "
+                    "The checkpoints before this step are untouched."
+                )
             if "loss" in logs:
                 speed = (tokens_seen(trainer) - self.tokens_before) / (time.monotonic() - self.started)
-                self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {speed:.0f} tokens/s")
+                self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.0f} tokens/s")
             if time.monotonic() - self.drawn > REDRAW:
                 self.draw()
 
