@@ -20,6 +20,7 @@ Rows judge the data at hand: a wrong query is right by chance where the tables a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -36,6 +37,7 @@ RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not 
 LIMIT, EMPTY, GOLD_BROKEN = "timed out", "empty", "gold broken"
 KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN)
 ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
+Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,18 +106,14 @@ def extract(text: str) -> str:
     return text.strip().rstrip(";").rstrip()
 
 
-def judge_all(
-    rows: Iterable[tuple[str, str, str]], processes: int | None = None, *, limits: Limits = Limits()
-) -> list[Outcome]:
+def judge_all(rows: Jobs, processes: int | None = None, *, limits: Limits = Limits()) -> list[Outcome]:
     """Outcomes of (context, gold, generated), in their order. `processes`: default one a core."""
     jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
     results = run_all(jobs, processes, limits=limits)
     return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
 
 
-def run_all(
-    jobs: Iterable[tuple[str, ...]], processes: int | None = None, *, limits: Limits = Limits()
-) -> list[list[Result]]:
+def run_all(jobs: Jobs, processes: int | None = None, *, limits: Limits = Limits()) -> list[list[Result]]:
     """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
     jobs = list(jobs)
     count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
@@ -143,15 +141,13 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
         ready, *replies = ran.stdout.split("\n")[:-1] or [""]
         if not ready:
             raise RuntimeError(f"the process for SQL did not start: {why}")
+        answered = iter([Result(**json.loads(reply)) for reply in replies])
         for _, *queries in left:
-            if not replies and ran.returncode == 0:
+            row = list(itertools.islice(answered, len(queries)))
+            if not row and ran.returncode == 0:
                 break
-            answered, replies = replies[: len(queries)], replies[len(queries) :]
-            unanswered = len(queries) - len(answered)
-            results.append(
-                [Result(**json.loads(reply)) for reply in answered] + [Result(LIMIT, why)] * unanswered
-            )
-            if unanswered:
+            results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
+            if len(row) < len(queries):
                 break
     return results
 

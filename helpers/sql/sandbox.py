@@ -85,14 +85,16 @@ def serve(limits: dict) -> None:
     for line in sys.stdin:
         context, *queries = json.loads(line)
         built = step(lambda deadline, context=context: build(context, limits, deadline), limits)
-        db, limited = built.pop("db", None), False
+        db, kinds = built.pop("db", None), set()
         for query in queries:
-            reply = {"detail": f"context: {built.get('detail')}"}
+            reply = built | {"detail": f"context: {built.get('detail')}"}
             if db:
-                reply = step(lambda deadline, db=db, query=query: read(db, query, limits, deadline), limits)
-            print(json.dumps(built | reply), flush=True)
-            limited |= (built | reply)["kind"] == "timed out"
-        if limited:
+                reply = built | step(
+                    lambda deadline, db=db, sql=query: read(db, sql, limits, deadline), limits
+                )
+            print(json.dumps(reply), flush=True)
+            kinds.add(reply["kind"])
+        if "timed out" in kinds:
             return
         if db:
             db.close()
