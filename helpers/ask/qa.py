@@ -91,7 +91,7 @@ def make_pair(chunk_id: str, review_ids: list[str], texts: tuple, teacher: str, 
 
 
 def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[Request]:
-    """One request a chunk. Its marker holds a hash of what it encloses, which that cannot contain."""
+    """One request per chunk. Its marker holds a hash of what it encloses, which that cannot contain."""
     requests = []
     for chunk in chunks:
         key = f"{chunk['id']}/{PROMPT_VERSION}/{model}/{pairs_per_chunk}"
