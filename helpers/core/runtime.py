@@ -63,9 +63,8 @@ def _from_page(where: str, name: str) -> str | None:
         from IPython import get_ipython
 
         if get_ipython():  # a plain Python process has no way to the page, and userdata breaks there
-            with suppress(
-                userdata.TimeoutException, userdata.SecretNotFoundError, userdata.NotebookAccessError
-            ):
+            silent = userdata.TimeoutException, userdata.SecretNotFoundError, userdata.NotebookAccessError
+            with suppress(*silent):
                 return userdata.get(name)
     if where == "kaggle":
         from kaggle_secrets import UserSecretsClient, ValidationError
@@ -77,14 +76,11 @@ def _from_page(where: str, name: str) -> str | None:
 
 
 def _from_dotenv(name: str) -> str | None:
-    for dotenv in filter(
-        Path.is_file, (Path(".env"), REPOSITORY / ".env")
-    ):  # a kernel may stand in notebooks/
-        for key, _, value in (
-            line.partition("=") for line in dotenv.read_text(encoding="utf-8").splitlines()
-        ):
-            if key.removeprefix("export ").strip() == name:
-                return value.strip().strip("'\"")
+    places = (Path(".env"), REPOSITORY / ".env")  # a notebook's kernel may stand in notebooks/
+    for line in [line for path in places if path.is_file() for line in path.read_text("utf-8").splitlines()]:
+        key, _, value = line.partition("=")
+        if key.removeprefix("export ").strip() == name:
+            return value.strip().strip("'\"")
     return None
 
 
@@ -130,9 +126,9 @@ def device(work_dir: Path = Path()) -> Device:
 
 def versions(**why: str) -> list[dict]:
     """One row per package: its installed version and the reason this notebook needs it."""
-    found = {"python": sys.version.split()[0]} | {name: version(name.replace("_", "-")) for name in why}
+    installed = {"python": sys.version.split()[0]} | {name: version(name.replace("_", "-")) for name in why}
     why = {"python": "everything", **why}
-    return [{"package": name, "version": found[name], "used for": why[name]} for name in found]
+    return [{"package": name, "version": installed[name], "used for": why[name]} for name in why]
 
 
 asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it
