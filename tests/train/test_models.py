@@ -3,8 +3,7 @@ import json
 import pytest
 
 from helpers.core import runtime
-from helpers.sql import data
-from helpers.train import local_gemma, models
+from helpers.train import data, local_gemma, models
 
 CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
 
