@@ -36,7 +36,10 @@ def test_a_house_in_order_passes(tmp_path):
         ({"pipeline_run": "import helpers.train.models\n"}, "pipeline/run imports from train"),
         ({"sql_judge": "from helpers.publish import export\n"}, "sql/judge imports from publish"),
         ({"core_plots": "import matplotlib.pyplot as plt\n"}, "core/plots imports matplotlib at its top"),
-        ({"core_files": "x = 1\n" * 601}, "core has 601 lines, 1 more than its 600"),
+        (
+            {"core_files": "x = 1\n" * (house.BUDGETS["core"] + 1)},
+            f"core has {house.BUDGETS['core'] + 1} lines, 1 more",
+        ),
         ({"train_models": "x = 1\n" * 301}, "train/models has 301 lines"),
         (
             {

@@ -193,7 +193,7 @@ def hub(monkeypatch):
 READ = f"""
 import json
 from pathlib import Path
-from helpers.train import training
+from helpers.train import data
 found, why = data.load_qa_dataset({REPO!r}, Path("nowhere"))
 print(why)
 print(json.dumps({{side: list(rows) for side, rows in found.items()}}))
