@@ -62,50 +62,6 @@ def test_a_row_that_vanished_is_caught(tokenizer):
         training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=2)
 
 
-def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
-    pairs = dataset(
-        {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
-    )
-    fitting, too_long = data.tokenize(pairs, tokenizer, max_seq_length=64)
-    assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
-    advice = data.length_advice(fitting, too_long, 64)
-    assert "1 of 2 rows are over max_seq_length = 64" in advice
-    all_fit, none = data.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
-    assert len(all_fit) == 2 and not none
-    with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
-        data.tokenize(pairs, tokenizer, max_seq_length=4)
-
-
-def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
-    pairs, why = data.load_qa_dataset("auto", tmp_path)
-    assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
-    trained = {review_id for row in pairs["train"] for review_id in row["review_ids"]}
-    assert not trained & {review_id for row in pairs["test"] for review_id in row["review_ids"]}
-
-
-def test_a_file_of_your_own_is_split(tmp_path):
-    rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
-    (tmp_path / "mine.json").write_text(json.dumps(rows))
-    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
-    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
-
-
-def test_a_dataset_without_the_columns_is_refused(tmp_path):
-    from datasets import DatasetDict
-
-    rows = dataset({"prompt": "a"}, {"prompt": "b"})
-    DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
-    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
-        data.load_qa_dataset(str(tmp_path / "other"), tmp_path)
-
-
-def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
-    sides, _ = data.load_qa_dataset("auto", tmp_path)
-    reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
-    assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
-    assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
-
-
 def test_a_few_steps_are_refused_before_they_are_made():
     assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=-1) == 135
     assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=12) == 12
