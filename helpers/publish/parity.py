@@ -2,9 +2,9 @@
 
     rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
 
-Each form is asked the same questions. The bytes and the token ids of the prompt must be the same, with exactly one
-<bos>; then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
-It does not judge whether the answers are good.
+Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
+then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends. It does
+not judge whether the answers are good.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 �
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
-# Nats between the log-probabilities of the adapter's token in two forms. With the demo's Gemma 3 270M, rounding to
-# bfloat16 moved them by up to 0.13 and Q8_0 by up to 0.29; half of the adapter's strength is 0.5 away
-# (benchmarks/publish.json), so `export.unlike` compares merged weights one by one as well.
+# Nats between the log-probabilities of the adapter's token in two forms. Rounding Gemma 3 270M to bfloat16 moved them by
+# up to 0.13 and Q8_0 by up to 0.29, half of the adapter's strength by 0.5 (benchmarks/publish.json): hence `unlike`.
 TOLERANCE = 0.5
 
 
@@ -79,20 +78,9 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
     return models.chat_ids(tokenizer, question) + answer[:-1]
 
 
-def load_merged(folder: Path, device):
-    """The merged model and its tokenizer, with what is in their folder and nothing else."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=device).eval()
-    return model, AutoTokenizer.from_pretrained(folder)
-
-
 @contextmanager
 def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
-    """Load `gguf` into llama.cpp's server, which speaks OpenAI's API without a key, and yield its address on 127.0.0.1.
-
-    `context` is in tokens. Raises RuntimeError when llama.cpp cannot load the file.
-    """
+    """llama.cpp's server for `gguf`, which speaks OpenAI's API: yields its address on 127.0.0.1. `context`: in tokens."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -139,8 +127,8 @@ def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
     """How many tokens both answers share from the start, and the largest difference up to the next one, in nats.
 
-    Differences are of the log-probability of our token. Where the answers part, a form that finds our token nearly as
-    likely as its own has only rounded another way; so the difference there is how far ours lies behind.
+    It is of the log-probability of our token. Where the answers part, a form that finds our token nearly as likely as
+    its own has only rounded another way; so the difference there is how far ours lies behind.
     """
     gap = 0.0
     for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):
@@ -173,23 +161,24 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
 
 
 def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
-    """Ask the adapter on its base, the merged weights and the GGUF file, as far as they are in `forms`.
+    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    Writes parity.json into work_dir/publish when all are the same model. Raises Differs, which names each that is
-    not, and why.
-    """
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, QUESTIONS[0])
-    ours = from_model(model, tokenizer, stops, whole)
-    answers, unlike = {"adapter": ours}, []
+    answers, unlike = {"adapter": from_model(model, tokenizer, stops, whole)}, []
     if "merged" in forms:
-        merged, its_tokenizer = load_merged(publish / "merged", model.device)
-        answers["merged"] = from_model(merged, its_tokenizer, merged.generation_config.eos_token_id, whole)
+        folder = publish / "merged"  # with what is in it, and nothing else
+        merged = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=model.device).eval()
+        its_stops = merged.generation_config.eos_token_id
+        answers["merged"] = from_model(merged, AutoTokenizer.from_pretrained(folder), its_stops, whole)
         unlike = export.unlike(model, merged)
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
         answers["gguf"] = from_gguf(path, plain.bos_token, whole)
-    rows = [r for f in answers for r in compare(f, ours, answers[f], plain.bos_token_id, stops[-1])]
+    rows = []
+    for form, theirs in answers.items():
+        rows += compare(form, answers["adapter"], theirs, plain.bos_token_id, stops[-1])
     gate(rows, unlike)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
     compared = [f"publish/{form}" for form in answers]
@@ -199,15 +188,16 @@ def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
 
 def gate(rows: list[dict], unlike: list[str] = ()) -> None:
     """Raises Differs for rows with something `wrong`, and for merged weights that are `export.unlike` the adapter's."""
-    causes = []
-    if unlike:
-        example = f"{len(unlike)} of its weights are not base + this adapter, such as {unlike[0]}"
-        causes.append(f"merged: {example}: it was merged from another adapter or base")
+    causes = (
+        [f"merged: {len(unlike)} of its weights are not base + this adapter, such as {unlike[0]}"]
+        if unlike
+        else []
+    )
     causes += dict.fromkeys(f"{row['form']}: {row['wrong']}" for row in rows if row["wrong"])
     if causes:
-        listed = "\n  ".join(causes)
+        listed = "".join(f"\n  {cause}" for cause in causes)
         raise Differs(
-            f"Nothing may be published, because what would go out is not the model that was tuned.\n  {listed}\n"
-            "Delete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
-            "merge=False, gguf=False."
+            f"Nothing may be published, because what would go out is not the model that was tuned.{listed}\nDelete "
+            "work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: merge=False, "
+            "gguf=False."
         )
