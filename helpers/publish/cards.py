@@ -1,7 +1,4 @@
-"""What a data set or a model says of itself: the cards, from what the notebooks left in work_dir (04 and 08).
-
-Their words are in the templates beside this file; what a work_dir does not know, they call unknown.
-"""
+"""What a data set or a model says of itself: the cards, from what the notebooks left in work_dir (04 and 08)."""
 
 from __future__ import annotations
 
@@ -37,8 +34,7 @@ def redacted_in(work_dir: Path) -> Counter[str] | None:
 def _render(name: str, **values: object) -> str:
     import jinja2
 
-    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return jinja2.Template(text).render(values)
+    return jinja2.Template(Path(__file__).with_name(name).read_text(encoding="utf-8")).render(values)
 
 
 def dataset_card(
@@ -52,9 +48,9 @@ def dataset_card(
     """
     reasons = Counter(row["reason"].split(" (")[0] for row in rejected)
     names = {name for pair in train + test for name in pair["review_ids"]}
-    values = {"company": " ".join(company.split()), "source": source, "reviews": len(names), "facts": facts}
-    values |= {"languages": sorted(languages), "redacted": redacted, "reasons": reasons, "licence": licence}
-    return _render("dataset_card.md.jinja", train=train, test=test, **values)
+    values = {"train": train, "test": test, "reviews": len(names), "company": " ".join(company.split())}
+    values |= {"source": source, "facts": facts, "languages": sorted(languages), "reasons": reasons}
+    return _render("dataset_card.md.jinja", redacted=redacted, licence=licence, **values)
 
 
 def notice(adapter: Path) -> str:
@@ -63,7 +59,7 @@ def notice(adapter: Path) -> str:
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
-    """The card of work_dir/publish, with the table of scores and what the teacher's answers cost."""
+    """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out."""
     base = export.base_name(adapter)
     pairs_file, journal = work_dir / "qa_pairs.jsonl", work_dir / "qa_journal.jsonl"
     pairs = files.read_jsonl(pairs_file) if pairs_file.exists() else []

@@ -44,8 +44,7 @@ def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -
     from datasets import Dataset, DatasetDict
 
     with files.whole_folder(folder) as scratch:
-        sides = {"train": Dataset.from_list(train), "test": Dataset.from_list(test)}
-        DatasetDict(sides).save_to_disk(scratch)
+        DatasetDict(train=Dataset.from_list(train), test=Dataset.from_list(test)).save_to_disk(scratch)
         files.write_text(scratch / "README.md", card)
 
 
@@ -59,8 +58,7 @@ def reviewer_names(work_dir: Path) -> set[tuple[str, ...]]:
 def masked(text: str, reviewers: set = frozenset(), secrets: str = SECRETS) -> tuple[str, Counter[str]]:
     """The text with secrets, personal data and full names of `reviewers` replaced by [KIND], and their counts."""
     text, count = re.subn(secrets, "[SECRET]", text)
-    full_names = _full_names(text, reviewers)
-    for name in full_names:
+    for name in (full_names := _full_names(text, reviewers)):
         text = text.replace(name, "[NAME]")
     text, personal = redaction.redact_text(text)
     return text, +(Counter(SECRET=count, NAME=len(full_names)) + personal)
@@ -78,9 +76,8 @@ def _full_names(text: str, reviewers: set) -> list[str]:
 def scan(folder: Path, reviewers: set = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line in its file; the excerpt has the placeholder in its place. Secrets are known by their form, as
-    in SECRETS, or are this machine's KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed
-    over. Raises UnicodeDecodeError for any other file that is not text.
+    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are our own
+    KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
     """
     secrets = SECRETS
     for name in KEYS:
@@ -120,7 +117,7 @@ def push_dataset(folder: Path, repo: str, reviewers: set = frozenset(), private:
 
 
 def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
-    """Push work_dir/publish as notebook 08 made it. Raises PermissionError when the parity gate has not seen just that."""
+    """Push work_dir/publish as notebook 08 made it; PermissionError when the parity gate has not seen it as it is."""
     if not repo:
         raise ValueError("push_to_hub needs hub_repo, such as your-name/reviews-gemma")
     if not workdir.is_finished(work_dir, "08_publish.parity"):
@@ -129,9 +126,7 @@ def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
     return push(work_dir / "publish", repo, "model", reviewer_names(work_dir), private, MODEL_FILES)
 
 
-def push(
-    folder: Path, repo: str, kind: str, reviewers: set, private: bool, only: list[str] | None = None
-) -> str:
+def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only=None) -> str:
     """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
 
     With `only`, those that match it, in the place of all that match it there. Raises Unsafe for what the scan finds,
@@ -152,8 +147,6 @@ def push(
         raise PermissionError(f"{error} {share}") from None
     except hub.failures() as error:
         reason = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
-        raise ConnectionError(
-            f"The push to {repo} broke off ({reason}). A commit is whole or not there. Run it again: it goes on, "
-            "and uploads no large file twice."
-        ) from error
+        again = "A commit is whole or not there. Run it again: it goes on, and uploads no large file twice."
+        raise ConnectionError(f"The push to {repo} broke off ({reason}). {again}") from error
     return f"{api.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"

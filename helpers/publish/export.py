@@ -19,7 +19,6 @@ from pathlib import Path
 from helpers.core import files, workdir
 from helpers.train import models
 
-SHARD_GB = 2  # of a file of merged weights, and so what merging holds in memory at once
 CONVERTED = ("q8_0", "bf16", "f16")  # what llama.cpp's converter writes by itself
 
 
@@ -51,26 +50,24 @@ def finish(work_dir: Path, form: str, quantization: str = "") -> None:
 def base_name(adapter: Path) -> str:
     """The base by its Hub id; of one that is a folder, its name alone, since a path says where you work."""
     name = files.read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
-    on_the_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists()
-    return name if on_the_hub else Path(name).name
+    return name if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists() else Path(name).name
 
 
 def save_adapter(adapter: Path, tokenizer, folder: Path) -> None:
     """Copy the adapter's weights and configuration, with the tokenizer and its chat template."""
-    base = {"base_model_name_or_path": base_name(adapter)}
+    config = files.read_json(adapter / "adapter_config.json")
     with files.whole_folder(folder) as scratch:
+        config["base_model_name_or_path"] = base_name(adapter)
+        files.write_json(scratch / "adapter_config.json", config)
         shutil.copy(adapter / "adapter_model.safetensors", scratch)
-        files.write_json(
-            scratch / "adapter_config.json", files.read_json(adapter / "adapter_config.json") | base
-        )
         tokenizer.save_pretrained(scratch)
 
 
 def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
     """Name, shape and a function that computes each weight of base + adapter, one at a time; tied ones come once.
 
-    Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; of a base in 4 bits it starts
-    from those 4 bits, since the adapter was trained on them. What was trained whole (`modules_to_save`) is as trained.
+    Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; a base in 4 bits is taken as the
+    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`) is as trained.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -108,8 +105,8 @@ def check_room(model, folder: Path, forms: list[str], dtype: str = "bfloat16") -
 
     copy = getattr(torch, dtype).itemsize * sum(shape.numel() for _, shape, _ in weights(model)) / 1e9
     on_disk, in_memory = copy * len({"merged", "gguf"} & {*forms}), copy * ("merged" in forms)
-    gpu, disk = model.device.type == "cuda", shutil.disk_usage(folder).free / 1e9
-    memory = (torch.cuda.mem_get_info()[0] if gpu else psutil.virtual_memory().available) / 1e9
+    disk, memory = shutil.disk_usage(folder).free / 1e9, psutil.virtual_memory().available / 1e9
+    memory = torch.cuda.mem_get_info()[0] / 1e9 if model.device.type == "cuda" else memory
     numbers = f"{on_disk:.1f} of {disk:.1f} GB free disk, and {in_memory:.1f} of {memory:.1f} GB free memory"
     if on_disk > disk or in_memory > memory:
         fix = "Free some, restart the session, move work_dir, or stay with the adapter alone"
@@ -117,8 +114,8 @@ def check_room(model, folder: Path, forms: list[str], dtype: str = "bfloat16") -
     return numbers
 
 
-def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16") -> None:
-    """Write base + adapter as safetensors with configuration and tokenizer, a shard at a time."""
+def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16", shard: int | str = "2GB") -> None:
+    """Write base + adapter as safetensors with configuration and tokenizer; memory holds a `shard` at a time."""
     import torch
     from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save_file
@@ -127,7 +124,7 @@ def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16") -> None:
     parts = {name: (shape, value) for name, shape, value in weights(model, dtype)}
     meta = {"dtype": getattr(torch, dtype), "device": "meta"}
     shapes = {name: torch.empty(shape, **meta) for name, (shape, _) in parts.items()}
-    plan = split_torch_state_dict_into_shards(shapes, max_shard_size=f"{SHARD_GB}GB")
+    plan = split_torch_state_dict_into_shards(shapes, max_shard_size=shard)
     with files.whole_folder(folder) as scratch:
         for name, inside in tqdm(plan.filename_to_tensors.items(), unit="file", mininterval=5):
             save_file({key: parts[key][1]() for key in inside}, scratch / name, metadata={"format": "pt"})
@@ -152,17 +149,15 @@ def save_config(inner, tokenizer, folder: Path, **changes: object) -> None:
     GenerationConfig(**eos, do_sample=True, **models.SAMPLING).save_pretrained(folder)
 
 
-def unlike(model, merged) -> list[str]:
-    """Names of the weights of the loaded model `merged` that are not base + adapter of `model`."""
+def unlike(model, merged) -> str:
+    """How the weights of the loaded model `merged` are not base + adapter of `model`, in words; "" where they are."""
     import torch
 
-    state, missing = merged.state_dict(), torch.empty(0)
+    # bfloat16 has 8 bits; another device may round the last one otherwise
+    state, missing, close = merged.state_dict(), torch.empty(0), {"rtol": 2**-6, "atol": 1e-6}
     pairs = ((name, value(), state.get(name, missing).cpu()) for name, _, value in weights(model))
-    close = {
-        "rtol": 2**-6,
-        "atol": 1e-6,
-    }  # bfloat16 has 8 bits: another device may round the last one the other way
-    return [name for name, a, b in pairs if a.shape != b.shape or not torch.allclose(a, b, **close)]
+    names = [name for name, a, b in pairs if a.shape != b.shape or not torch.allclose(a, b, **close)]
+    return f"{len(names)} of its weights are not base + this adapter, such as {names[0]}" if names else ""
 
 
 def available(quantization: str) -> tuple[str, str]:
@@ -172,8 +167,7 @@ def available(quantization: str) -> tuple[str, str]:
     if quantization in CONVERTED:
         return quantization, "as the parameter asks, written by llama.cpp's converter"
     if f"MOSTLY_{quantization.upper()}" not in LlamaFileType.__members__:
-        kinds = "q8_0, q4_k_m, q5_k_m, q6_k, bf16, f16, …"
-        raise ValueError(f"quantization = {quantization!r}: llama.cpp has {kinds}")
+        raise ValueError(f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q6_k, bf16, f16, …")
     if shutil.which("llama-quantize"):
         return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
     program = "llama.cpp's program llama-quantize, which no package for Python brings: install llama.cpp"
@@ -206,7 +200,7 @@ def _run(target: Path, *command: object) -> None:
 
 
 def modelfile(tokenizer, gguf: str) -> str:
-    """Ollama's recipe: file, template, stop words, sampling; llama.cpp puts the `<bos>` before what the template makes."""
+    """Ollama's recipe: file, template, stop words, sampling. llama.cpp puts the `<bos>` in front of the template's."""
     turns = models.turns(tokenizer)
     system = "{{ if .System }}{{ .System }}\n\n{{ end }}"
     prompt = f"{turns.user}{system}{{{{ .Prompt }}}}{turns.end}\n{turns.model}"

@@ -3,8 +3,7 @@
     rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
 
 Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
-then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends. It does
-not judge whether the answers are good.
+then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 �
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
-# Nats between the log-probabilities of the adapter's token in two forms. Rounding Gemma 3 270M to bfloat16 moved them by
-# up to 0.13 and Q8_0 by up to 0.29, half of the adapter's strength by 0.5 (benchmarks/publish.json): hence `unlike`.
+# Nats between the log-probabilities of the adapter's token in two forms. Rounding Gemma 3 270M to bfloat16 moved them
+# by up to 0.13, Q8_0 by up to 0.29, half of the adapter's strength by 0.5 (benchmarks/publish.json): hence `unlike`.
 TOLERANCE = 0.5
 
 
@@ -46,10 +45,7 @@ class Answer:
 
 
 def from_model(model, tokenizer, stops: list[int], whole: list[int], questions=QUESTIONS) -> list[Answer]:
-    """The answers of a model in this process, one question at a time: padding would change the last digits.
-
-    `stops` are the tokens that end its answers, and `whole` is what `to_the_end` gives for the adapter.
-    """
+    """The model's answers, one question at a time: padding would change the last digits. `whole` is of `to_the_end`."""
     import torch
 
     def log_probabilities(ids: list[int], start: int) -> torch.Tensor:
@@ -78,9 +74,18 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
     return models.chat_ids(tokenizer, question) + answer[:-1]
 
 
+def from_merged(model, folder: Path, whole: list[int], questions=QUESTIONS) -> tuple[list[Answer], str]:
+    """The answers of the merged weights, with what is in their folder alone; and how they are `export.unlike` ours."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    merged = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=model.device).eval()
+    tokenizer, stops = AutoTokenizer.from_pretrained(folder), merged.generation_config.eos_token_id
+    return from_model(merged, tokenizer, stops, whole, questions), export.unlike(model, merged)
+
+
 @contextmanager
 def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
-    """llama.cpp's server for `gguf`, which speaks OpenAI's API: yields its address on 127.0.0.1. `context`: in tokens."""
+    """llama.cpp's server for `gguf`, with OpenAI's API: yields its address on 127.0.0.1. `context` is in tokens."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -110,25 +115,26 @@ def from_gguf(path: Path, bos: str, whole: list[int], questions=QUESTIONS) -> li
             reply = ask("/v1/chat/completions", **chat, max_tokens=TOKENS, logprobs=True, top_logprobs=TOP)
             steps = reply["choices"][0]["logprobs"]["content"]
             likeliest = [{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps]
-            prompt = ("" if text.startswith(bos) else bos) + text
-            answers.append(Answer(prompt, ids, [step["id"] for step in steps], likeliest, ends))
+            tokens, prompt = [step["id"] for step in steps], bos + text.removeprefix(bos)
+            answers.append(Answer(prompt, ids, tokens, likeliest, ends))
     return answers
 
 
-def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int) -> Iterator[dict]:
+def compare(
+    form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int, unlike=""
+) -> Iterator[dict]:
     """One row per question; `bos` and `end` are the tokens that begin a prompt and end a turn."""
     for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
         together, gap = walk(ours, theirs)
         row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}
         row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "stops": theirs.stops}
-        yield row | {"wrong": wrong(ours, theirs, together, gap, bos, end)}
+        yield row | {"wrong": unlike or wrong(ours, theirs, together, gap, bos, end)}
 
 
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
     """How many tokens both answers share from the start, and the largest difference up to the next one, in nats.
 
-    It is of the log-probability of our token. Where the answers part, a form that finds our token nearly as likely as
-    its own has only rounded another way; so the difference there is how far ours lies behind.
+    It is of our token's log-probability, and where the answers part, how far each form's own token is ahead.
     """
     gap = 0.0
     for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):
@@ -152,8 +158,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     if end in ours.ids and end not in theirs.ids:
         return f"it does not know the stop token, {end}, which ends a turn: it would not stop by itself"
     if ours.ids != theirs.ids:
-        tokens = f"{theirs.ids[:8]}…, not {ours.ids[:8]}…"
-        return f"its tokenizer splits the same prompt into other tokens: {tokens}"
+        return f"its tokenizer splits the prompt into other tokens: {theirs.ids[:8]}…, not {ours.ids[:8]}…"
     if gap > TOLERANCE:
         apart = f"at token {together} of the answer the log-probabilities are {gap:.2f} nats apart"
         return f"its weights are others: {apart}, and rounding to 8 bits or more explains {TOLERANCE}"
@@ -162,42 +167,29 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
 
 def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
     """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, QUESTIONS[0])
-    answers, unlike = {"adapter": from_model(model, tokenizer, stops, whole)}, []
+    adapter, marks = from_model(model, tokenizer, stops, whole), (plain.bos_token_id, stops[-1])
+    rows = [*compare("adapter", adapter, adapter, *marks)]
     if "merged" in forms:
-        folder = publish / "merged"  # with what is in it, and nothing else
-        merged = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=model.device).eval()
-        its_stops = merged.generation_config.eos_token_id
-        answers["merged"] = from_model(merged, AutoTokenizer.from_pretrained(folder), its_stops, whole)
-        unlike = export.unlike(model, merged)
+        merged, unlike = from_merged(model, publish / "merged", whole)
+        rows += compare("merged", adapter, merged, *marks, unlike)
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
-        answers["gguf"] = from_gguf(path, plain.bos_token, whole)
-    rows = []
-    for form, theirs in answers.items():
-        rows += compare(form, answers["adapter"], theirs, plain.bos_token_id, stops[-1])
-    gate(rows, unlike)
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole), *marks)
+    gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
-    compared = [f"publish/{form}" for form in answers]
+    compared = [f"publish/{form}" for form in forms if form != "parity"]
     workdir.finish_stage(work_dir, export.manifest("parity"), compared, ["publish/parity.json"])
     return rows
 
 
-def gate(rows: list[dict], unlike: list[str] = ()) -> None:
-    """Raises Differs for rows with something `wrong`, and for merged weights that are `export.unlike` the adapter's."""
-    causes = (
-        [f"merged: {len(unlike)} of its weights are not base + this adapter, such as {unlike[0]}"]
-        if unlike
-        else []
-    )
-    causes += dict.fromkeys(f"{row['form']}: {row['wrong']}" for row in rows if row["wrong"])
+def gate(rows: list[dict]) -> None:
+    """Raises Differs for rows with something `wrong`, naming each form and its causes."""
+    causes = dict.fromkeys(f"\n  {row['form']}: {row['wrong']}" for row in rows if row["wrong"])
     if causes:
-        listed = "".join(f"\n  {cause}" for cause in causes)
         raise Differs(
-            f"Nothing may be published, because what would go out is not the model that was tuned.{listed}\nDelete "
-            "work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: merge=False, "
-            "gguf=False."
+            f"Nothing may be published, because what would go out is not the model that was tuned.{''.join(causes)}\n"
+            "Delete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
+            "merge=False, gguf=False."
         )
