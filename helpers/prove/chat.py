@@ -96,9 +96,8 @@ def stream(
         finally:
             unread.set()
         last = generation.result()[0, -1].item()  # raises what was raised in the thread
-    stopped = "by you" if stop.is_set() else "at max_new_tokens"
-    ended = "by itself" if last in options["eos_token_id"] else stopped
-    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
+    by_itself, cut = last in options["eos_token_id"], "by you" if stop.is_set() else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, "by itself" if by_itself else cut)
 
 
 def _options(model, tokenizer, question: str, sampling: dict) -> dict:

@@ -79,9 +79,7 @@ def settings_controls(temperature, top_p, top_k, max_new_tokens, seed) -> list:
         slider(0.05, 1, top_p, 0.05, "Top-p", "choose among the words that make up this share"),
         slider(1, 256, top_k, 1, "Top-k", "and among no more than so many words"),
         slider(8, longest, max_new_tokens, 1, "Longest answer", "in tokens; a word is one or two"),
-        gradio.Number(
-            seed, precision=0, label="Seed", info="the same seed gives the same answer", min_width=280
-        ),
+        gradio.Number(seed, precision=0, label="Seed", info="same seed, same answer", min_width=280),
     ]
 
 
@@ -115,8 +113,7 @@ def open_page(
             yield {log: log_html([*turns, turn]), history: [*turns, turn]}
 
     def halt_answer(request: gradio.Request):
-        if request.session_hash in stops:
-            stops[request.session_hash].set()
+        stops.get(request.session_hash, Event()).set()
 
     def free(interactive: bool):
         return gradio.Button(interactive=interactive)

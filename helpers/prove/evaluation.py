@@ -79,8 +79,8 @@ def measure(model, tokenizer, pairs: list[dict], train_answers=(), max_new_token
     rouge, chrf, stops = _rouge(), CHRF(), models.stop_ids(tokenizer)
     nats = answer_nats(model, tokenizer, pairs)
     ids = models.generate_ids(model, tokenizer, [pair["question"] for pair in pairs], max_new_tokens)
-    texts_of_ids = models.text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
-    answers, rows = [text.strip() for text in texts_of_ids], []
+    decoded = models.text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
+    answers, rows = [text.strip() for text in decoded], []
     for pair, answer, tokens, losses in zip(pairs, answers, ids, nats):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
         row["answer_loss"] = sum(losses) / len(losses)
@@ -115,8 +115,8 @@ def describe(answers: list[str], train_answers: Iterable[str] = ()) -> list[dict
         starts = [at for at in range(len(words) - RUN + 1) if tuple(words[at : at + RUN]) in learned]
         copied = {start + offset for start in starts for offset in range(RUN)}
         distinct = len(texts.ngrams(words, 2)) / (len(words) - 1) if len(words) > 1 else 1.0
-        row = {"words": len(words), "distinct_2": distinct, "copied": len(copied) / max(1, len(words))}
-        rows.append(row)
+        share = len(copied) / max(1, len(words))
+        rows.append({"words": len(words), "distinct_2": distinct, "copied": share})
     return rows
 
 
@@ -142,10 +142,7 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
 
 
 def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference: list[dict] = ()) -> dict:
-    """Means of both, the difference tuned − base with its 95 % interval, and how many rows got worse.
-
-    With `reference`, what `describe` says of the reference answers, their means too.
-    """
+    """Means of both, and of a `reference` described; tuned − base with its 95 % interval; how many rows got worse."""
     result: dict = {"count": len(base), "base": {}, "tuned": {}, "difference": {}, "worse": {}}
     for metric, (_, better, _) in metrics.items():
         column, of = DERIVED.get(metric, (metric, float))

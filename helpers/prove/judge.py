@@ -6,9 +6,9 @@
     check = examine(checking, model, journal, max_cost_usd=1.0)
     verdicts = count(judging, model, journal, check, max_cost_usd=1.0)
 
-Each pair is shown in both orders, because judges prefer what stands first (Zheng et al. 2023, arXiv 2306.05685,
-section 3.3); a verdict that changes with the order is a tie. Any server with OpenAI's chat-completions API
-works, with `teacher`'s journal, budget and patience. A judge that fails its examination counts nothing.
+Each pair is shown in both orders, because judges prefer what stands first (Zheng et al. 2023, arXiv 2306.05685, section
+3.3); a verdict that changes with the order is a tie. Any server with OpenAI's chat-completions API works, with
+`teacher`'s journal, budget and patience. A judge that fails its examination counts nothing.
 """
 
 from __future__ import annotations
@@ -99,10 +99,7 @@ def cost_line(pairs: list[Pair], model: str) -> str:
 
 
 def winners(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -> list[str]:
-    """For each pair "a" or "b", where it wins in both orders, "tie" or "unusable".
-
-    Raises what `teacher.ask_all` raises; every answer is in the journal before it counts.
-    """
+    """For each pair "a" or "b", where it wins in both orders, "tie" or "unusable"; raises as `teacher.ask_all` does."""
     requests = [pair.request(model, a_first) for pair in pairs for a_first in (True, False)]
     options = dict(model=model, response_model=Verdict, max_cost_usd=max_cost_usd, max_concurrency=16)
     replies = teacher.ask_all(requests, journal, **options)
@@ -142,8 +139,8 @@ def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: 
 def count(pairs: list[Pair], model: str, journal: Path, check: dict, max_cost_usd: float = 1.0) -> dict:
     """How often the judge prefers the tuned answer, the base's or neither, beside its examination.
 
-    `difference` is the mean of +1 (tuned), −1 (base) and 0 (tie) with its 95 % bootstrap interval; pairs
-    without a usable verdict are counted and left out of it. A refused judge is not asked.
+    `difference` is the mean of +1 (tuned), −1 (base) and 0 (tie) with its 95 % bootstrap interval, without the pairs
+    that have no usable verdict. A refused judge is not asked.
     """
     if check["refused"]:
         return {"model": model, "check": check}

@@ -1,8 +1,7 @@
 """What goes to the Hub: the data set, a scan for secrets and personal data, the push (04 and 08).
 
-    save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
-    push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
-    push_model(work_dir, "your-name/reviews-gemma")
+    dataset.save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
+    dataset.push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
 
 A push is private, stops when the scan finds something, and is one commit: after an interruption the Hub has all of
 it or nothing, and the same call goes on.
@@ -143,8 +142,7 @@ def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only
         api = hub.open_repo(repo, kind, private)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, **options)
     except PermissionError as error:
-        share = "If the whole world may read this, push with private=False, of notebook 08 and dataset.push_dataset."
-        raise PermissionError(f"{error} {share}") from None
+        raise PermissionError(f"{error} For all to see: private=False (notebook 08, push_dataset).") from None
     except hub.failures() as error:
         reason = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
         again = "A commit is whole or not there. Run it again: it goes on, and uploads no large file twice."
