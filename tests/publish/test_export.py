@@ -109,6 +109,8 @@ def test_a_tied_matrix_is_written_once_and_one_that_was_trained_apart_stays_apar
     export.merge(apart, tokenizer, tmp_path / "apart", dtype="float32")
     alone = AutoModelForCausalLM.from_pretrained(tmp_path / "apart")
     assert (logits(apart, tokenizer) - logits(alone, tokenizer)).abs().max() < 1e-4
+    ties = {name: files.read_json(tmp_path / name / "config.json") for name in ("tied", "apart")}
+    assert ties["tied"]["tie_word_embeddings"] and not ties["apart"]["tie_word_embeddings"]
 
 
 def test_weights_of_another_adapter_are_named(model, tiny_gemma, merged):
