@@ -2,7 +2,8 @@
 
     python -m benchmarks.publish          # writes benchmarks/publish.json; some minutes on two cores
 
-For parity.TOLERANCE and export.CONVERTER_COPIES. The bundled adapter on Gemma 3 270M; two questions, 24 tokens each.
+For parity.TOLERANCE and what export.check_room says of the converter. The bundled adapter on Gemma 3 270M; two
+questions, 24 tokens each.
 """
 
 from __future__ import annotations
@@ -43,10 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch) / "merged"
         export.merge(model, tokenizer, merged)
-        rows["merged, bfloat16"] = largest(
-            adapter, parity.from_merged(merged, model.device, whole, QUESTIONS)
-        )
-        for kind in export.BITS:
+        rows["merged, bfloat16"] = largest(adapter, parity.from_merged(model, merged, whole, QUESTIONS)[0])
+        for kind in export.CONVERTED:
             path = Path(scratch) / f"{kind}.gguf"
             command = [sys.executable, "-c", CONVERT, merged, path, kind]
             peaks[kind] = float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
@@ -56,9 +55,8 @@ def main() -> None:
                 if "lora_B" in name:
                     weight.mul_(0.5)
         export.merge(model, tokenizer, merged)
-        rows["merged, the adapter at half its strength"] = largest(
-            adapter, parity.from_merged(merged, model.device, whole, QUESTIONS)
-        )
+        half, _ = parity.from_merged(model, merged, whole, QUESTIONS)
+        rows["merged, the adapter at half its strength"] = largest(adapter, half)
     matrix = 4 * max(shape.numel() for _, shape, _ in export.weights(model)) / 1e9
     converter = {"peak GB": peaks, "largest matrix in float32, GB": matrix}
     result = {**machine.describe(), "largest difference, nats": rows, "converter": converter}

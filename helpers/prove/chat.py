@@ -4,16 +4,16 @@
     row = side_by_side(model, tokenizer, "Why?")     # prints both as they come
 
 The same seed gives the same answer. There is no memory: every question is asked on its own, as in training.
-chat_page.py is the same in a browser.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 
 from helpers.train import models
 
@@ -50,80 +50,67 @@ class Answer:
 
 
 def stream(
-    model,
-    tokenizer,
-    question: str,
-    *,
-    tuned: bool = True,
-    max_new_tokens: int = 256,
-    temperature: float = 0.7,
-    top_p: float = 0.95,
-    top_k: int = 64,
-    seed: int = 3407,
-    stop: Event | None = None,
+    model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, stop=None, **sampling
 ) -> Iterator[Answer]:
-    """Yield the answer as it grows, word by word; temperature 0 is greedy, `stop` ends it early.
+    """Yield the answer as it grows, word by word. `stop`, an Event, ends it early; so does whoever stops reading.
 
-    `tuned=False` asks the base model, with the adapter off. top_p and top_k are those that Gemma 3's makers
-    give, the temperature is calmer than theirs (1.0), for answers about facts. Whoever stops reading stops the
-    generation. Raises ValueError for an empty question and for a temperature below 0.
+    `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
+    top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
+    Raises ValueError for an empty question and for a temperature below 0.
     """
     import torch
     from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    if not question.strip():
-        raise ValueError("question is empty; ask something")
-    plain, stop_ids = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
-    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
-    streamer = TextIteratorStreamer(plain, skip_prompt=True, skip_special_tokens=True)
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    options = sampling if temperature else {"do_sample": False, "top_p": None, "top_k": None}
+    options = _options(model, tokenizer, question, {**models.SAMPLING, **sampling})
+    streamer = TextIteratorStreamer(
+        models.text_tokenizer(tokenizer), skip_prompt=True, skip_special_tokens=True
+    )
     stop, unread = stop or Event(), Event()
+    text, tokens, started = "", 0, time.perf_counter()
     if stop.is_set():
         yield Answer("", 0, 0.0, "by you")
         return
-    text, ended, tokens, started = "", "", 0, time.perf_counter()
-    failure: list[BaseException] = []
 
-    def watch(ids_so_far: torch.Tensor, scores: object) -> torch.Tensor:
+    def watch(ids: torch.Tensor, scores: object) -> torch.Tensor:
         nonlocal tokens
-        tokens = ids_so_far.shape[1] - ids.shape[1]
+        tokens = ids.shape[1] - options["input_ids"].shape[1]
         return torch.tensor([stop.is_set() or unread.is_set()], device=ids.device)
 
-    def run() -> None:
-        nonlocal started, ended
+    def run() -> torch.Tensor:
+        nonlocal started
+        watching = {"streamer": streamer, "stopping_criteria": StoppingCriteriaList([watch])}
         try:
             with TURN, nullcontext() if tuned else model.disable_adapter():
                 started = time.perf_counter()
                 set_seed(seed)
-                output = model.generate(
-                    input_ids=ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=max_new_tokens,
-                    eos_token_id=stop_ids,
-                    pad_token_id=plain.pad_token_id,
-                    streamer=streamer,
-                    stopping_criteria=StoppingCriteriaList([watch]),
-                    **options,
-                )
-            by_itself = output[0, -1].item() in stop_ids
-            ended = "by itself" if by_itself else "by you" if stop.is_set() else "at max_new_tokens"
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that reads
-            failure.append(error)
-            streamer.end()
+                return model.generate(**options, **watching, max_new_tokens=max_new_tokens)
+        finally:
+            streamer.end()  # also after an error, or the reader would wait for ever
 
-    thread = Thread(target=run)
-    thread.start()
-    try:
-        for piece in streamer:
-            text += piece
-            yield Answer(text, tokens, time.perf_counter() - started)
-    finally:
-        unread.set()
-        thread.join()
-    if failure:
-        raise failure[0]
-    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
+    with ThreadPoolExecutor(1) as pool:
+        generation = pool.submit(run)
+        try:
+            for piece in streamer:
+                text += piece
+                yield Answer(text, tokens, time.perf_counter() - started)
+        finally:
+            unread.set()
+        last = generation.result()[0, -1].item()  # raises what was raised in the thread
+    by_itself, cut = last in options["eos_token_id"], "by you" if stop.is_set() else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, "by itself" if by_itself else cut)
+
+
+def _options(model, tokenizer, question: str, sampling: dict) -> dict:
+    """What generate() takes for a question."""
+    import torch
+
+    if not question.strip():
+        raise ValueError("question is empty; ask something")
+    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
+    stops, pad = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer).pad_token_id
+    ends = {"eos_token_id": stops, "pad_token_id": pad}
+    how = {"do_sample": True, **sampling} if sampling["temperature"] else models.GREEDY
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **ends, **how}
 
 
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from helpers.core import runtime
 from helpers.prove import chat
+from helpers.train import models
 
 # Models write Markdown. What they write is not trusted: no HTML, no links, no pictures from elsewhere.
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).disable(["image", "link", "autolink"])
@@ -78,32 +79,23 @@ def settings_controls(temperature, top_p, top_k, max_new_tokens, seed) -> list:
         slider(0.05, 1, top_p, 0.05, "Top-p", "choose among the words that make up this share"),
         slider(1, 256, top_k, 1, "Top-k", "and among no more than so many words"),
         slider(8, longest, max_new_tokens, 1, "Longest answer", "in tokens; a word is one or two"),
-        gradio.Number(
-            seed, precision=0, label="Seed", info="the same seed gives the same answer", min_width=280
-        ),
+        gradio.Number(seed, precision=0, label="Seed", info="same seed, same answer", min_width=280),
     ]
 
 
 def open_page(
-    model,
-    tokenizer,
-    web_chat: bool | str = True,
-    questions: list[str] = chat.QUESTIONS,
-    max_new_tokens: int = 256,
-    temperature: float = 0.7,
-    top_p: float = 0.95,
-    top_k: int = 64,
-    seed: int = 3407,
+    model, tokenizer, web_chat: bool | str = True, questions: list[str] = chat.QUESTIONS, **settings: float
 ) -> gradio.Blocks:
     """Open the page and go on: it lives until `.close()` or until this Python ends.
 
-    It listens on 127.0.0.1; only web_chat="share" makes a public link, through Gradio's servers.
-    Raises ValueError for another web_chat.
+    It listens on 127.0.0.1; only web_chat="share" makes a public link, through Gradio's servers. The sliders begin
+    at `settings`, which are those of `chat.stream`. Raises ValueError for another web_chat.
     """
     if web_chat not in (True, "share"):
         raise ValueError(
             f"web_chat = {web_chat!r}: True is a page on this machine, 'share' also a public link"
         )
+    settings = {"max_new_tokens": 256, "seed": 3407, **models.SAMPLING, **settings}
     stops: dict[str, Event] = {}  # by visitor
 
     def answer(question, turns, temperature, top_p, top_k, max_new_tokens, seed, request: gradio.Request):
@@ -116,13 +108,12 @@ def open_page(
         yield {log: log_html([*turns, turn]), box: "", **{button: free(button is halt) for button in buttons}}
         sampling = dict(temperature=temperature, top_p=top_p, top_k=int(top_k), seed=int(seed))
         settings = dict(max_new_tokens=int(max_new_tokens), stop=stop, **sampling)
-        for name, said in chat.both(model, tokenizer, turn["question"], **settings):
-            turn = turn | {name: said}
+        for name, growing in chat.both(model, tokenizer, turn["question"], **settings):
+            turn = turn | {name: growing}
             yield {log: log_html([*turns, turn]), history: [*turns, turn]}
 
     def halt_answer(request: gradio.Request):
-        if request.session_hash in stops:
-            stops[request.session_hash].set()
+        stops.get(request.session_hash, Event()).set()
 
     def free(interactive: bool):
         return gradio.Button(interactive=interactive)
@@ -138,7 +129,7 @@ def open_page(
             clear = gradio.Button("Clear", min_width=80)
             buttons = [ask, halt, clear]
         with gradio.Accordion("Settings", open=False, elem_id="settings"), gradio.Row():
-            controls = settings_controls(temperature, top_p, top_k, max_new_tokens, seed)
+            controls = settings_controls(**settings)
         log, history = gradio.HTML(elem_id="log", padding=False), gradio.State([])
         gradio.Examples([[question] for question in questions], box, label="Examples")
         once = dict(trigger_mode="once", concurrency_limit=1, show_progress="hidden")

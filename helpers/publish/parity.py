@@ -2,9 +2,8 @@
 
     rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
 
-Each form is asked the same questions. The bytes and the token ids of the prompt must be the same, with exactly one
-<bos>; then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
-It does not judge whether the answers are good.
+Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
+then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
 """
 
 from __future__ import annotations
@@ -25,9 +24,8 @@ QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 �
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
-# Nats between the log-probabilities of the adapter's token in two forms. With the demo's Gemma 3 270M, rounding to
-# bfloat16 moved them by up to 0.13 and Q8_0 by up to 0.29; half of the adapter's strength is 0.5 away
-# (benchmarks/publish.json), so `export.unlike` compares merged weights one by one as well.
+# Nats between the log-probabilities of the adapter's token in two forms. Rounding Gemma 3 270M to bfloat16 moved them
+# by up to 0.13, Q8_0 by up to 0.29, half of the adapter's strength by 0.5 (benchmarks/publish.json): hence `unlike`.
 TOLERANCE = 0.5
 
 
@@ -47,10 +45,7 @@ class Answer:
 
 
 def from_model(model, tokenizer, stops: list[int], whole: list[int], questions=QUESTIONS) -> list[Answer]:
-    """The answers of a model in this process, one question at a time: padding would change the last digits.
-
-    `stops` are the tokens that end its answers, and `whole` is what `to_the_end` gives for the adapter.
-    """
+    """The model's answers, one question at a time: padding would change the last digits. `whole` is of `to_the_end`."""
     import torch
 
     def log_probabilities(ids: list[int], start: int) -> torch.Tensor:
@@ -79,20 +74,18 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
     return models.chat_ids(tokenizer, question) + answer[:-1]
 
 
-def load_merged(folder: Path, device):
-    """The merged model and its tokenizer, with what is in their folder and nothing else."""
+def from_merged(model, folder: Path, whole: list[int], questions=QUESTIONS) -> tuple[list[Answer], str]:
+    """The answers of the merged weights, with what is in their folder alone; and how they are `export.unlike` ours."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=device).eval()
-    return model, AutoTokenizer.from_pretrained(folder)
+    merged = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=model.device).eval()
+    tokenizer, stops = AutoTokenizer.from_pretrained(folder), merged.generation_config.eos_token_id
+    return from_model(merged, tokenizer, stops, whole, questions), export.unlike(model, merged)
 
 
 @contextmanager
 def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
-    """Load `gguf` into llama.cpp's server, which speaks OpenAI's API without a key, and yield its address on 127.0.0.1.
-
-    `context` is in tokens. Raises RuntimeError when llama.cpp cannot load the file.
-    """
+    """llama.cpp's server for `gguf`, with OpenAI's API: yields its address on 127.0.0.1. `context` is in tokens."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -122,25 +115,26 @@ def from_gguf(path: Path, bos: str, whole: list[int], questions=QUESTIONS) -> li
             reply = ask("/v1/chat/completions", **chat, max_tokens=TOKENS, logprobs=True, top_logprobs=TOP)
             steps = reply["choices"][0]["logprobs"]["content"]
             likeliest = [{top["id"]: top["logprob"] for top in step["top_logprobs"]} for step in steps]
-            prompt = ("" if text.startswith(bos) else bos) + text
-            answers.append(Answer(prompt, ids, [step["id"] for step in steps], likeliest, ends))
+            tokens, prompt = [step["id"] for step in steps], bos + text.removeprefix(bos)
+            answers.append(Answer(prompt, ids, tokens, likeliest, ends))
     return answers
 
 
-def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int) -> Iterator[dict]:
+def compare(
+    form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int, unlike=""
+) -> Iterator[dict]:
     """One row per question; `bos` and `end` are the tokens that begin a prompt and end a turn."""
     for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
         together, gap = walk(ours, theirs)
         row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}
         row |= {"of": len(ours.tokens), "largest difference": round(gap, 3), "stops": theirs.stops}
-        yield row | {"wrong": wrong(ours, theirs, together, gap, bos, end)}
+        yield row | {"wrong": unlike or wrong(ours, theirs, together, gap, bos, end)}
 
 
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
     """How many tokens both answers share from the start, and the largest difference up to the next one, in nats.
 
-    Differences are of the log-probability of our token. Where the answers part, a form that finds our token nearly as
-    likely as its own has only rounded another way; so the difference there is how far ours lies behind.
+    It is of our token's log-probability, and where the answers part, how far each form's own token is ahead.
     """
     gap = 0.0
     for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):
@@ -164,8 +158,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     if end in ours.ids and end not in theirs.ids:
         return f"it does not know the stop token, {end}, which ends a turn: it would not stop by itself"
     if ours.ids != theirs.ids:
-        tokens = f"{theirs.ids[:8]}…, not {ours.ids[:8]}…"
-        return f"its tokenizer splits the same prompt into other tokens: {tokens}"
+        return f"its tokenizer splits the prompt into other tokens: {theirs.ids[:8]}…, not {ours.ids[:8]}…"
     if gap > TOLERANCE:
         apart = f"at token {together} of the answer the log-probabilities are {gap:.2f} nats apart"
         return f"its weights are others: {apart}, and rounding to 8 bits or more explains {TOLERANCE}"
@@ -173,41 +166,30 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
 
 
 def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
-    """Ask the adapter on its base, the merged weights and the GGUF file, as far as they are in `forms`.
-
-    Writes parity.json into work_dir/publish when all are the same model. Raises Differs, which names each that is
-    not, and why.
-    """
+    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, QUESTIONS[0])
-    ours = from_model(model, tokenizer, stops, whole)
-    answers, unlike = {"adapter": ours}, []
+    adapter, marks = from_model(model, tokenizer, stops, whole), (plain.bos_token_id, stops[-1])
+    rows = [*compare("adapter", adapter, adapter, *marks)]
     if "merged" in forms:
-        merged, its_tokenizer = load_merged(publish / "merged", model.device)
-        answers["merged"] = from_model(merged, its_tokenizer, merged.generation_config.eos_token_id, whole)
-        unlike = export.unlike(model, merged)
+        merged, unlike = from_merged(model, publish / "merged", whole)
+        rows += compare("merged", adapter, merged, *marks, unlike)
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
-        answers["gguf"] = from_gguf(path, plain.bos_token, whole)
-    rows = [r for f in answers for r in compare(f, ours, answers[f], plain.bos_token_id, stops[-1])]
-    gate(rows, unlike)
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole), *marks)
+    gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
-    compared = [f"publish/{form}" for form in answers]
+    compared = [f"publish/{form}" for form in forms if form != "parity"]
     workdir.finish_stage(work_dir, export.manifest("parity"), compared, ["publish/parity.json"])
     return rows
 
 
-def gate(rows: list[dict], unlike: list[str] = ()) -> None:
-    """Raises Differs for rows with something `wrong`, and for merged weights that are `export.unlike` the adapter's."""
-    causes = []
-    if unlike:
-        example = f"{len(unlike)} of its weights are not base + this adapter, such as {unlike[0]}"
-        causes.append(f"merged: {example}: it was merged from another adapter or base")
-    causes += dict.fromkeys(f"{row['form']}: {row['wrong']}" for row in rows if row["wrong"])
+def gate(rows: list[dict]) -> None:
+    """Raises Differs for rows with something `wrong`, naming each form and its causes."""
+    causes = dict.fromkeys(f"\n  {row['form']}: {row['wrong']}" for row in rows if row["wrong"])
     if causes:
-        listed = "\n  ".join(causes)
         raise Differs(
-            f"Nothing may be published, because what would go out is not the model that was tuned.\n  {listed}\n"
+            f"Nothing may be published, because what would go out is not the model that was tuned.{''.join(causes)}\n"
             "Delete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
             "merge=False, gguf=False."
         )

@@ -123,11 +123,8 @@ def test_a_merged_model_from_another_adapter_is_refused_by_that_name(work_dir, l
         export.merge(model, tokenizer, tmp_path / "publish" / "merged")
         for name, weight in trained.items():
             model.get_parameter(name).copy_(weight)
-    with pytest.raises(
-        parity.Differs, match=r"merged: \d+ of its weights are not base . this adapter"
-    ) as said:
+    with pytest.raises(parity.Differs, match=r"merged: \d+ of its weights are not base . this adapter"):
         parity.check(model, tokenizer, tmp_path, ["adapter", "merged"])
-    assert "its weights are others: at token" in str(said.value)
 
 
 def test_the_server_answers_the_real_openai_client_and_listens_on_this_machine_only(work_dir):

@@ -24,13 +24,12 @@ def test_the_answer_loss_is_the_models_own_over_the_answer_only(loaded):
     import torch
 
     model, tokenizer = loaded
-    measured = evaluation.answer_losses(model, tokenizer, PAIRS, batch_size=2)
-    for pair, loss in zip(PAIRS, measured):
+    for pair, nats in zip(PAIRS, evaluation.answer_nats(model, tokenizer, PAIRS, batch_size=2)):
         ids = models.chat_ids(tokenizer, pair["question"], pair["answer"])
         prompt = len(models.chat_ids(tokenizer, pair["question"]))
         labels = torch.tensor([[-100] * prompt + ids[prompt:]])
-        own = model(torch.tensor([ids]), labels=labels).loss.item()
-        assert abs(own - loss) < 1e-4
+        loss = model(torch.tensor([ids]), labels=labels).loss.item()
+        assert abs(loss - sum(nats) / len(nats)) < 1e-4
 
 
 def test_measure_has_every_metric_and_is_repeatable(loaded):
@@ -126,8 +125,8 @@ def test_a_worse_model_is_called_worse():
 def test_the_references_means_stand_beside_those_of_the_models():
     reference = evaluation.describe(["one two three", "one"])
     result = evaluation.compare(rows([2.0]), rows([1.0]), reference=reference)
-    found = {row["measure"]: row["reference"] for row in evaluation.table(result)}
-    assert found[evaluation.METRICS["words"][0]] == "2" and found[evaluation.METRICS["chrf"][0]] == ""
+    shown = {row["measure"]: row["reference"] for row in evaluation.table(result)}
+    assert shown[evaluation.METRICS["words"][0]] == "2" and shown[evaluation.METRICS["chrf"][0]] == ""
 
 
 def test_the_interval_holds_the_true_difference_about_95_times_in_100():

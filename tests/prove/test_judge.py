@@ -101,6 +101,14 @@ def test_a_reference_of_one_sentence_is_itself_the_good_answer():
     assert all(pair.a == pair.reference for pair in judge.planted(rows))
 
 
+def test_a_reference_of_one_word_plants_no_pair_that_nobody_can_win():
+    """Its words shuffled are the good answer, and so is the reference of another such question: a fit judge lost."""
+    yes = [{**row, "reference": "Yes."} for row in ROWS[:4]]
+    planted = judge.planted([*yes, *ROWS[4:]])
+    assert all(judge.texts.words(pair.a) != judge.texts.words(pair.b) for pair in planted)
+    assert len(planted) == 8 * 5 - 4, "and no other pair is missing"
+
+
 def test_one_question_cannot_examine_a_judge():
     with pytest.raises(ValueError, match="max_examples to 2"):
         judge.planted(ROWS[:1])
@@ -110,9 +118,7 @@ def test_a_fair_judge_passes_and_its_agreement_stands_beside_its_verdict(run):
     with FakeOpenAI(reply=fair) as server:
         result = run(server)
     assert [result[side] for side in ("tuned", "base", "tie", "unusable")] == [8, 0, 0, 0]
-    assert (
-        result["check"]["agreed"] == 40 and result["check"]["refused"] == "" and result["check"]["bias"] == 0
-    )
+    assert result["check"]["agreed"] == 40 and result["check"]["refused"] == ""
     assert result["difference"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     said = judge.report(result)
     assert "tuned 8, base 0" in said and "right in 100% (95 % interval 91% to 100%)" in said
@@ -133,8 +139,8 @@ def test_the_same_answers_are_a_tie_and_the_interval_holds_zero(run):
 @pytest.mark.parametrize(
     "reply, why",
     [
-        (lambda _: says("first"), "0 of 40 planted.*in 80 of 80 verdicts it prefers what stands first"),
-        (lambda _: says("second"), "0 of 40 planted.*in 80 of 80 verdicts it prefers what stands second"),
+        (lambda _: says("first"), "0 of 40 planted pairs"),
+        (lambda _: says("second"), "0 of 40 planted pairs"),
         (lambda _: says("tie"), "0 of 40 planted pairs"),
         (lambda _: "The first one, clearly.", "0 of 40 planted pairs"),
         (longest, r"\d\d of 40 planted pairs"),
@@ -149,22 +155,6 @@ def test_a_blind_judge_is_refused_by_its_check_and_asked_nothing_else(run, reply
     assert {body["messages"][-1]["content"] for body in server.asked} == planted
     assert re.search(why, result["check"]["refused"]) and "tuned" not in result
     assert "is refused as a judge" in judge.report(result)
-
-
-def test_a_liking_for_the_first_place_alone_is_reason_enough(run):
-    """Right on 34 of 40 planted pairs, which would do; in the other six it takes what stands first."""
-
-    def reply(body: dict) -> str:
-        repeated = re.findall(
-            r"(?:What do customers say about the (\w+) of Velomarsh\? ?){5}", str(parts(body))
-        )
-        return says("first") if repeated and repeated[0] not in ("delivery", "brakes") else fair(body)
-
-    with FakeOpenAI(reply=reply) as server:
-        check = run(server)["check"]
-    assert check["agreed"] == 34 and check["agreement"]["low"] >= judge.LEAST_AGREEMENT
-    assert check["kinds"]["question repeated"] == {"pairs": 8, "agreed": 2}
-    assert check["refused"] == "in 46 of 80 verdicts it prefers what stands first"
 
 
 def test_a_verdict_that_cannot_be_read_is_counted_and_no_tie(run):

@@ -53,9 +53,7 @@ def test_a_doubled_bos_a_changed_template_other_tokens_and_a_missing_stop_are_to
     )
     assert "begins with 0 <bos>" in reason(replace(SAID, ids=[7, 8, END]))
     assert "chat template makes another prompt: '<bos>asks'" in reason(replace(SAID, prompt="<bos>asks"))
-    assert "splits the same prompt into other tokens: [2, 7, 9, 6]" in reason(
-        replace(SAID, ids=[2, 7, 9, END])
-    )
+    assert "splits the prompt into other tokens: [2, 7, 9, 6]" in reason(replace(SAID, ids=[2, 7, 9, END]))
     assert "does not know the stop token, 6," in reason(replace(SAID, ids=[2, 7, 8, 9]))
     assert "does not stop by itself where the adapter's" in reason(replace(SAID, stops=False))
     other_end = replace(SAID, tokens=[10, 11, 12], likeliest=[*SAID.likeliest[:2], {12: -0.1, 20: -3.0}])

@@ -243,7 +243,7 @@ def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
 def test_a_public_repository_is_refused_unless_told(hub, tmp_path):
     folder = saved(tmp_path / "qa_dataset", some(20))
     repo = hub.add(f"datasets/{REPO}", {}, private=False)
-    with pytest.raises(PermissionError, match="is public, and .*Make it private"):
+    with pytest.raises(PermissionError, match="is public, and .*Make it private.*private=False"):
         dataset.push_dataset(folder, REPO)
     assert set(repo.files) == {".gitattributes"}
     dataset.push_dataset(folder, REPO, private=False)
