@@ -1,10 +1,11 @@
 import json
 import math
+import shutil
+import types
 
 import pytest
 
-from helpers.core import runtime
-from helpers.train import cpu_loss, data, models, progress, training
+from helpers.train import checkpoints, cpu_loss, data, models, progress, training
 
 CANARY = ("Why?", "Because.")
 
@@ -62,50 +63,6 @@ def test_a_row_that_vanished_is_caught(tokenizer):
         training.check_training_examples(dataset(example(tokenizer)), tokenizer, rows=2)
 
 
-def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
-    pairs = dataset(
-        {"question": "Why?", "answer": "Because."}, {"question": "Long?", "answer": "word " * 200}
-    )
-    fitting, too_long = data.tokenize(pairs, tokenizer, max_seq_length=64)
-    assert len(fitting) == 1 and [row["row"] for row in too_long] == [1]
-    advice = data.length_advice(fitting, too_long, 64)
-    assert "1 of 2 rows are over max_seq_length = 64" in advice
-    all_fit, none = data.tokenize(pairs, tokenizer, int(advice.split("max_seq_length = ")[2].split()[0]))
-    assert len(all_fit) == 2 and not none
-    with pytest.raises(ValueError, match="None of these 2 rows fits max_seq_length=4, from 'Why[?]'"):
-        data.tokenize(pairs, tokenizer, max_seq_length=4)
-
-
-def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
-    pairs, why = data.load_qa_dataset("auto", tmp_path)
-    assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
-    trained = {review_id for row in pairs["train"] for review_id in row["review_ids"]}
-    assert not trained & {review_id for row in pairs["test"] for review_id in row["review_ids"]}
-
-
-def test_a_file_of_your_own_is_split(tmp_path):
-    rows = [{"id": str(n), "question": f"Question number {n}?", "answer": "Yes."} for n in range(20)]
-    (tmp_path / "mine.json").write_text(json.dumps(rows))
-    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.json"), tmp_path)
-    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 15, "validation": 2, "test": 3}
-
-
-def test_a_dataset_without_the_columns_is_refused(tmp_path):
-    from datasets import DatasetDict
-
-    rows = dataset({"prompt": "a"}, {"prompt": "b"})
-    DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
-    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
-        data.load_qa_dataset(str(tmp_path / "other"), tmp_path)
-
-
-def test_validation_comes_out_of_train_and_shares_no_review_with_it(tmp_path):
-    sides, _ = data.load_qa_dataset("auto", tmp_path)
-    reviews = {side: {i for ids in rows["review_ids"] for i in ids} for side, rows in sides.items()}
-    assert list(sides) == ["train", "validation", "test"] and len(sides["validation"]) == 24
-    assert not reviews["train"] & reviews["validation"] and not reviews["validation"] & reviews["test"]
-
-
 def test_a_few_steps_are_refused_before_they_are_made():
     assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=-1) == 135
     assert training.planned_steps(rows=359, rows_per_update=8, epochs=3, max_steps=12) == 12
@@ -122,9 +79,7 @@ def test_a_disconnect_costs_at_most_50_steps(steps, every):
 def trained(tiny_gemma, tmp_path_factory):
     """A LoRA adapter on the tiny model, trained for 12 steps through Unsloth and TRL."""
     from unsloth import FastModel
-    from unsloth.chat_templates import train_on_responses_only
-
-    cpu_loss.use_on_cpu(runtime.device())
+    from unsloth.chat_templates import train_on_responses_only  # isort: skip
     from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=128, load_in_4bit=False)
@@ -147,6 +102,7 @@ def trained(tiny_gemma, tmp_path_factory):
     trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
     training.check_training_examples(trainer.train_dataset, tokenizer, rows=1)
     progress.show(trainer)
+    cpu_loss.train_without_logits(trainer)
     trainer.train()
     training.save_adapter(model, tokenizer, folder / "adapter", "tiny")
     return trainer, model, tokenizer, folder / "adapter"
@@ -223,15 +179,37 @@ def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained,
         turn_round()
 
 
-def test_an_adapter_as_large_as_a_model_is_caught(trained):
-    _, model, tokenizer, adapter = trained
-    head = model.get_base_model().lm_head.weight
-    head.requires_grad_(True)
-    try:
-        with pytest.raises(ValueError, match=r"The adapter has \d+.\d% of the weights.*lower lora_r"):
-            training.evidence(model, tokenizer, adapter, [1.0], CANARY)
-    finally:
-        head.requires_grad_(False)
+def test_a_run_that_was_stopped_early_is_loaded_and_not_continued(trained, tmp_path):
+    from peft import get_peft_model_state_dict
+    from transformers import TrainerState
+
+    _, model, _, adapter = trained
+    best, last = tmp_path / "checkpoint-4", tmp_path / "checkpoint-8"
+    shutil.copytree(adapter, best)
+    state = TrainerState(global_step=8, max_steps=12, best_model_checkpoint=f"/elsewhere/{best.name}")
+    state.save_to_json(str(tmp_path / checkpoints.FINISHED))
+    weights = {name: weight.clone() for name, weight in get_peft_model_state_dict(model).items()}
+    for name, weight in model.named_parameters():
+        if ".lora_" in name:
+            weight.data.zero_()
+    trainer = types.SimpleNamespace(model=model)  # without a train()
+    training.train(trainer, tmp_path, last)
+    assert trainer.state.global_step == 8
+    assert all(weight.equal(weights[name]) for name, weight in get_peft_model_state_dict(model).items())
+
+
+@pytest.mark.parametrize("trainable, warned", [(1, False), (5, True)])
+def test_an_adapter_as_large_as_a_model_is_named_before_the_training(tmp_path, capsys, trainable, warned):
+    """It was refused after the whole training: the notebook's own exercise, a rank of 64, ended in an error."""
+    started = []
+    trainer = types.SimpleNamespace(
+        model=types.SimpleNamespace(get_nb_trainable_parameters=lambda: (trainable, 100)),
+        train=lambda resume_from_checkpoint: started.append(capsys.readouterr().out),
+    )
+    training.train(trainer, tmp_path, None)
+    assert started == [
+        "5.0% of the weights are trained, nearly a second model: lower lora_r?\n" if warned else ""
+    ]
 
 
 def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tiny_gemma):
