@@ -42,10 +42,8 @@ def train(source: str, rows: int, length: int, rank: int, checkpointing: bool) -
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from helpers.core import runtime
     from helpers.train import checkpoints, cpu_loss, memory, progress
 
-    cpu_loss.use_on_cpu(runtime.device())
     model, tokenizer = FastModel.from_pretrained(source, max_seq_length=4096, load_in_4bit=False)
     parts = memory.estimate(model, rows, length, rank, checkpointing)
     model = FastModel.get_peft_model(
@@ -89,7 +87,7 @@ def train(source: str, rows: int, length: int, rank: int, checkpointing: bool) -
     )
     progress.show(trainer)
     checkpoints.keep(trainer, folder)
-    cpu_loss.evaluate_without_logits(trainer)
+    cpu_loss.train_without_logits(trainer)
     trainer.train()
     print("RUN", json.dumps({"parts": parts, "measured_gb": round(memory.peak_gb(), 2)}))
 

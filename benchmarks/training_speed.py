@@ -46,8 +46,6 @@ def variant(kind: str, start: Path) -> None:
         lora = LoraConfig(r=8, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, lora)
     else:
-        if kind == "ours":
-            cpu_loss.use_on_cpu(device)
         model, tokenizer = FastModel.from_pretrained(folder, max_seq_length=2048, load_in_4bit=False)
         tokenizer = models.with_chat_template(tokenizer, model)
     pairs, _ = data.load_qa_dataset("auto", Path("/nonexistent"))
@@ -88,7 +86,8 @@ def variant(kind: str, start: Path) -> None:
 
         def on_log(self, args, state, control, logs, **kwargs):
             if "loss" in logs:
-                report = {"seconds": self.seconds, "loss": logs["loss"], "tokens": logs["num_tokens"]}
+                tokens = logs.get("num_tokens", logs.get("num_input_tokens_seen"))
+                report = {"seconds": self.seconds, "loss": logs["loss"], "tokens": tokens}
                 report["peak_gb"] = memory.peak_gb()
                 print("STEP", json.dumps(report), flush=True)
 
@@ -114,6 +113,8 @@ def variant(kind: str, start: Path) -> None:
     if kind != "stock":
         turns = models.turns(tokenizer)
         trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
+    if kind == "ours":
+        cpu_loss.train_without_logits(trainer)
     trainer.add_callback(Turns())
     print("READY", flush=True)
     trainer.train()

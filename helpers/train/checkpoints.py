@@ -9,18 +9,20 @@ The trainer writes and prunes them; this module says which of them can be truste
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files, hub
+from helpers.train import memory
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SEAL = "complete.json"
 FINISHED = "finished.json"
-SECONDS = "seconds.json"
+SPENT = "spent.json"
 
 
 def folder(work_dir: Path, settings: dict, train_dataset: Dataset) -> Path:
@@ -51,9 +53,9 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def seconds(folder: Path) -> float:
-    """How long this run has trained up to its last checkpoint or its end, all sessions together."""
-    return round(files.read_json(folder / SECONDS, 0.0), 1)
+def spent(folder: Path) -> dict[str, float]:
+    """The run's `seconds` of training up to its last checkpoint or its end, and its `peak_gb`, in all sessions."""
+    return files.read_json(folder / SPENT, {"seconds": 0.0, "peak_gb": 0.0})
 
 
 def fetch(folder: Path, repo: str) -> None:
@@ -76,7 +78,8 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
     class Keeper(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            self.started = time.monotonic() - (seconds(folder) if state.global_step else 0)
+            self.before = spent(folder) if state.global_step else {"seconds": 0.0, "peak_gb": 0.0}
+            self.started = time.monotonic()
 
         def on_step_end(self, args, state, control, **kwargs):
             last = state.global_step == state.max_steps and args.eval_strategy == "steps"
@@ -90,11 +93,13 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
         def on_train_end(self, args, state, control, **kwargs):
             if state.is_world_process_zero:
-                state.save_to_json(str(folder / FINISHED))
+                files.write_json(folder / FINISHED, dataclasses.asdict(state))
                 self.mirror("the end")
 
         def mirror(self, what: str) -> None:
-            files.write_json(folder / SECONDS, time.monotonic() - self.started)
+            seconds = self.before["seconds"] + time.monotonic() - self.started
+            peak = max(self.before["peak_gb"], memory.peak_gb())
+            files.write_json(folder / SPENT, {"seconds": round(seconds, 1), "peak_gb": round(peak, 2)})
             if repo:  # what was pruned here goes there too
                 place = {"path_in_repo": folder.name, "delete_patterns": "*"}
                 hub.mirror(folder, repo, "model", f"{what} of run {folder.name}", **place)

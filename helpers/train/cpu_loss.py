@@ -1,8 +1,6 @@
 """The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05, 09).
 
-    use_on_cpu(device)                 # with Unsloth, before the trainer is built
-    evaluate_without_logits(trainer)   # the held-out loss goes the same way
-    train_without_logits(trainer)      # without Unsloth: both at once
+    train_without_logits(trainer)      # before trainer.train(), with Unsloth or without
 
 Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
 With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted: one walk over the
@@ -12,12 +10,8 @@ vocabulary in tiles that stay in the processor's cache. On a GPU nothing changes
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
-
-if TYPE_CHECKING:
-    from helpers.core.runtime import Device
 
 TILE = 2048  # vocabulary entries at a time, 2.6 MB of bf16 weights for the 270M: benchmarks/head_loss.json
 
@@ -62,76 +56,44 @@ def frozen_head_loss(
     weight: torch.Tensor,
     labels: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
-    shift_labels: torch.Tensor | None = None,
-    ignore_index: int = -100,
 ) -> torch.Tensor:
     """Causal cross-entropy in nats a supervised token, as transformers' ForCausalLMLoss computes it.
 
-    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length). The sum is
-    divided by `num_items_in_batch`, else by the number of supervised tokens.
+    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length), −100 where not supervised.
+    The sum is divided by `num_items_in_batch`, else by the number of supervised tokens.
     Raises ValueError when the head is trained, since it would get no gradient.
     """
     if weight.requires_grad:
         raise ValueError("The LM head is trained here, and this loss gives it no gradient; freeze the head")
-    if shift_labels is None:  # the state at position i predicts token i + 1
-        shift_labels = torch.nn.functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]
-    supervised = shift_labels != ignore_index
-    total = _FrozenHeadLoss.apply(hidden[supervised], weight, shift_labels[supervised])
+    targets = torch.nn.functional.pad(labels, (0, 1), value=-100)[..., 1:]  # position i predicts token i + 1
+    supervised = targets != -100
+    total = _FrozenHeadLoss.apply(hidden[supervised], weight, targets[supervised])
     return total / (supervised.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
-def use_on_cpu(device: Device) -> None:
-    """Let Unsloth's CPU backend train Gemma 3 with `frozen_head_loss`; nothing changes on a GPU.
-
-    Unsloth 2026.10.9 leaves Gemma 3 out of such a loss because a Gemma may cap its logits. Gemma 3 does not. Its
-    own loss for this place is slower: benchmarks/head_loss.json.
-    """
-    if device.kind != "cpu":
-        return
-    import unsloth  # noqa: F401  (unsloth_zoo wants to be imported by it)
-    from unsloth_zoo.cpu import ops
-
-    ops._CHUNKED_CE_MODEL_TYPES = ops._CHUNKED_CE_MODEL_TYPES | {"gemma3_text"}
-    ops.chunked_linear_cross_entropy = frozen_head_loss
-
-
-def evaluate_without_logits(trainer) -> None:
-    """Let the trainer's evaluation on a CPU use `frozen_head_loss` too, where TRL would form all logits."""
-    if trainer.args.device.type != "cpu":
-        return
-
-    def prediction_step(model, inputs, prediction_loss_only, ignore_keys=None):
-        causal = model.get_base_model()
-        inputs = trainer._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            hidden = causal.model(**inputs, use_cache=False).last_hidden_state
-            return frozen_head_loss(hidden, causal.lm_head.weight, labels), None, None
-
-    trainer.prediction_step = prediction_step
-
-
 def train_without_logits(trainer) -> None:
-    """Let plain TRL on a CPU train and evaluate with `frozen_head_loss`; nothing changes on a GPU.
+    """Let the trainer train and evaluate Gemma 3 with `frozen_head_loss` on a CPU; elsewhere nothing changes.
 
     The model's forward gives the loss where it gets labels. TRL's own compute_loss would want all logits, for
-    an entropy and an accuracy that it logs; transformers' takes the loss as it is.
+    an entropy and an accuracy that it logs; transformers' takes the loss as it is. Other models are left alone,
+    since some, as Gemma 4, cap their logits. Unsloth's own loss is slower: benchmarks/head_loss.json.
     """
-    if trainer.args.device.type != "cpu":
+    causal = trainer.model.get_base_model()
+    if trainer.args.device.type != "cpu" or causal.config.model_type != "gemma3_text":
         return
     from transformers import Trainer
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
-    causal = trainer.model.get_base_model()
     with_logits = causal.forward
 
     def forward(*args, labels=None, num_items_in_batch=None, **inputs):
         if labels is None:
             return with_logits(*args, **inputs)
-        hidden = causal.model(*args, **inputs).last_hidden_state
+        hidden = causal.model(*args, **inputs | {"use_cache": False}).last_hidden_state
         loss = frozen_head_loss(hidden, causal.lm_head.weight, labels, num_items_in_batch)
         return CausalLMOutputWithPast(loss=loss)
 
     causal.forward = forward
+    trainer.args.include_num_input_tokens_seen = "non_padding"  # which TRL's compute_loss counts as well
     trainer.compute_loss = partial(Trainer.compute_loss, trainer)
     trainer.prediction_step = partial(Trainer.prediction_step, trainer)

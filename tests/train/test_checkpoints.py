@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.core import files
 from helpers.train import checkpoints
 from tests.fakes.hub import FakeHub
 
@@ -57,13 +59,12 @@ def test_another_setting_or_other_data_is_another_run(tmp_path):
     assert len(folders) == 4 and checkpoints.folder(tmp_path, {"r": 8}, one) in folders
 
 
-def with_hub(hub: FakeHub, home: Path, code: str) -> subprocess.CompletedProcess:
+def with_hub(hub: FakeHub, home: Path, code: str, **changes) -> subprocess.CompletedProcess:
     """Run code in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
     head = "from pathlib import Path\nfrom helpers.train import checkpoints\n"
     return subprocess.run(
         [sys.executable, "-c", head + code],
-        env=os.environ | hub.environment(home),
-        cwd=REPOSITORY,
+        **{"env": os.environ | hub.environment(home), "cwd": REPOSITORY} | changes,
         capture_output=True,
         text=True,
     )
@@ -72,12 +73,14 @@ def with_hub(hub: FakeHub, home: Path, code: str) -> subprocess.CompletedProcess
 MIRROR = """
 class Trainer:
     def add_callback(self, callback): self.callback = callback
-class State: global_step = {step}; max_steps = 99; is_world_process_zero = True
+from transformers import TrainerState
+state = TrainerState(global_step={step}, max_steps=99)
 trainer = Trainer()
 checkpoints.keep(trainer, Path({folder!r}), "someone/checkpoints")
-trainer.callback.on_train_begin(None, State, None)
-trainer.callback.on_save(None, State, None)
+trainer.callback.on_train_begin(None, state, None)
+trainer.callback.on_save(None, state, None)
 """
+END = "trainer.callback.on_train_end(None, state, None)"
 FETCH = "checkpoints.fetch(Path({folder!r}), 'someone/checkpoints')"
 
 
@@ -122,3 +125,44 @@ def test_a_hub_that_fails_does_not_stop_the_training(tmp_path, troubles):
         hub.troubles = []
         done = with_hub(hub, tmp_path, MIRROR.format(step=10, folder=str(tmp_path / "abc")))
         assert "abc/checkpoint-10/complete.json" in hub.repos["models/someone/checkpoints"].files
+
+
+def test_the_key_in_dotenv_opens_the_mirror(tmp_path):
+    """Only the environment was read, so that a key in .env, or on Kaggle's page, ended in a 401."""
+    with FakeHub() as hub:
+        environment = os.environ | hub.environment(tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+        (tmp_path / ".env").write_text(f"HF_TOKEN={environment.pop('HF_TOKEN')}\n")
+        code = FETCH.format(folder=str(tmp_path / "abc"))
+        done = with_hub(hub, tmp_path, code, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert hub.repos["models/someone/checkpoints"].private
+
+
+def test_the_end_of_a_run_is_mirrored_too(tmp_path):
+    """It was noted after the last upload: on a new machine, a run that was stopped early trained on."""
+    make(tmp_path / "abc", 10, sealed=False)
+    with FakeHub() as hub:
+        done = with_hub(hub, tmp_path, MIRROR.format(step=10, folder=str(tmp_path / "abc")) + END)
+        assert done.returncode == 0, done.stderr
+        stored = hub.repos["models/someone/checkpoints"].files
+        assert json.loads(stored["abc/finished.json"])["global_step"] == 10
+        assert json.loads(stored["abc/spent.json"]).keys() == {"seconds", "peak_gb"}
+
+
+def test_what_a_run_has_spent_goes_on_with_it_and_begins_anew_with_step_0(tmp_path):
+    """A resumed run counted its last session alone, and a rerun after the end the time of doing nothing."""
+    import types
+
+    trainer = types.SimpleNamespace()
+    trainer.add_callback = lambda callback: setattr(trainer, "callback", callback)
+    checkpoints.keep(trainer, tmp_path)
+    files.write_json(tmp_path / checkpoints.SPENT, {"seconds": 1000.0, "peak_gb": 99.0})
+    for step, more in ((10, True), (0, False)):
+        state = types.SimpleNamespace(global_step=step, is_world_process_zero=True)
+        trainer.callback.on_train_begin(None, state, None)
+        state.global_step = 20
+        make(tmp_path, 20, sealed=False)
+        trainer.callback.on_save(None, state, None)
+        spent = checkpoints.spent(tmp_path)
+        assert (spent["seconds"] >= 1000, spent["peak_gb"] == 99.0) == (more, more)
+        shutil.rmtree(tmp_path / "checkpoint-20")

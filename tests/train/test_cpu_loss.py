@@ -1,12 +1,10 @@
 import math
+import types
 
 import pytest
 import torch
 
-from helpers.core import runtime
 from helpers.train import cpu_loss
-
-CPU = runtime.Device("cpu", "a CPU", 8.0, 10.0, "test")
 
 
 @pytest.fixture
@@ -87,29 +85,61 @@ def test_a_trained_head_is_refused(case):
         cpu_loss.frozen_head_loss(hidden, weight.requires_grad_(), labels)
 
 
-def test_unsloth_still_has_the_place_for_it(tiny_gemma):
-    """The switch sets two names of the pinned Unsloth; a newer one may have moved them."""
-    import inspect
-
+def unsloth_trainer(folder, output_dir):
     from unsloth import FastModel
+    from datasets import Dataset  # isort: skip
+    from trl import SFTConfig, SFTTrainer
 
-    cpu_loss.use_on_cpu(CPU)
-    from unsloth_zoo.cpu import ops
-
-    names = inspect.getsource(ops.patch_chunked_causal_lm_loss)
-    assert (
-        "chunked_linear_cross_entropy(" in names
-        and ops.chunked_linear_cross_entropy is cpu_loss.frozen_head_loss
+    model, tokenizer = FastModel.from_pretrained(str(folder), max_seq_length=64, load_in_4bit=False)
+    model = FastModel.get_peft_model(
+        model, r=4, lora_alpha=4, random_state=0, use_gradient_checkpointing=False
     )
-    model, _ = FastModel.from_pretrained(str(tiny_gemma), max_seq_length=64, load_in_4bit=False)
-    assert model._unsloth_cpu_chunked_ce
+    ids = [list(range(6, size)) for size in (20, 30, 25, 50)]
+    rows = Dataset.from_list([{"input_ids": row, "labels": [-100] * 5 + row[5:]} for row in ids])
+    config = SFTConfig(
+        output_dir=str(output_dir),
+        max_steps=4,
+        learning_rate=1e-2,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        eval_strategy="steps",
+        eval_steps=2,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+    )
+    return SFTTrainer(
+        model=model, processing_class=tokenizer, train_dataset=rows, eval_dataset=rows, args=config
+    )
 
 
-def test_nothing_changes_on_a_gpu(monkeypatch):
-    import unsloth  # noqa: F401
-    from unsloth_zoo.cpu import ops
+def test_unsloth_trains_and_evaluates_with_it_as_with_all_logits(tiny_gemma, tmp_path, monkeypatch):
+    """Losses, their gradients and the count of tokens are those of the loss that TRL takes from the logits."""
+    histories, calls = [], []
+    loss = cpu_loss.frozen_head_loss
+    monkeypatch.setattr(cpu_loss, "frozen_head_loss", lambda *given: calls.append(1) or loss(*given))
+    for without_logits in (False, True):
+        trainer = unsloth_trainer(tiny_gemma, tmp_path)
+        if without_logits:
+            cpu_loss.train_without_logits(trainer)
+        trainer.train()
+        logs = trainer.state.log_history
+        names = ("loss", "eval_loss", "grad_norm")
+        histories.append([log[name] for log in logs for name in names if name in log])
+        tokens = [log.get("num_tokens", log.get("num_input_tokens_seen")) for log in logs if "loss" in log]
+        histories[-1] += tokens
+    assert len(histories[0]) == len(histories[1]) == 14
+    assert histories[0] == pytest.approx(histories[1], rel=2e-3)
+    assert len(calls) == 4 * 2 + 2  # micro-batches, and batches of the two looks at the validation rows
 
-    before = ops.chunked_linear_cross_entropy
-    monkeypatch.setattr(ops, "_CHUNKED_CE_MODEL_TYPES", frozenset())
-    cpu_loss.use_on_cpu(runtime.Device("cuda", "T4", 14.5, 10.0, "test"))
-    assert not ops._CHUNKED_CE_MODEL_TYPES and ops.chunked_linear_cross_entropy is before
+
+@pytest.mark.parametrize("device, kind", [("cuda", "gemma3_text"), ("cpu", "gemma4_text")])
+def test_nothing_changes_on_a_gpu_and_for_models_that_may_cap_their_logits(device, kind):
+    causal = types.SimpleNamespace(config=types.SimpleNamespace(model_type=kind))
+    trainer = types.SimpleNamespace(
+        model=types.SimpleNamespace(get_base_model=lambda: causal),
+        args=types.SimpleNamespace(device=torch.device(device)),
+    )
+    cpu_loss.train_without_logits(trainer)
+    assert vars(causal).keys() == {"config"} and vars(trainer).keys() == {"model", "args"}
