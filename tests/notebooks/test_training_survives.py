@@ -1,7 +1,7 @@
 """Notebook 05 is killed, damaged and moved, and ends where an undisturbed run ends.
 
-ALL=1 kills it more often, and gives it each form of data and each bad row; the function that reads them gets them
-all in tests/train/test_data.py.
+ALL=1 kills it at more steps, and gives it every form of data and the bad rows, too; tests/train/test_data.py gives
+them to the function that reads them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import random
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbclient
@@ -18,12 +19,13 @@ import papermill
 import pytest
 
 from helpers.core import files
-from tests.conftest import ALL
+from tests.conftest import ALL, whole
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import REPOSITORY, TINY, run, text
 
-STEPS = 30  # checkpoints at 10, 20 and 30
-KILLS = 5 if ALL else 1
+STEPS, KILLED_AT = 30, 25  # checkpoints at 10, 20 and 30
+KILLS = random.Random(3407).sample(range(11, STEPS + 1), 5) if ALL else [KILLED_AT]
+REPO = "someone/checkpoints"
 KILLER = """
 import os, signal
 from transformers import TrainerCallback
@@ -66,6 +68,30 @@ def undisturbed(tmp_path_factory, tiny_gemma) -> Path:
     return work_dir
 
 
+@pytest.fixture(scope="module")
+def hub():
+    with FakeHub() as hub:
+        yield hub
+
+
+@contextmanager
+def logged_in(hub: FakeHub, home: Path):
+    """Kernels that start meanwhile find the hub, with an empty cache of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in hub.environment(home).items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, tiny_gemma, hub) -> Path:
+    """A work_dir whose training was killed at step 25; its checkpoints are in a Hub repo as well."""
+    folder = tmp_path_factory.mktemp("killed")
+    with logged_in(hub, folder / "home"):
+        run_killed(folder / "work", KILLED_AT, **settings(tiny_gemma), checkpoint_repo=REPO)
+    return folder / "work"
+
+
 def assert_same_end(work_dir: Path, undisturbed: Path) -> None:
     """As many steps, the same losses within 0.5 %, and the same adapter."""
     import torch
@@ -85,18 +111,21 @@ def assert_same_end(work_dir: Path, undisturbed: Path) -> None:
         assert torch.allclose(weight, theirs[name], rtol=1e-2, atol=1e-4), name
 
 
-@pytest.mark.parametrize("step", random.Random(3407).sample(range(11, STEPS + 1), KILLS))
-def test_a_kernel_killed_at_a_random_step_ends_as_if_nothing_had_happened(
-    tmp_path, tiny_gemma, undisturbed, step
+@pytest.mark.parametrize("step", KILLS)
+def test_a_kernel_killed_at_any_step_ends_as_if_nothing_had_happened(
+    tmp_path, tiny_gemma, undisturbed, killed, step
 ):
-    run_killed(tmp_path / "work", step, **settings(tiny_gemma))
+    if step == KILLED_AT:
+        shutil.copytree(killed, tmp_path / "work")
+    else:
+        run_killed(tmp_path / "work", step, **settings(tiny_gemma))
     said = text(run("05", tmp_path / "work", **settings(tiny_gemma)))
     assert f"Going on from checkpoint-{(step - 1) // 10 * 10}" in said
     assert_same_end(tmp_path / "work", undisturbed)
 
 
-def test_a_truncated_newest_checkpoint_is_passed_over(tmp_path, tiny_gemma, undisturbed):
-    run_killed(tmp_path / "work", 25, **settings(tiny_gemma))
+def test_a_truncated_newest_checkpoint_is_passed_over(tmp_path, tiny_gemma, undisturbed, killed):
+    shutil.copytree(killed, tmp_path / "work")
     (weights,) = (tmp_path / "work" / "checkpoints").glob("*/checkpoint-20/adapter_model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])
     said = text(run("05", tmp_path / "work", **settings(tiny_gemma)))
@@ -120,15 +149,11 @@ def test_a_rerun_after_the_end_trains_nothing_and_gives_the_same_adapter(tmp_pat
     assert files.fingerprint(moved / name) == files.fingerprint(undisturbed / name)
 
 
-def test_a_lost_runtime_goes_on_from_the_private_hub_repo(tmp_path, tiny_gemma, undisturbed, monkeypatch):
-    with FakeHub() as hub:
-        for name, value in hub.environment(tmp_path / "home").items():
-            monkeypatch.setenv(name, value)
-        parameters = {**settings(tiny_gemma), "checkpoint_repo": "someone/checkpoints"}
-        run_killed(tmp_path / "work", 25, **parameters)
-        shutil.rmtree(tmp_path / "work")
-        said = text(run("05", tmp_path / "work", **parameters))
-        assert hub.repos["models/someone/checkpoints"].private
+def test_a_lost_runtime_goes_on_from_the_private_hub_repo(tmp_path, tiny_gemma, undisturbed, killed, hub):
+    """The new runtime has an empty work_dir: what the killed one did is in the repo alone."""
+    with logged_in(hub, tmp_path / "home"):
+        said = text(run("05", tmp_path / "work", **settings(tiny_gemma), checkpoint_repo=REPO))
+    assert hub.repos[f"models/{REPO}"].private
     assert "Going on from checkpoint-20" in said and hub.token not in said
     assert_same_end(tmp_path / "work", undisturbed)
 
@@ -164,9 +189,9 @@ BAD_ROWS = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD_ROWS if ALL else ["empty answer"])
-def test_a_bad_row_stops_notebook_05_with_its_number_and_the_fix(tmp_path, tiny_gemma, bad):
-    rows, says = BAD_ROWS[bad]
+@whole
+@pytest.mark.parametrize("rows, says", BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_bad_row_stops_notebook_05_with_its_number_and_the_fix(tmp_path, tiny_gemma, rows, says):
     files.write_jsonl(tmp_path / "bad.jsonl", rows)
     with pytest.raises(papermill.PapermillExecutionError, match=says):
         run("05", tmp_path / "work", dataset=str(tmp_path / "bad.jsonl"), **settings(tiny_gemma))
