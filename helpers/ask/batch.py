@@ -57,9 +57,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
         try:
             run.all(poll_seconds)
         except KeyboardInterrupt:
-            names = (
-                ", ".join(batch["id"] for batch in run.under_way()) or "A batch that may have been started"
-            )
+            names = ", ".join(batch["id"] for batch in run.under_way()) or "A batch, if one was started,"
             print(f"\n{names} goes on at OpenAI and is paid for. The same call takes it up; to stop it, use "
                   "platform.openai.com/batches")  # fmt: skip
             raise
@@ -127,7 +125,7 @@ class _Run:
         print(f"{total - len(missing)} of {total} requests are answered")
         if missing - self.failed.keys():
             usd = summary(self.journal)["usd"]
-            raise teacher.budget_reached(self.journal, total - len(missing), total, usd, self.max_cost_usd)
+            raise teacher.BudgetReached(self.journal, total - len(missing), total, usd, self.max_cost_usd)
 
     def unanswered(self) -> dict[str, Request]:
         have = answered(self.journal)

@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,17 +61,16 @@ FIXES = {
 class BudgetReached(RuntimeError):
     """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
 
+    def __init__(self, journal: Path, done: int, total: int, usd: float, max_cost_usd: float):
+        super().__init__(
+            f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
+            f"{max_cost_usd} leaves. {journal.name} keeps the answers: the same call with a higher max_cost_usd asks "
+            "and pays only for the rest."
+        )
+
 
 class TeacherError(RuntimeError):
     """The teacher cannot answer anything now; the message says why and what to change."""
-
-
-def budget_reached(journal: Path, done: int, total: int, usd: float, max_cost_usd: float) -> BudgetReached:
-    return BudgetReached(
-        f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
-        f"{max_cost_usd} leaves. {journal.name} keeps the answers: the same call with a higher max_cost_usd asks "
-        "and pays only for the rest."
-    )
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -109,12 +108,9 @@ def api_key(url: str) -> str:
         raise
 
 
-def _retry_after(headers: Mapping[str, str]) -> float:
+def _retry_after(header: str) -> float:
     """The seconds that a server asks to wait; 0 where it doesn't, or names a date (RFC 9110 allows one)."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if re.fullmatch(r"\d+(\.\d+)?", headers.get(name, "")):
-            return float(headers[name]) * unit
-    return 0.0
+    return float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
 
 
 def _longer(request: Request) -> Request:
@@ -186,7 +182,7 @@ class _Run:
                 if not flying and (self.failure or not (self.missing or self.timers)):
                     break
                 if not flying and not self.timers:
-                    raise budget_reached(self.journal, self.done, self.total, self.spent, self.max_cost_usd)
+                    raise BudgetReached(self.journal, self.done, self.total, self.spent, self.max_cost_usd)
                 tasks = flying | self.timers
                 done, _ = await asyncio.wait(tasks, timeout=0.2, return_when="FIRST_COMPLETED")
                 rows = [task.result() for task in done & flying]
@@ -257,7 +253,7 @@ class _Run:
             if (status < 500 and status not in (408, 409, 429)) or error.code == "insufficient_quota":
                 self._fail(request, problem, status)
                 return self._settle(request, None, str(status), reason=self._keyless(problem))
-            wait = _retry_after(error.response.headers)
+            wait = _retry_after(error.response.headers.get("retry-after", ""))
             if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             return self._again(request, problem, status, wait)

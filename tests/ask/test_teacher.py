@@ -346,12 +346,11 @@ def test_a_limit_of_requests_a_minute_costs_no_request(ask):
     assert server.limited < 80, "it knocks and knocks instead of waiting"
 
 
-@pytest.mark.parametrize("headers, seconds", [
-    ({"retry-after": "7"}, 7), ({"retry-after": "0.5"}, 0.5), ({"retry-after-ms": "20", "retry-after": "1"}, 0.02),
-    ({"retry-after": "soon"}, 0), ({}, 0), ({"retry-after": "Thu, 01 Jan 1970 00:16:50 GMT"}, 0),
+@pytest.mark.parametrize("header, seconds", [
+    ("7", 7), ("0.5", 0.5), ("soon", 0), ("", 0), ("Thu, 01 Jan 1970 00:16:50 GMT", 0),
 ])  # fmt: skip
-def test_retry_after_in_numbers(headers, seconds):
-    assert teacher._retry_after(headers) == seconds
+def test_retry_after_in_numbers(header, seconds):
+    assert teacher._retry_after(header) == seconds
 
 
 def test_a_killed_run_is_counted_and_reported(ask, tmp_path, capsys):
