@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.core import runtime
-from helpers.train.cpu_loss import TILE
 
 SPARE = 0.9  # the share of the free memory that may be planned for
 # What the peak has beside the tensors that are kept: temporaries, gradients, holes in the heap. Fitted on a CPU to
@@ -46,6 +45,8 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
     which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
     """
     import torch
+
+    from helpers.train.cpu_loss import TILE  # which defines a torch function
 
     config, cpu = model.config.get_text_config(), model.device.type == "cpu"
     width, layers, tokens = config.hidden_size, config.num_hidden_layers, rows * length
