@@ -12,28 +12,10 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
-
-FULL = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-)  # the disk, somebody's share of it, or the largest file allowed
-
-
-@contextlib.contextmanager
-def _names_the_fix(path: Path) -> Iterator[None]:
-    """Say what a full disk is about and what helps; other errors, a library's own among them, pass as they are."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        fix = f"{error.strerror}; nothing was changed. Free some space there or choose another work_dir"
-        raise OSError(error.errno, fix, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -41,13 +23,17 @@ def _replacing(path: Path) -> Iterator[Path]:
     """Yield a path for what takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
-    with _names_the_fix(path), tempfile.TemporaryDirectory(**place) as scratch:
+    with tempfile.TemporaryDirectory(**place) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
-        yield new
         try:
+            yield new
             if path.is_dir():
                 path.rename(old)
             new.replace(path)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                error.add_note(f"{path} is as it was. Free some space there or choose another work_dir.")
+            raise
         finally:
             if old.exists() and not path.exists():
                 old.rename(path)
@@ -91,7 +77,7 @@ def append_jsonl(path: Path, *rows: dict) -> None:
         torn = journal.read() not in (b"", b"\n")
     if torn:  # or whole, and left without its newline by another program
         write_jsonl(path, read_jsonl(path))
-    with _names_the_fix(path), path.open("ab") as journal:
+    with path.open("ab") as journal:
         journal.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         journal.flush()
         os.fsync(journal.fileno())
@@ -117,13 +103,8 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def _row(pairs: list[tuple[str, object]]) -> dict:
-    """The row, with one copy in memory of each name and of a text that many rows repeat."""
-    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
-
-
-@lru_cache(maxsize=4096)
-def _one(text: str) -> str:
-    return text
+    """The row, with one copy in memory of each name for all rows."""
+    return {sys.intern(name): value for name, value in pairs}
 
 
 def content_id(value: object) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import date
 from math import nan
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
-OUTCOMES = [BLUE, ORANGE, GREY, "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"]
 
 
 def table(rows: list[dict]):
@@ -26,7 +26,7 @@ def table(rows: list[dict]):
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
 
 
-def _figure(title: str, width: float = 7, height: float = 2.6, columns: int = 1, sharey: bool = False):
+def new_figure(title: str, width: float = 7, height: float = 2.6, columns: int = 1, sharey: bool = False):
     from matplotlib import pyplot
 
     size = {"figsize": (width, height), "dpi": 110, "layout": "constrained"}
@@ -38,13 +38,6 @@ def _figure(title: str, width: float = 7, height: float = 2.6, columns: int = 1,
     return figure, axes[0]
 
 
-def _nothing(title: str, why: str):
-    figure, (axis,) = _figure(title, height=1.1)
-    axis.axis("off")
-    axis.text(0, 0.5, f"There is nothing to draw: {why}.", color=GREY, va="center")
-    return figure
-
-
 def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, limit: int | None = None):
     """One bar per name of `values` with its number, in the order given, or the most common first of a list of names.
 
@@ -52,12 +45,15 @@ def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, l
     """
     counts = values if isinstance(values, dict) else dict(Counter(filter(None, values)).most_common())
     if not any(counts.values()):
-        return _nothing(title, f"no {unit} to count")
+        figure, (axis,) = new_figure(title, height=1.1)
+        axis.axis("off")
+        axis.text(0, 0.5, f"There is nothing to draw: no {unit} to count.", color=GREY, va="center")
+        return figure
     names = [name if len(name) <= 48 else f"{name[:47]}…" for name in counts][:limit]
     numbers, colours = list(counts.values())[:limit], [BLUE] * len(names) + [GREY]
     if others := len(counts) - len(names):
         names, numbers = [*names, f"{others} others"], [*numbers, sum(counts.values()) - sum(numbers)]
-    figure, (axis,) = _figure(title, height=0.9 + 0.28 * len(names))
+    figure, (axis,) = new_figure(title, height=0.9 + 0.28 * len(names))
     drawn = axis.barh(range(len(names)), numbers, color=colours[: len(names)])
     axis.bar_label(drawn, padding=3)
     axis.set_yticks(range(len(names)), names, parse_math=False)  # a name may hold a dollar sign
@@ -67,31 +63,25 @@ def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, l
     return figure
 
 
-def ratings(reviews: list[dict]):
-    """How many reviews gave five to one stars."""
-    counts = Counter(review["review_rating"] for review in reviews)
-    return bars({f"{stars} ★": counts[stars] for stars in (5, 4, 3, 2, 1)}, "Reviews by rating", "reviews")
-
-
 def months(values: list[str]):
-    """How many reviews fall into each month, `YYYY-MM`; months without one are included."""
-    from pandas import period_range
+    """How many reviews fall into each month, `YYYY-MM`, on an axis of time."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     if not values:
-        return _nothing("Reviews by month", "no review has a date")
+        return bars({}, "Reviews by month", "reviews")
     counts = Counter(values)
-    every = [str(period) for period in period_range(min(values), max(values), freq="M")]
-    figure, (axis,) = _figure("Reviews by month")
-    axis.bar(range(len(every)), [counts[month] for month in every], color=BLUE)
-    ticks = range(0, len(every), max(1, len(every) // 5))
-    axis.set(ylabel="reviews", xticks=ticks, xticklabels=[every[tick] for tick in ticks])
+    figure, (axis,) = new_figure("Reviews by month")
+    axis.bar([date.fromisoformat(f"{month}-01") for month in counts], counts.values(), width=25, color=BLUE)
+    axis.set_ylabel("reviews")
     axis.locator_params(axis="y", integer=True)
+    axis.xaxis.set_major_locator(ticks := AutoDateLocator(maxticks=6))
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(ticks))
     return figure
 
 
 def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int | None = None):
     """How long the rows of each name are, side by side on one scale, with the limit drawn in, or named if far off."""
-    figure, axes = _figure(title, columns=len(lengths), sharey=True)
+    figure, axes = new_figure(title, columns=len(lengths), sharey=True)
     low, high = min(map(min, lengths.values())), max(map(max, lengths.values()))
     for axis, (name, values), color in zip(axes, lengths.items(), [BLUE, ORANGE, GREY]):
         axis.hist(values, bins=min(30, high - low + 1), range=(low, high), color=color)
@@ -99,14 +89,8 @@ def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int |
         axis.locator_params(axis="y", integer=True)
         if limit and limit <= 2 * high:
             axis.axvline(limit, color=ORANGE, linewidth=2)
-            axis.text(
-                limit,
-                0.9,
-                f"limit {limit:,} ",
-                transform=axis.get_xaxis_transform(),
-                ha="right",
-                color=ORANGE,
-            )
+            at = {"transform": axis.get_xaxis_transform(), "ha": "right", "color": ORANGE}
+            axis.text(limit, 0.9, f"limit {limit:,} ", **at)
         elif limit:
             axis.set_xlabel(f"{unit} (the limit of {limit:,} is far to the right)")
     return figure
@@ -114,7 +98,7 @@ def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int |
 
 def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training loss"):
     """The loss of every logged step, its running mean over five, and the loss on the validation rows."""
-    figure, (axis,) = _figure(title, height=3)
+    figure, (axis,) = new_figure(title, height=3)
     steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
     windows = [values[max(0, i - 4) : i + 1] for i in range(len(values))]
     axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
@@ -131,7 +115,7 @@ def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training l
 def base_and_tuned(result: dict, labels: dict[str, str]):
     """One pair of bars per metric, with the 95 % interval of the paired difference on the tuned bar."""
     title = f"Base and tuned on {result['count']} held-out questions"
-    figure, axes = _figure(title, width=8, height=3, columns=len(labels))
+    figure, axes = new_figure(title, width=8, height=3, columns=len(labels))
     for axis, (metric, label) in zip(axes, labels.items()):
         change = result["difference"][metric]
         error = [[nan, change["mean"] - change["low"]], [nan, change["high"] - change["mean"]]]
@@ -139,29 +123,4 @@ def base_and_tuned(result: dict, labels: dict[str, str]):
         drawn = axis.bar(["base", "tuned"], values, color=[GREY, BLUE], yerr=error, capsize=5)
         axis.bar_label(drawn, fmt="%.2f", label_type="center", color="white", fontweight="bold")
         axis.set_title(label, fontsize=9)
-    return figure
-
-
-def outcomes(rows: list[dict], title: str):
-    """One stacked bar per model: how many of its queries were right, and what the others were."""
-    from pandas import DataFrame
-
-    figure, (axis,) = _figure(title, height=2.4)
-    sides = DataFrame(rows).set_index("outcome")[["base", "tuned"]].T
-    sides.plot.barh(stacked=True, ax=axis, color=OUTCOMES, width=0.8, xlabel="held-out questions")
-    for drawn in axis.containers:
-        axis.bar_label(drawn, fmt=lambda n: f"{n:.0f}" if n else "", label_type="center", color="white")
-    axis.invert_yaxis()
-    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-    return figure
-
-
-def each_example(base: list[dict], tuned: list[dict]):
-    """One point per example: its answer loss under the base and under the tuned model."""
-    figure, (axis,) = _figure("Answer loss: below the line is better", width=4.6, height=4)
-    before, after = ([row["answer_loss"] for row in rows] for rows in (base, tuned))
-    top = 1.05 * max(before + after)
-    axis.plot([0, top], [0, top], color=GREY, linewidth=1)
-    axis.scatter(before, after, color=BLUE, s=18, alpha=0.7)
-    axis.set(xlabel="base", ylabel="tuned", xlim=(0, top), ylim=(0, top), aspect="equal")
     return figure

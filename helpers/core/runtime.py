@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,13 +34,12 @@ class MissingSecret(LookupError):
     """A key that this step needs was found nowhere; the message says where to put it."""
 
 
-def platform() -> tuple[str, str]:
-    """`colab`, `kaggle` or `local`, and how it was recognised."""
+def platform() -> str:
+    """`colab`, `kaggle` or `local`, by the variables that each platform sets."""
     if os.environ.get("COLAB_RELEASE_TAG"):
-        return "colab", "COLAB_RELEASE_TAG is set"
-    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir():
-        return "kaggle", "KAGGLE_KERNEL_RUN_TYPE is set and /kaggle/working exists"
-    return "local", "neither Colab's nor Kaggle's variables are set"
+        return "colab"
+    kaggle = os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir()
+    return "kaggle" if kaggle else "local"
 
 
 def secret(name: str) -> str:
@@ -50,7 +48,7 @@ def secret(name: str) -> str:
     The environment comes first because asking Colab's page blocks for 10 seconds when no page is open, as under
     papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
     """
-    where, _ = platform()
+    where = platform()
     if value := os.environ.get(name) or _from_page(where, name) or _from_dotenv(name):
         return value.strip()
     raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
@@ -122,13 +120,6 @@ def device(work_dir: Path = Path()) -> Device:
         )
     free = torch.cuda.mem_get_info()[0] / GIB
     return Device("cuda", name, free, disk, "torch sees a CUDA GPU", (major, minor))
-
-
-def versions(**why: str) -> list[dict]:
-    """One row per package: its installed version and the reason this notebook needs it."""
-    installed = {"python": sys.version.split()[0]} | {name: version(name.replace("_", "-")) for name in why}
-    why = {"python": "everything", **why}
-    return [{"package": name, "version": installed[name], "used for": why[name]} for name in why]
 
 
 asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+# Read as Windows-1252, another encoding has signs where letters should be, as in "obs³uga".
+NOT_WESTERN = re.compile(r"[^\W\d_][\ufffd¡-¿×÷][^\W\d_]")
 
 
 def read_records(path: Path) -> list[dict]:
@@ -23,85 +27,114 @@ def read_records(path: Path) -> list[dict]:
     that names file, row and reason for the first row that cannot be read."""
     rows = read_rows(path)
     for row in rows:
-        if "reason" in row:
-            start = f"It reads: {str(row['record'])[:80]!r}"
-            raise ValueError(f"{path}, row {row['line']}: {row['reason']}. {start}")
+        if why := row.get("reason", row.get("guess")):
+            raise ValueError(f"{path}, row {row['line']}: {why}. It reads: {str(row['record'])[:80]!r}")
     return [row["record"] for row in rows]
 
 
 def read_rows(path: Path) -> list[dict]:
     """Each record with its place, `{"line", "record"}`, and a `reason` where it cannot be read.
 
-    `line` is the line in CSV and JSON Lines, and the record's number, from 1, in a JSON array.
+    A `guess` says how a row was read that does not fit its header. `line` is the line in CSV and JSON Lines, and
+    the record's number, from 1, in a JSON array.
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder; give the path of one file in it")
-    if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} is no file (looked from {Path.cwd()})")
+    if not path.is_file():
+        what = "is a folder; give the path of one file in it" if path.is_dir() else "is no file"
+        raise FileNotFoundError(f"{str(path)!r} {what} (looked from {Path.cwd()})")
     if (kind := path.suffix.lower()) not in SUFFIXES:
         fix = f"save it as CSV (UTF-8) or JSON and name it {', '.join(SUFFIXES)}"
         raise ValueError(f"{str(path)!r} has the suffix {kind!r}, which is not read; {fix}")
-    text = _text(path)
-    if not text.strip():
+    text, damaged = _text(path)
+    if not text.strip("\r\n\t ,;|"):
         raise ValueError(f"{path} is empty; export it again")
-    rows = _csv_rows(text, path) if kind in (".csv", ".tsv") else _json_rows(text, path)
-    return [row if isinstance(row["record"], dict) else {"reason": "not a JSON object"} | row for row in rows]
+    rows = list(_csv_rows(text, path) if kind in (".csv", ".tsv") else _json_rows(text, path))
+    for row in rows:
+        if damaged and "\ufffd" in str(row["record"]):
+            row["reason"] = "not UTF-8, as the rest of the file is; what cannot be read stands as \ufffd"
+        elif not isinstance(row["record"], dict):
+            row.setdefault("reason", "not a JSON object")
+    if guesses := [row for row in rows if "guess" in row]:
+        print(
+            f"{path.name}, {len(guesses)} rows, the first in line {guesses[0]['line']}: {guesses[0]['guess']}"
+        )
+    return rows
 
 
-def _text(path: Path) -> str:
-    """The file's text: UTF-8, UTF-16, or Windows-1252, as which Excel saves, with a note."""
+def _text(path: Path) -> tuple[str, bool]:
+    """The file's text, and whether it is UTF-8 with damaged bytes; read as Windows-1252, it prints a line of it."""
     data = path.read_bytes()
-    try:
-        return data.decode("utf-16" if b"\0" in data else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start)
-    text = data.decode("cp1252", "replace")
-    foreign = sum(not letter.isascii() for letter in text) / len(text)
-    mixed = not data.decode(errors="ignore").isascii()  # UTF-8, but for a broken line
-    if "\ufffd" in text or mixed or foreign > 0.15:  # so much of it is another alphabet
-        fix = "open it where it was made and save it as UTF-8"
-        raise ValueError(f"{path} is not UTF-8 text; {fix} (line {line + 1} is the first that is not)")
-    print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {line + 1} looks wrong:")
-    print(f"  {text.split(chr(10))[line].strip()[:100]}")
-    return text
+    if b"\0" in data:
+        return data.decode("utf-16"), False
+    text = data.decode("utf-8-sig", "replace")
+    broken = text.count("\ufffd") - data.count("\ufffd".encode())
+    if broken <= sum(not letter.isascii() for letter in text) / 2:
+        return text, broken > 0
+    text = data.decode("cp1252", "replace")  # as which Excel saves
+    number, line = next((n, line) for n, line in enumerate(text.split("\n"), 1) if not line.isascii())
+    if NOT_WESTERN.search(text) or sum(not letter.isascii() for letter in text) > 0.15 * len(text):
+        from charset_normalizer import from_bytes
+
+        likely = [match.encoding for match in from_bytes(data) if not NOT_WESTERN.search(str(match))]
+        fix = f"open it in its own encoding (by its letters, {' or '.join(likely) or 'unknown'}) and save it as UTF-8"
+        raise ValueError(
+            f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r}); {fix}"
+        )
+    print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {number} looks wrong:")
+    print(f"  {line.strip()[:100]}")
+    return text, False
+
+
+def _delimiter(text: str) -> str:
+    """The mark that parts most of the first rows into as many columns as the header, and then into the most."""
+
+    def columns(mark: str) -> tuple[float, int]:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
+        widths = [len(row) for row, _ in zip(filter(any, rows), range(20))]
+        return sum(width == widths[0] > 1 for width in widths), widths[0]
+
+    return max(",;\t|", key=columns)
+
+
+def _csv_values(text: str, delimiter: str) -> Iterator[dict]:
+    """Line and values of each row that has any. Where a quotation mark breaks it, its text and the reason."""
+    csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(iter(lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    while (start := reader.line_num) < len(lines):
+        try:
+            row = {"line": start + 1, "record": next(reader)}
+        except csv.Error as error:
+            row = {"line": start + 1, "record": ["".join(lines[start : reader.line_num])]}
+            where = f"lines {start + 1} to {reader.line_num} cannot be told apart"
+            row["reason"] = f"a quotation mark is not closed or not doubled ({error}); {where}"
+        if any(map(str.strip, row["record"])):
+            yield row
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[dict]:
-    lines = list(io.StringIO(text, newline=""))
-    start = next(number for number, line in enumerate(lines) if line.strip())
-    if named := re.fullmatch(r'"?sep=(.)"?', lines[start].strip("\r\n")):  # Excel's own first line
-        start, delimiter = start + 1, named[1]
-    else:
-        # A header has no texts in it: what parts it into the most columns is the delimiter.
-        delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([lines[start]], delimiter=mark))))
+    """The rows below the header. One that is too short lacks its last values, which become empty texts."""
+    text = re.sub(r'\A\s*"?sep=.*', "", text)  # Excel's own first line
+    head, *rows = _csv_values(text, delimiter := _delimiter(text))
+    if "reason" in head:
+        raise ValueError(f"{path}, line {head['line']}, the header: {head['reason']}")
     header: list[str] = []
-    while start < len(lines):
-        rest = (lines[number] for number in range(start, len(lines)))
-        reader = csv.reader(rest, delimiter=delimiter, strict=True, skipinitialspace=True)
-        row = {"line": start + 1, "record": lines[start]}
-        try:
-            values = next(reader)
-        except csv.Error as error:  # the quotation mark has swallowed the rest: read on behind its first line
-            row["reason"] = f"a quotation mark is not closed or not doubled ({error})"
-            if not header:
-                raise ValueError(f"{path}, line {start + 1}, the header: {row['reason']}") from None
-            start += 1
-            yield row
-            continue
-        row["record"] = "".join(lines[start : start + reader.line_num])
-        start += reader.line_num
-        if not any(value.strip() for value in values):
-            continue
-        if not header:
-            for number, name in enumerate(
-                map(str.strip, values), 1
-            ):  # empty or there already, it gets its number
-                header.append(name if name and name not in header else f"{name} (column {number})".strip())
-        elif len(values) != len(header):
-            yield row | {"reason": f"wrong number of fields ({len(values)} instead of {len(header)})"}
-        else:
-            yield row | {"record": dict(zip(header, values))}
+    for number, name in enumerate(map(str.strip, head["record"]), 1):
+        known = not name or name in header  # then it gets its number
+        header.append(f"{name} (column {number})".strip() if known else name)
+    width, too_long = len(header), [any(row["record"][len(header) :]) for row in rows]
+    unquoted = (
+        sum(too_long) > len(rows) / 2 or width == 1
+    )  # such texts hold delimiters, and nobody quoted them
+    for row, surplus in zip(rows, too_long):
+        values = row["record"]
+        if surplus and "reason" not in row:
+            what = f"wrong number of fields ({len(values)} instead of {width})"
+            row |= {"guess": f"{what}, the last ones read as one"} if unquoted else {"reason": what}
+            values = [*values[: width - 1], f"{delimiter} ".join(values[width - 1 :])]
+        if "reason" not in row:
+            row["record"] = dict(itertools.zip_longest(header, values[:width], fillvalue=""))
+        yield row
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:
@@ -113,7 +146,7 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
             where = f"{path}, line {error.lineno}, column {error.colno}: {error.msg}"
             fix = "The file is damaged or was cut off: mend it there, or export it again"
             raise ValueError(f"{where}. {fix}") from None
-        yield from _json_lines(text)
+        yield from filter(None, map(_json_line, itertools.count(1), text.split("\n")))
         return
     if isinstance(whole, dict):
         lists = [
@@ -125,10 +158,8 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         yield {"line": number, "record": record}
 
 
-def _json_lines(text: str) -> Iterator[dict]:
-    for number, line in enumerate(text.split("\n"), 1):
-        try:
-            if line.strip():
-                yield {"line": number, "record": json.loads(line)}
-        except json.JSONDecodeError as error:
-            yield {"line": number, "record": line, "reason": f"not JSON ({error.msg}, column {error.colno})"}
+def _json_line(number: int, line: str) -> dict | None:
+    try:
+        return {"line": number, "record": json.loads(line)} if line.strip() else None
+    except json.JSONDecodeError as error:
+        return {"line": number, "record": line, "reason": f"not JSON ({error.msg}, column {error.colno})"}

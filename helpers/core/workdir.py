@@ -39,14 +39,14 @@ def default_work_dir() -> Path:
     """The folder where results outlive this runtime, as far as the platform has one; prints why."""
     colab = DRIVE / "gemma-from-reviews" if DRIVE.is_dir() else Path("/content/work")
     where = {"colab": colab, "kaggle": KAGGLE_OUTPUT, "local": runtime.REPOSITORY / "work"}
-    folder = where[runtime.platform()[0]]
+    folder = where[runtime.platform()]
     print(f"work_dir = {folder} ({survives(folder)[1]})")
     return folder
 
 
 def survives(folder: Path) -> tuple[bool, str]:
     """Whether what is written to `folder` outlives this runtime, and why, or the click that helps."""
-    where, _ = runtime.platform()
+    where = runtime.platform()
     if where == "local":
         return True, "it stays on this machine's disk, and git ignores the repository's own work/"
     if where == "kaggle":

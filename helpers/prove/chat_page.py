@@ -158,4 +158,4 @@ def where_it_is(page: gradio.Blocks, share: bool) -> str:
         "colab": "The page is in this cell, for you only; web_chat = 'share' makes a link for others",
         "kaggle": "Kaggle shows no page from its machines: set web_chat = 'share' for a link",
     }
-    return reach[runtime.platform()[0]] + ". It is open while this notebook runs."
+    return reach[runtime.platform()] + ". It is open while this notebook runs."

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from helpers.core import plots
 from helpers.prove import evaluation
 from helpers.sql import data, judge
 from helpers.train import models
 
 SIDES = ("base", "tuned")
+COLOURS = [plots.BLUE, plots.ORANGE, plots.GREY, "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"]
 
 
 def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str = "schema") -> dict:
@@ -62,11 +64,18 @@ def by(result: dict, column: str = "sql_complexity") -> list[dict]:
     ]
 
 
-def outcomes(result: dict) -> list[dict]:
-    """How often each outcome occurred, of both models; those that never did are left out."""
-    counts = result["outcomes"]
-    table = [{"outcome": kind} | {side: counts[side].get(kind, 0) for side in SIDES} for kind in judge.KINDS]
-    return [line for line in table if line["base"] or line["tuned"]]
+def picture(result: dict):
+    """One stacked bar per model: how many of its queries were right, and what became of the others."""
+    from pandas import DataFrame
+
+    figure, (axis,) = plots.new_figure("What became of the SQL, before and after", height=2.4)
+    counts = DataFrame(result["outcomes"], index=judge.KINDS).dropna(how="all").fillna(0).T
+    counts.plot.barh(stacked=True, ax=axis, color=COLOURS, width=0.8, xlabel="held-out questions")
+    for drawn in axis.containers:
+        axis.bar_label(drawn, fmt=lambda n: f"{n:.0f}" if n else "", label_type="center", color="white")
+    axis.invert_yaxis()
+    axis.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    return figure
 
 
 def failures(result: dict, side: str = "tuned") -> list[dict]:

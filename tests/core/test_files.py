@@ -56,7 +56,9 @@ def test_a_full_disk_leaves_the_old_file_and_names_the_fix(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device.*Free some space.*reviews.jsonl"):
+    with pytest.raises(
+        OSError, match="No space left on device\n.*reviews.jsonl is as it was. Free some space"
+    ):
         files.write_text(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["reviews.jsonl"]

@@ -27,7 +27,7 @@ def place(monkeypatch, tmp_path):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(runtime, "platform", lambda: (where, "the test says so"))
+        monkeypatch.setattr(runtime, "platform", lambda: where)
         monkeypatch.syspath_prepend(FAKES / where)
         monkeypatch.setattr("IPython.get_ipython", Shell)
 

@@ -50,30 +50,22 @@ def test_a_long_name_is_cut_and_a_dollar_sign_is_no_formula(tmp_path):
     assert names(odd.axes[0]) == ["$1$^", "x" * 47 + "…"]
 
 
-def test_all_five_ratings_are_shown_in_their_order():
-    (axis,) = plots.ratings([{"review_rating": 5}, {"review_rating": 2}, {"review_rating": None}]).axes
-    assert names(axis) == ["5 ★", "4 ★", "3 ★", "2 ★", "1 ★"]
-    assert [bar.get_width() for bar in axis.patches] == [1, 0, 0, 1, 0]
+def test_months_stand_where_they_are_in_time(tmp_path):
+    figure = plots.months(["2026-01", "2026-04", "2026-04"])
+    (axis,) = figure.axes
+    assert [bar.get_height() for bar in axis.patches] == [1, 2]
+    assert axis.patches[1].get_x() - axis.patches[0].get_x() == 31 + 28 + 31
 
 
-def test_months_without_a_review_are_shown():
-    (axis,) = plots.months(["2026-01", "2026-04", "2026-04"]).axes
-    assert [bar.get_height() for bar in axis.patches] == [1, 0, 0, 2]
-    assert [label.get_text() for label in axis.get_xticklabels()] == [
-        "2026-01",
-        "2026-02",
-        "2026-03",
-        "2026-04",
-    ]
-
-
-def test_of_many_months_every_few_are_named():
-    (axis,) = plots.months(["1999-12", "2026-03"]).axes
-    assert len(axis.patches) == 316 and len(axis.get_xticklabels()) < 8
+def test_of_many_months_every_few_are_named(tmp_path):
+    figure = plots.months(["1999-12", "2026-03"])
+    figure.savefig(tmp_path / "months.png")
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(labels) < 10 and "2000" in labels
 
 
 @pytest.mark.parametrize("nothing", [plots.bars([None], "Where", "reviews"), plots.bars({}, "Why", "rows"),
-    plots.months([]), plots.ratings([{"review_rating": None}])])  # fmt: skip
+    plots.months([])])  # fmt: skip
 def test_a_picture_of_nothing_says_so(nothing):
     (axis,) = nothing.axes
     assert not axis.patches and axis.texts[0].get_text().startswith("There is nothing to draw: no ")

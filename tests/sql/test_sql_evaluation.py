@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.core import plots
 from helpers.prove import evaluation
 from helpers.sql import scores
 
@@ -57,8 +56,8 @@ def test_accuracy_leaves_out_broken_gold_and_counts_it(result):
 
 
 def test_every_kind_of_failure_is_counted_and_its_first_example_shown(result):
-    table = {line["outcome"]: (line["base"], line["tuned"]) for line in scores.outcomes(result)}
-    assert table == {"right": (2, 4), "wrong result": (0, 1), "not SELECT": (2, 0), "empty": (1, 0)}
+    assert result["outcomes"]["base"] == {"right": 2, "not SELECT": 2, "empty": 1}
+    assert result["outcomes"]["tuned"] == {"right": 4, "wrong result": 1}
     shown = scores.failures(result)
     assert [(line["outcome"], line["question"], line["why"]) for line in shown] == [
         ("wrong result", "Question 2?", "2 rows, not 1")
@@ -90,10 +89,11 @@ def test_accuracy_by_complexity_adds_up(result):
 
 
 def test_the_picture_has_one_bar_per_model_and_one_colour_per_outcome(result):
-    (axis,) = plots.outcomes(scores.outcomes(result), "Outcomes").axes
+    (axis,) = scores.picture(result).axes
     widths = [[bar.get_width() for bar in bars] for bars in axis.containers]
     assert widths == [[2, 4], [0, 1], [2, 0], [1, 0]]
-    assert [text.get_text() for text in axis.get_legend().get_texts()][0] == "right"
+    kinds = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert kinds == ["right", "wrong result", "not SELECT", "empty"]
 
 
 def test_gold_that_never_runs_is_an_error():
