@@ -96,19 +96,14 @@ def country_code(place: str | None) -> str | None:
 
     The names, in many languages, are those of Unicode's CLDR that come with phonenumbers.
     """
-    from phonenumbers.geodata.locale import LOCALE_DATA
-
-    place = (place or "").rpartition(",")[2].strip()
-    if place.upper() in LOCALE_DATA:
-        return place.upper()
-    return _country_names().get(place.casefold())
+    return _countries().get((place or "").rpartition(",")[2].strip().casefold())
 
 
 @cache
-def _country_names() -> dict[str, str]:
+def _countries() -> dict[str, str]:
     from phonenumbers.geodata.locale import LOCALE_DATA
 
-    known = {name.casefold(): code for code, each in LOCALE_DATA.items() for name in each.values()}
+    known = {name.casefold(): code for code, names in LOCALE_DATA.items() for name in (code, *names.values())}
     british = dict.fromkeys(("uk", "great britain", "england", "scotland", "wales", "northern ireland"), "GB")
     return known | british | dict.fromkeys(("usa", "united states of america"), "US")
 

@@ -13,7 +13,6 @@ import math
 import re
 import unicodedata
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
@@ -102,30 +101,36 @@ def near_duplicates(
     """(earlier, later, similarity) of every two texts whose `hashed` n-grams are at least so similar (Jaccard).
 
     They come in the order of `later`, then of `earlier`. Without `chains`, a text that repeats an earlier one is
-    not compared with later ones. Exact but for equal hashes, and quick by prefix filtering: two texts that are so
-    alike share one of their rarest n-grams (Chaudhuri and others, A Primitive Operator for Similarity Joins in
-    Data Cleaning, ICDE 2006).
+    not compared with later ones. Exact but for equal hashes, and quick by filtering: two texts are compared whose
+    rarest n-grams leave it possible (Xiao and others, Efficient Similarity Joins for Near-Duplicate Detection,
+    WWW 2008).
     """
     import numpy as np
 
     values, inverse, count = np.unique(np.concatenate([*grams, []]), return_inverse=True, return_counts=True)
-    rank = np.empty(len(values), dtype=np.uint32)  # the rarest n-gram is number 0
-    rank[np.argsort(count, kind="stable")] = np.arange(len(values))
-    alone = int((count == 1).sum())  # n-grams below this number stand in one text only
-    ranked = [np.sort(part) for part in np.split(rank[inverse], np.cumsum([len(own) for own in grams]))]
-    holders = defaultdict(list)
-    for later, own in enumerate(ranked[:-1]):
-        if not len(own):
-            continue
-        rarest = [
-            gram for gram in own[: len(own) - math.ceil(least * len(own)) + 1].tolist() if gram >= alone
-        ]
-        repeats = False
-        for earlier in sorted({index for gram in rarest for index in holders[gram]}):
-            shared = len(np.intersect1d(own, ranked[earlier], assume_unique=True))
-            similarity = shared / (len(own) + len(ranked[earlier]) - shared)
+    rank = np.argsort(np.argsort(count, kind="stable")).astype(np.uint32)  # the rarest n-gram is number 0
+    sizes = np.array([len(own) for own in grams], dtype=int)
+    ranked = map(np.sort, np.split(rank[inverse], np.cumsum(sizes)))
+    # With one n-gram more than n - least * n, two prefixes must meet; a fifth more tells most others apart.
+    rarest = [own[: n - math.ceil(least * n) + 1 + n // 5] for n, own in zip(sizes.tolist(), ranked)]
+    lengths = np.array([len(own) for own in rarest], dtype=int)
+    rest, last = sizes - lengths, np.array([own[-1:].sum() for own in rarest])
+    flat = np.concatenate([*rarest, np.empty(0, np.uint32)])
+    order = np.argsort(flat, kind="stable")  # by n-gram, then by text
+    holders = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
+    first, place = np.searchsorted(flat[order], flat), np.argsort(order)
+    repeats = np.zeros(len(grams), dtype=bool)
+    for later, end in enumerate(np.cumsum(lengths).tolist()):
+        own = slice(end - lengths[later], end)
+        found = [holders[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
+        others, shared = np.unique(np.concatenate([holders[:0], *found]), return_counts=True)
+        # Behind the end of the prefix that ends first, they share at most what is left of its text.
+        most = shared + np.where(last[others] < last[later], rest[others], rest[later])
+        most = np.minimum(most, np.minimum(sizes[others], sizes[later]))
+        likely = most >= least / (1 + least) * (sizes[others] + sizes[later]) - 1e-9
+        for earlier in others[likely & (chains | ~repeats[others])].tolist():
+            common = len(np.intersect1d(grams[later], grams[earlier], assume_unique=True))
+            similarity = common / (sizes[later] + sizes[earlier] - common)
             if similarity >= least:
-                repeats = True
-                yield earlier, later, similarity
-        for gram in rarest if chains or not repeats else ():
-            holders[gram].append(later)
+                repeats[later] = True
+                yield earlier, later, float(similarity)

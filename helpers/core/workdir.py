@@ -82,9 +82,13 @@ def bring(folder: Path) -> None:
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:
-    """The rows of an earlier notebook's file, or of the bundled sample, and which of the two."""
+    """The rows of an earlier notebook's file, or of the bundled sample, and which of the two.
+
+    Raises ValueError where the earlier notebook kept none.
+    """
     if path.exists():
-        rows = files.read_jsonl(path)
+        if not (rows := files.read_jsonl(path)):
+            raise ValueError(f"{path} has no rows: the notebook that wrote it kept none, and shows why")
         return rows, f"{len(rows)} rows from {path.name}, written by an earlier notebook"
     rows = sample()
     return rows, f"{len(rows)} rows of the bundled sample, because {path} does not exist"

@@ -137,3 +137,12 @@ def test_the_sample_stands_in_for_a_missing_file_and_says_so(tmp_path):
     files.write_jsonl(tmp_path / "reviews.jsonl", [{"n": 2}, {"n": 3}])
     rows, origin = workdir.read_or_sample(tmp_path / "reviews.jsonl", lambda: [{"n": 1}])
     assert len(rows) == 2 and "written by an earlier notebook" in origin
+
+
+def test_a_notebook_that_kept_nothing_is_named_by_the_next(tmp_path):
+    """Of an export of ratings alone, notebook 02 keeps no text; 03 once stopped at "max() arg is empty"."""
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", [])
+    with pytest.raises(
+        ValueError, match="reviews_clean.jsonl has no rows: the notebook that wrote it kept none"
+    ):
+        workdir.read_or_sample(tmp_path / "reviews_clean.jsonl", lambda: [{"n": 1}])
