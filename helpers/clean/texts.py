@@ -107,23 +107,25 @@ def near_duplicates(
     """
     import numpy as np
 
-    values, inverse, count = np.unique(np.concatenate([*grams, []]), return_inverse=True, return_counts=True)
+    none = np.empty(0, np.uint32)
+    values, count = np.unique(np.concatenate([*grams, none]), return_counts=True)
     rank = np.argsort(np.argsort(count, kind="stable")).astype(np.uint32)  # the rarest n-gram is number 0
     sizes = np.array([len(own) for own in grams], dtype=int)
-    ranked = map(np.sort, np.split(rank[inverse], np.cumsum(sizes)))
+    ranked = (np.sort(rank[np.searchsorted(values, own)]) for own in grams)
     # With one n-gram more than n - least * n, two prefixes must meet; a fifth more tells most others apart.
     rarest = [own[: n - math.ceil(least * n) + 1 + n // 5] for n, own in zip(sizes.tolist(), ranked)]
     lengths = np.array([len(own) for own in rarest], dtype=int)
     rest, last = sizes - lengths, np.array([own[-1:].sum() for own in rarest])
-    flat = np.concatenate([*rarest, np.empty(0, np.uint32)])
+    flat = np.concatenate([*rarest, none])
     order = np.argsort(flat, kind="stable")  # by n-gram, then by text
     holders = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    first, place = np.searchsorted(flat[order], flat), np.argsort(order)
+    first, place = np.searchsorted(flat[order], flat).astype(np.uint32), np.argsort(order).astype(np.uint32)
+    del values, count, rank, flat, order, rarest  # of 100,000 reviews, 400 MB
     repeats = np.zeros(len(grams), dtype=bool)
     for later, end in enumerate(np.cumsum(lengths).tolist()):
         own = slice(end - lengths[later], end)
         found = [holders[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
-        others, shared = np.unique(np.concatenate([holders[:0], *found]), return_counts=True)
+        others, shared = np.unique(np.concatenate([none, *found]), return_counts=True)
         # Behind the end of the prefix that ends first, they share at most what is left of its text.
         most = shared + np.where(last[others] < last[later], rest[others], rest[later])
         most = np.minimum(most, np.minimum(sizes[others], sizes[later]))
