@@ -6,6 +6,7 @@
 A row is one of
     {"question": …, "answer": …}                              with or without id, chunk_id, review_ids
     {"prompt": …, "completion": …}
+    {"instruction": …, "input": …, "output": …}               Alpaca's, with or without input
     {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]}
 where a system message may come first, a content may be a list of text parts, and ShareGPT's names are read too. A
 row that is none of these stops with its number: nothing is guessed, and nothing is left out.
@@ -13,6 +14,7 @@ row that is none of these stops with its number: nothing is guessed, and nothing
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,8 @@ from helpers.train import models
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-FORM = "question and answer, prompt and completion, or messages"
+FORM = "question and answer, prompt and completion, instruction and output, or messages"
+SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
 SHAREGPT = {"human": "user", "gpt": "assistant"}
 VALIDATION_ROWS = 24  # at most a tenth of the training rows
 
@@ -41,6 +44,8 @@ def from_row(row: dict, where: str) -> dict:
         question, answer = _from_turns(turns, where)
     elif "prompt" in row and "completion" in row:
         question, answer = row["prompt"], row["completion"]
+    elif "instruction" in row and "output" in row:
+        question, answer = "\n\n".join(filter(None, (row["instruction"], row.get("input")))), row["output"]
     else:
         question, answer = row.get("question"), row.get("answer")
     for name, text in (("question", question), ("answer", answer)):
@@ -106,12 +111,15 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
         loaded, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
     if isinstance(loaded, datasets.Dataset):
         loaded = {"train": loaded}
-    if not loaded.get("train"):
+    sides = {}
+    for side, rows in loaded.items():
+        name = next((name for name, starts in SPLITS.items() if side.lower().startswith(starts)), side)
+        if name in sides or name not in SPLITS:
+            problem = f"has the splits {', '.join(loaded)}, and {side!r} is one too many or none of {', '.join(SPLITS)}"
+            raise ValueError(f"dataset = {dataset!r} {problem}: save those that you want with save_to_disk")
+        sides[name] = [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
+    if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(loaded)}, and no rows in train")
-    sides = {
-        side: [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
-        for side, rows in loaded.items()
-    }
     if "test" not in sides:
         sides["train"], sides["test"] = splits.split_pairs(sides["train"])
     if "validation" not in sides:
@@ -125,11 +133,22 @@ def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, li
     """`input_ids` of every pair that fits, and a list of those that do not, with row and length.
 
     A row that is too long is set aside whole and listed: cut off, it would teach the model to stop
-    in the middle, or lose its answer altogether. Raises ValueError when no row fits.
+    in the middle, or lose its answer altogether. Raises ValueError when no row fits, or when one has a token of
+    the chat template in its own text, which the model would take for the end of a turn or the beginning of one.
     """
     from datasets import Dataset
 
     ids = [models.chat_ids(tokenizer, row["question"], row["answer"]) for row in rows]
+    plain = models.text_tokenizer(tokenizer)
+    control = {number for number, token in plain.added_tokens_decoder.items() if token.special}
+    usual = Counter(models.chat_ids(tokenizer, "a", "a"))
+    for at, row in enumerate(ids):
+        if surplus := Counter(number for number in row if number in control) - usual:
+            tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
+            where = f"Row {at + 1}, {rows[at]['question'][:80]!r}"
+            raise ValueError(
+                f"{where}, has control tokens of the chat template in its text: take out {tokens}"
+            )
     listed = [{"row": at, "tokens": len(row), "question": rows[at]["question"]} for at, row in enumerate(ids)]
     fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
     if not fitting:

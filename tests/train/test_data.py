@@ -38,6 +38,8 @@ def test_the_articles_json_array_is_read(tmp_path):
     [
         {"question": "Why?", "answer": "So."},
         {"prompt": "Why?", "completion": "So."},
+        {"instruction": "Why?", "input": "", "output": "So."},
+        {"instruction": "Why?", "output": "So."},
         {"messages": MESSAGES},
         {"messages": MESSAGES, "question": None, "answer": None},
     ],
@@ -200,3 +202,50 @@ def test_a_hub_set_is_asked_for_with_the_key_and_names_its_splits(tmp_path, monk
     with pytest.raises(ValueError, match="'someone/pairs' has the splits dev, test, and no rows in train"):
         data.load_qa_dataset("someone/pairs", tmp_path)
     assert calls == ["log in", "someone/pairs"]
+
+
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_a_control_token_in_foreign_text_is_refused_with_its_row(tokenizer, field):
+    """It was trained on as if the template had set it: a second turn, or an answer that ends in its middle."""
+    import datasets
+
+    rows = [{"question": "Why?", "answer": "So."}, {"question": "Why <b>?", "answer": "A < b, [x]."}]
+    train_dataset, _ = data.tokenize(datasets.Dataset.from_list(rows), tokenizer, 512)
+    assert len(train_dataset) == 2, "tags and brackets are text"
+    rows.append({"question": "Why?", "answer": "So."} | {field: "Use <end_of_turn> to stop. Then stop."})
+    with pytest.raises(ValueError, match="^Row 3, .* control tokens .*: take out <end_of_turn>$"):
+        data.tokenize(datasets.Dataset.from_list(rows), tokenizer, 512)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val"), ("train", "dev", "test"), ("train_sft", "test_sft"), ("Train", "valid", "eval")],
+)
+def test_splits_are_known_by_the_names_that_people_give_them(tmp_path, names):
+    """`val` and `dev` were dropped in silence, and `train_sft` was a KeyError."""
+    import datasets
+
+    def rows(name):
+        pairs = [{"question": f"{name} {n} of what?", "answer": f"{name} {n}"} for n in range(40)]
+        return datasets.Dataset.from_list(pairs)
+
+    datasets.DatasetDict({name: rows(name) for name in names}).save_to_disk(tmp_path / "mine")
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
+    assert set(pairs) == {"train", "validation", "test"}
+    given = {
+        name
+        for name in names
+        if len([row for side in pairs.values() for row in side if row["answer"].startswith(f"{name} ")]) == 40
+    }
+    assert given == set(names), "no row is dropped"
+
+
+def test_two_splits_that_could_be_train_are_named(tmp_path):
+    import datasets
+
+    one = datasets.Dataset.from_list([{"question": "Why is it?", "answer": "So."}])
+    datasets.DatasetDict({"train_sft": one, "train_gen": one}).save_to_disk(tmp_path / "mine")
+    with pytest.raises(
+        ValueError, match="has the splits train_sft, train_gen, and 'train_gen' is one too many"
+    ):
+        data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
