@@ -41,7 +41,7 @@ REASONS = {
     "expired": "expired",
     "no-rows": "no review|0 rows",
     "empty-body": "no review|0 rows",
-    "429-trigger": "too many running jobs",
+    "429-trigger": "429",
     "fewer-rows": "150 records.*135",
     "snapshot-is-empty": "empty|no review|0 rows",
     "no-such-company": "dead_page|No data",

@@ -29,7 +29,7 @@ from helpers.collect.records import is_error_row
 from helpers.core import files, runtime
 
 DATASET_ID = "gd_lm5zmhwd2sni130p"  # Trustpilot reviews
-USD_PER_1000_RECORDS = 1.50  # pay-as-you-go
+USD_PER_1000_RECORDS = 1.50  # pay-as-you-go, from the documentation; read in November 2026
 KEPT_DAYS = 16  # how long a job's rows can be downloaded: 16 or 30, the documentation has both
 PART_ROWS = 2000  # a larger result is downloaded in parts of so many rows; the service takes 1000 or more
 LIMIT_FIELD = "num_of_reviews_limit"

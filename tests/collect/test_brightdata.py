@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from helpers.collect import brightdata
 from helpers.collect.records import is_error_row
@@ -210,6 +212,21 @@ def test_without_a_network_nothing_is_started_and_nothing_has_to_be_looked_for(c
         with pytest.raises(brightdata.CollectionFailed, match=f"{base}.*nothing is paid"):
             collect()
     monkeypatch.setenv("BRIGHTDATA_BASE_URL", fake.url)
+    assert len(collect()) == 10 and fake.triggers == 1
+
+
+def test_a_tls_error_behind_the_request_does_not_send_it_again(fake, collect, monkeypatch):
+    """urllib3 would repeat a POST then, whichever methods it is allowed to repeat."""
+    answer = HTTPConnection.getresponse
+
+    def unreadable(connection):
+        post = connection._response_options.request_method == "POST"
+        response = answer(connection)
+        if post:
+            raise ssl.SSLError("decryption failed or bad record mac")
+        return response
+
+    monkeypatch.setattr(HTTPConnection, "getresponse", unreadable)
     assert len(collect()) == 10 and fake.triggers == 1
 
 
