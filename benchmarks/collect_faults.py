@@ -41,6 +41,7 @@ REASONS = {
     "expired": "expired",
     "no-rows": "no review|0 rows",
     "empty-body": "no review|0 rows",
+    "429-trigger": "429",
     "fewer-rows": "150 records.*135",
     "snapshot-is-empty": "empty|no review|0 rows",
     "no-such-company": "dead_page|No data",
@@ -62,12 +63,12 @@ if "MOST_BYTES" in os.environ:
 """
 OURS = """
 from pathlib import Path
-from helpers.collect import brightdata
+from helpers.collect import brightdata, records
 from helpers.core import files
 url = "https://www.trustpilot.com/review/hubspot.com"
 rows = list(brightdata.collect(url, int(sys.argv[1]), Path("snapshot.json"), confirm_spend=True))
 files.write_json(Path("trustpilot_reviews.json"), rows)
-for row in filter(brightdata.is_error_row, rows):
+for row in filter(records.is_error_row, rows):
     print(row["error"], row["error_code"])
 """
 THEIRS = """

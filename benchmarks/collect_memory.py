@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -68,10 +66,9 @@ def measure(rows: int) -> dict:
 
 
 def main() -> None:
-    from benchmarks.training_step import cpu_name
+    from benchmarks import machine
 
-    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "python": platform.python_version()}
-    result = {"date": date.today().isoformat(), "machine": machine, **measure(100_000)}
+    result = machine.describe() | measure(100_000)
     result |= {"limit_mib": int(LIMIT_MIB), "within": result["peak_mib_as_a_list"] < LIMIT_MIB}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))

@@ -3,36 +3,55 @@
     rows = collect(company_url, 100, work_dir / "snapshot.json", confirm_spend=True)
 
 The journal says at every moment what was asked and which job answers it, so a rerun resumes that job.
-Rows stay as the service sent them: parsing and cleaning them is the next stage's work.
 
-The cap is sent twice: as the query's `limit_per_input`, which is documented but was ignored on other data
-sets, and as the input's `num_of_reviews_limit`, which this one follows roughly. It is also kept here.
+The cap is sent as `limit_per_input`, in the query as the API's reference has it and in the body as Bright Data's
+SDK sends it, and as the input's `num_of_reviews_limit`, which is followed roughly; it is also kept here.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from helpers.collect.brightdata_api import ENDED, LIMIT_FIELD, UNANSWERED, CollectionFailed, Service, body_of
-from helpers.collect.brightdata_api import StillCollecting as StillCollecting
-from helpers.core import files
+import requests
+from requests.adapters import HTTPAdapter
+from tqdm import tqdm
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.util import Retry
+
+from helpers.collect.records import is_error_row
+from helpers.core import files, runtime
 
 DATASET_ID = "gd_lm5zmhwd2sni130p"  # Trustpilot reviews
-USD_PER_1000_RECORDS = 1.50  # pay-as-you-go, from Bright Data's documentation; read in November 2026
-PRICE_SOURCE = "Bright Data's documentation, November 2026"
+USD_PER_1000_RECORDS = 1.50  # pay-as-you-go, from the documentation; read in November 2026
 KEPT_DAYS = 16  # how long a job's rows can be downloaded: 16 or 30, the documentation has both
 PART_ROWS = 2000  # a larger result is downloaded in parts of so many rows; the service takes 1000 or more
-CLOCK_SKEW = timedelta(minutes=10)  # how far this machine's clock may be ahead of the service's
+LIMIT_FIELD = "num_of_reviews_limit"
+ENDED = {"failed", "canceled", "cancelled", "error"}  # any status but these and "ready": still working
+TIMEOUT = (10, 120)  # seconds to connect, and between two pieces of an answer
+UNSENT = (NewConnectionError, ConnectTimeoutError)  # without a connection nothing can have been started
+AGAIN = (429, 500, 502, 503, 504)
+# Waits 0, 2, 4, 8, 16 and 32 seconds, or what Retry-After says, even where that passes the deadline. Answers of 429
+# are not counted from run to run; 25 within five minutes get an address blocked.
+RETRIES = Retry(6, status_forcelist=AGAIN, allowed_methods=("GET",), backoff_factor=1, raise_on_status=False)
 
 
 class SpendNotConfirmed(RuntimeError):
     """A paid collection would start; the message says what it asks for and what it should cost."""
+
+
+class CollectionFailed(RuntimeError):
+    """The service refused or ended the collection, or did not answer; the message says which."""
+
+
+class StillCollecting(TimeoutError):
+    """The time-out has passed while the job goes on at the service; another run resumes it."""
 
 
 def expected_cost(max_reviews: int) -> float:
@@ -43,18 +62,10 @@ def expected_cost(max_reviews: int) -> float:
 def check_company_url(url: str) -> str:
     """The company's page as `https://www.trustpilot.com/review/DOMAIN`; ValueError with the fix."""
     page = r"(https?://)?([a-z]{2,3}(-[a-z]{2})?\.)?trustpilot\.com/review/([\w-]+(\.[\w-]+)+)/?([?#].*)?"
-    match = re.fullmatch(page, url.strip(), re.IGNORECASE)
-    if not match:
-        raise ValueError(
-            f"company_url = {url!r} is not a company's page on Trustpilot. Set it to an address like "
-            "https://www.trustpilot.com/review/example.com"
-        )
-    return f"https://www.trustpilot.com/review/{match[4].lower()}"
-
-
-def is_error_row(row: dict) -> bool:
-    """True for a row about an input that could not be collected; it holds no review."""
-    return bool(row.get("error") or row.get("error_code"))
+    if match := re.fullmatch(page, url.strip(), re.IGNORECASE):
+        return f"https://www.trustpilot.com/review/{match[4].lower()}"
+    fix = "Set it to an address like https://www.trustpilot.com/review/example.com"
+    raise ValueError(f"company_url = {url!r} is not a company's page on Trustpilot. {fix}")
 
 
 def collect(
@@ -65,243 +76,223 @@ def collect(
     dataset_id: str = DATASET_ID,
     confirm_spend: bool = False,
     poll_timeout_minutes: float = 60,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.time,
 ) -> Iterator[dict]:
     """At most `max_reviews` reviews, each once, and every error row, as the service sent them.
 
-    Only a question (url, max_reviews, dataset_id) that has no job yet is paid for. All rows received are
-    kept in `<journal's stem>_rows/`, those beyond `max_reviews` too, and read from there one by one.
-    `clock` counts seconds across restarts, for the limit on answers of 429.
+    Only a question (url, max_reviews, dataset_id) that has no job yet is paid for; where `journal_path` is
+    another question's, the journal has the question's hash in its name. All rows received are kept in
+    `<journal_path's stem>_rows/`, those beyond `max_reviews` too, and read from there one by one.
     Raises ValueError, SpendNotConfirmed, CollectionFailed, StillCollecting, runtime.MissingSecret.
     """
     if not isinstance(max_reviews, int) or max_reviews < 1:
         raise ValueError(f"max_reviews = {max_reviews!r} must be a whole number, 1 or more")
     question = {"url": check_company_url(company_url), "max_reviews": max_reviews, "dataset_id": dataset_id}
-    job = _take_up(journal_path, question)
-    if not (job and job["state"] == "downloaded" and _row_files(journal_path, job)):
-        _check_spend(question, job, confirm_spend)
-        service = Service(journal_path, poll_timeout_minutes, sleep, clock)
-        with service.show_progress():
-            job = _run(service, question, job, confirm_spend)
-    cost = f"about ${expected_cost(job['rows']):.2f}, paid once"
-    print(f"{job['rows']} rows ({cost}) are kept in {_rows_dir(journal_path)}")
+    path, folder = _journal_of(question, journal_path), journal_path.with_name(f"{journal_path.stem}_rows")
+    job = files.read_json(path, None)
+    if job is None or job["state"] in ENDED:
+        asks = f"This asks Bright Data (dataset {dataset_id}) for {question['url']}, capped at {max_reviews} reviews"
+        price = f"about ${expected_cost(max_reviews):.2f}, at ${USD_PER_1000_RECORDS:.2f} per 1,000 records"
+        price = f"{asks}: {price} (Bright Data's documentation, November 2026)"
+        if not confirm_spend:
+            raise SpendNotConfirmed(f"{price}. To go ahead, set confirm_spend=True")
+        print(price)
+        job = {"state": "new", "question": question}
+    if job["state"] != "downloaded" or not _row_files(folder, job):
+        _Collection(path, job, folder, poll_timeout_minutes).run()
+    print(f"{job['rows']} rows (about ${expected_cost(job['rows']):.2f}, paid once) are kept in {folder}")
     if not job["rows"]:
-        print(
-            f"Bright Data found no reviews. Open {question['url']} in a browser: does the company have any?"
-        )
-    return _cut(_read_rows(journal_path, job), max_reviews)
+        print(f"Bright Data found no reviews: does {question['url']} show any in a browser?")
+    rows = (row for part in _row_files(folder, job) for row in files.read_jsonl(part))
+    return _cut(rows, max_reviews)
 
 
-def cancel(journal_path: Path) -> None:
-    """Stop the journal's job: one that nobody waits for still counts against the account's limit."""
-    job = _read(journal_path)
-    if job["state"] != "collecting":
-        raise ValueError(f"{journal_path} has the state {job['state']!r}: there is no running job to cancel")
-    service = Service(journal_path, 10, time.sleep, time.time)
-    service.cancel(job["snapshot_id"])
-    _save(journal_path, job, state="canceled")
-    print(f"Bright Data's job {job['snapshot_id']} is canceled")
+def _journal_of(question: dict, path: Path) -> Path:
+    """`path`, or a name of its own for a question that comes after another one in the same folder."""
+    own = path.with_name(f"{path.stem}-{files.content_id(question)[:8]}.json")
+    first = files.read_json(path, {"question": question})
+    return own if own.exists() or first["question"] != question else path
 
 
-def _run(service: Service, question: dict, job: dict | None, confirm_spend: bool) -> dict:
-    """The steps that `job` has not taken yet: find or trigger, wait, download."""
-    if job and job["state"] == "asked":
-        job = _find_lost(service, job)
-        _check_spend(question, job, confirm_spend)
-    job = job or _trigger(service, question)
-    print(
-        f"Bright Data's job {job['snapshot_id']}: {question['url']}, at most {question['max_reviews']} reviews"
-    )
-    if job["state"] == "collecting":
-        job = _wait_until_ready(service, job)
-    return _download(service, job)
-
-
-def _check_spend(question: dict, job: dict | None, confirm_spend: bool) -> None:
-    if job:
-        return
-    price = (
-        f"This asks Bright Data (dataset {question['dataset_id']}) for {question['url']}, capped at "
-        f"{question['max_reviews']} reviews: about ${expected_cost(question['max_reviews']):.2f}, at "
-        f"${USD_PER_1000_RECORDS:.2f} per 1,000 records ({PRICE_SOURCE})"
-    )
-    if not confirm_spend:
-        raise SpendNotConfirmed(f"{price}. To go ahead, set confirm_spend=True")
-    print(price)
-
-
-def _rows_dir(journal_path: Path) -> Path:
-    return journal_path.with_name(f"{journal_path.stem}_rows")
-
-
-def _row_files(journal_path: Path, job: dict) -> list[Path]:
+def _row_files(folder: Path, job: dict) -> list[Path]:
     """The job's rows as JSON Lines files, one a part, named so that sorting gives their order."""
-    return sorted(_rows_dir(journal_path).glob(f"{job['snapshot_id']}.*.jsonl"))
-
-
-def _read_rows(journal_path: Path, job: dict) -> Iterator[dict]:
-    for path in _row_files(journal_path, job):
-        for row in files.read_jsonl(path):
-            # With one copy of each field's name, 100,000 rows take a third less.
-            yield {sys.intern(name): value for name, value in row.items()}
-
-
-def _read(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _save(journal_path: Path, job: dict, **changes: object) -> dict:
-    files.write_json(journal_path, {**job, **changes})
-    return {**job, **changes}
-
-
-def _aside(journal_path: Path, question: dict) -> Path:
-    return journal_path.with_name(f"{journal_path.stem}-{files.content_id(question)[:8]}.json")
-
-
-def _take_up(journal_path: Path, question: dict) -> dict | None:
-    """The job of this question; another question's job is put aside, to come back with it."""
-    asked = _read(journal_path)["question"] if journal_path.exists() else None
-    if asked and asked != question:
-        journal_path.replace(_aside(journal_path, asked))
-        print(f"Another question than before: its job is kept in {_aside(journal_path, asked).name}")
-    if asked != question and _aside(journal_path, question).exists():
-        _aside(journal_path, question).replace(journal_path)
-    job = _read(journal_path) if journal_path.exists() else None
-    return None if job and job["state"] in ENDED else job
-
-
-def _trigger(service: Service, question: dict) -> dict:
-    """Start the paid job. Sent once, whatever comes back: a second one would be paid as well."""
-    job = {"state": "asked", "question": question, "asked_at": datetime.now(UTC).isoformat()}
-    files.write_json(service.journal_path, job)
-    try:
-        response = service.trigger(question["dataset_id"], question["url"], question["max_reviews"])
-    except UNANSWERED as error:
-        lost = type(error).__name__
-    else:
-        lost = service.said(response)
-        if 400 <= response.status_code < 500 and response.status_code != 408:
-            _save(service.journal_path, job, state="failed", message=lost)
-            raise service.refusal(response, "Nothing was started and nothing is paid")
-        started = re.search(r'"snapshot_id"\s*:\s*"([\w-]+)"', body_of(response))
-        if response.ok and started:
-            return _save(service.journal_path, job, state="collecting", snapshot_id=started[1])
-    job = _find_lost(service, job)
-    if job:
-        return job
-    raise CollectionFailed(
-        f"The answer to the request for {question['url']} was lost ({lost}) and no such job is listed. "
-        "Run this again in some minutes: it looks once more before it asks again"
-    )
-
-
-def _find_lost(service: Service, job: dict) -> dict | None:
-    """The job whose id never arrived, found by its time and its url; None when the service has none."""
-    asides = service.journal_path.parent.glob(f"{service.journal_path.stem}-{'[0-9a-f]' * 8}.json")
-    known = {_read(aside).get("snapshot_id") for aside in asides}
-    earliest = datetime.fromisoformat(job["asked_at"]) - CLOCK_SKEW
-    for pause in (10, 20, None):  # a job asked for a moment ago may be listed late
-        listing = service.snapshots(job["question"]["dataset_id"])
-        for found in sorted(listing, key=lambda found: str(found.get("created")), reverse=True):
-            ruled_out = found["id"] in known or found.get("status") in ENDED
-            if ruled_out or not _since(found.get("created"), earliest):
-                continue
-            asked = json.dumps(service.inputs(found["id"]))
-            cap = re.search(rf'"{LIMIT_FIELD}": "?(\d+)', asked)  # another's job may have another cap
-            same_cap = not cap or int(cap[1]) == job["question"]["max_reviews"]
-            if same_cap and json.dumps(job["question"]["url"]) in asked:
-                return _save(service.journal_path, job, state="collecting", snapshot_id=found["id"])
-        if pause:
-            service.wait(pause)
-    return None
-
-
-def _since(created: object, earliest: datetime) -> bool:
-    try:
-        moment = datetime.fromisoformat(created)
-    except (TypeError, ValueError):
-        return True  # no date that we know: rather look at what it asked than pay twice
-    return moment.replace(tzinfo=moment.tzinfo or UTC) >= earliest
-
-
-def _wait_until_ready(service: Service, job: dict) -> dict:
-    """The job once its rows can be downloaded; one that ended otherwise is never resumed."""
-    try:
-        report = service.poll(job["snapshot_id"])
-    except KeyboardInterrupt:
-        _offer_to_cancel(service.journal_path)
-        raise
-    if report["status"] == "ready":
-        return _save(service.journal_path, job, state="ready", records=report.get("records"))
-    said = service.hide(str(report.get("error_message") or report["status"]))
-    _save(service.journal_path, job, state="failed", message=said)
-    raise CollectionFailed(
-        f"Bright Data's job {job['snapshot_id']} for {job['question']['url']} ended as "
-        f"{report['status']}: {said}. Another run starts a new job, which is paid again"
-    )
-
-
-def _offer_to_cancel(journal_path: Path) -> None:
-    """After Ctrl-C: cancel the paid job if somebody says so. With nobody there to answer it is kept."""
-    try:
-        # A kernel asks the page that it belongs to; without one, input() could wait for ever.
-        somebody = "ipykernel" in sys.modules or (sys.stdin and sys.stdin.isatty())
-        answer = input("Cancel the paid job at Bright Data as well? [y/N] ") if somebody else ""
-    except (EOFError, NotImplementedError, OSError):
-        answer = ""
-    if answer.strip().lower() in ("y", "yes"):
-        cancel(journal_path)
-    else:
-        print(
-            "The job is kept: it goes on at Bright Data, and so does its charge. Run this again to resume it, "
-            f"or stop it with brightdata.cancel(Path({str(journal_path)!r}))"
-        )
-
-
-def _download(service: Service, job: dict) -> dict:
-    """All rows into files; a part that has its file is not asked for again.
-
-    Where fewer rows come than the service counted, all are asked for twice more, and new ones added.
-    """
-    name, records = job["snapshot_id"], job.get("records")
-    expected = job["question"]["max_reviews"] if records is None else int(records)
-    count = service.parts(name, PART_ROWS) if expected > PART_ROWS else 0
-    parts = [{"batch_size": PART_ROWS, "part": number + 1} for number in range(count)] or [{}]
-    service.bar.total, received = expected, 0
-    for attempt in range(3):
-        if attempt:
-            service.wait(5 * attempt)
-        seen = {files.content_id(row) for row in _read_rows(service.journal_path, job)} if attempt else set()
-        for number, part in enumerate(parts, 1):
-            service.bar.set_description_str(f"downloading part {number} of {len(parts)}", refresh=False)
-            path = _rows_dir(service.journal_path) / f"{name}.{attempt}-{number:06}.jsonl"
-            if not path.exists():
-                rows = service.download(name, **part)
-                files.write_jsonl(path, (row for row in rows if files.content_id(row) not in seen))
-            lines = path.read_bytes().count(b"\n")
-            received += lines
-            service.bar.update(lines)
-            job = _save(service.journal_path, job, rows=received)
-        if records is None or received >= expected:
-            break
-    else:
-        print(
-            f"Bright Data counted {records} records and delivered {received}, also when asked again. To ask "
-            f"once more, at no cost and within {KEPT_DAYS} days, delete {_rows_dir(service.journal_path)}"
-        )
-    return _save(service.journal_path, job, state="downloaded")
+    return sorted(folder.glob(f"{job['snapshot_id']}.*.jsonl"))
 
 
 def _cut(rows: Iterator[dict], max_reviews: int) -> Iterator[dict]:
     """The error rows, and the first `max_reviews` reviews with each review_id once."""
-    seen, reviews = set(), 0
+    seen = set()
     for row in rows:
-        if not is_error_row(row):
-            review_id = row.get("review_id")
-            if reviews == max_reviews or (review_id in seen and review_id is not None):
-                continue
-            seen.add(review_id)
-            reviews += 1
-        yield row
+        key = row.get("review_id") or object()  # without an id, each is a review of its own
+        if is_error_row(row):
+            yield row
+        elif key not in seen and len(seen) < max_reviews:
+            seen.add(key)
+            yield row
+
+
+class _Collection:
+    """One question's job: its journal, and the talk with the service about it."""
+
+    def __init__(self, path: Path, job: dict, folder: Path, minutes: float) -> None:
+        self.path, self.job, self.folder, asked = path, job, folder, job["question"]
+        self.url, self.most, self.dataset_id = asked["url"], asked["max_reviews"], asked["dataset_id"]
+        self.deadline = time.monotonic() + 60 * minutes
+        self.key = runtime.secret("BRIGHTDATA_API_KEY")
+        if not re.fullmatch("[!-~]+", self.key):  # requests would repeat such a key in its own error
+            raise ValueError("BRIGHTDATA_API_KEY holds a space or another sign no key has; copy it again")
+        base = os.environ.get("BRIGHTDATA_BASE_URL") or "https://api.brightdata.com"
+        self.base = f"{base.rstrip('/')}/datasets/v3"
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {self.key}"
+        self.session.mount(self.base, HTTPAdapter(max_retries=RETRIES))
+
+    def run(self) -> None:
+        """The steps that the job has not taken yet: trigger or find it, wait, download."""
+        shape = "Bright Data: {desc} {bar:20} {n_fmt}/{total_fmt} rows [{elapsed}]"
+        with tqdm(desc="asking", bar_format=shape, file=sys.stderr) as self.bar:
+            if self.job["state"] == "new":
+                self.trigger()
+            if self.job["state"] == "asked":
+                self.find_lost()
+            print(f"Bright Data's job {self.job['snapshot_id']}: {self.url}, at most {self.most} reviews")
+            if self.job["state"] == "collecting":
+                self.wait_until_ready()
+            self.download()
+
+    def save(self, **changes: object) -> None:
+        self.job.update(changes)
+        files.write_json(self.path, self.job)
+
+    def trigger(self) -> None:
+        """Start the paid job, once: where the answer is unclear, the state stays "asked"."""
+        cap = {"limit_per_input": self.most}
+        query = {"dataset_id": self.dataset_id, "format": "json", "include_errors": "true", **cap}
+        body = {"input": [{"url": self.url, LIMIT_FIELD: self.most}], **cap}
+        once = {"headers": self.session.headers, "timeout": TIMEOUT, "allow_redirects": False}
+        self.save(state="asked", asked_at=datetime.now(UTC).isoformat())
+        try:  # without the session, whose retries would send even a POST again after some TLS errors
+            response = requests.post(f"{self.base}/trigger", params=query, json=body, **once)
+        except requests.RequestException as error:
+            said, why = f"{type(error).__name__} at {self.base}", error.args[0]
+            if not (isinstance(why, MaxRetryError) and isinstance(why.reason, UNSENT)):
+                return self.save(message=said)
+            self.save(state="failed", message=said)
+            raise CollectionFailed(f"{said}. Nothing was started and nothing is paid") from None
+        if 400 <= response.status_code < 500 and response.status_code != 408:
+            self.save(state="failed", message=self.said(response))
+            raise self.refusal(response, "Nothing was started and nothing is paid")
+        started = re.search(r'"snapshot_id"\s*:\s*"([\w-]+)"', response.text)
+        if not (response.ok and started):
+            return self.save(message=self.said(response))
+        self.save(state="collecting", snapshot_id=started[1])
+
+    def find_lost(self) -> None:
+        """Take up the job whose id never arrived, known by its time and by what it asks for."""
+        # In ISO 8601 and UTC, as the service's times: texts in the order of time. The clocks may differ a little.
+        earliest = (datetime.fromisoformat(self.job["asked_at"]) - timedelta(minutes=10)).isoformat()
+        for pause in (0, 15):  # a job asked for a moment ago may be listed late
+            self.wait(pause)
+            for job in self.get("snapshots", dataset_id=self.dataset_id):
+                if job.get("status") in ENDED or str(job.get("created")) < earliest:
+                    continue
+                for asked in self.get(f"snapshot/{job['id']}/input"):
+                    if asked.get("url") == self.url and str(asked.get(LIMIT_FIELD, self.most)) == str(
+                        self.most
+                    ):
+                        return self.save(state="collecting", snapshot_id=job["id"])
+        said, when = self.job.get("message", "the run ended"), self.job["asked_at"][:16]
+        raise CollectionFailed(
+            f"The answer to the request for {self.url} was lost ({said}) and no such job is listed, but it may run "
+            f"and be paid. Look into Bright Data's control panel for one of {when} UTC. If it is there, put its id "
+            f'into {self.path}, "state": "collecting", "snapshot_id": "the id", and run this again. If it is not '
+            "there, delete that file and run this again: it asks, and pays, anew"
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once the rows can be downloaded; a job that ended otherwise is never resumed."""
+        name, status = self.job["snapshot_id"], ""
+        while status not in ENDED:
+            self.wait(10 if status else 1)
+            report = next(iter(self.get(f"progress/{name}")), {})
+            status = str(report.get("status")).lower()
+            self.bar.set_description_str(status)
+            if status == "ready":
+                return self.save(state="ready", records=report.get("records"))
+        said = f"ended as {status}: {self.hide(str(report.get('error_message') or status))}"
+        self.save(state="failed", message=said)
+        raise CollectionFailed(f"Bright Data's job {name} {said}. Another run starts a new job, paid again")
+
+    def download(self) -> None:
+        """All rows into files, one a part; a part that has its file is not asked for again."""
+        path, records, parts = f"snapshot/{self.job['snapshot_id']}", self.job.get("records"), 0
+        self.bar.total = self.most if records is None else records
+        if self.bar.total > PART_ROWS:
+            parts = sum(each["parts"] for each in self.get(f"{path}/parts", batch_size=PART_ROWS))
+        for number in range(1, max(parts, 1) + 1):
+            self.bar.set_description_str(f"downloading part {number} of {max(parts, 1)}", refresh=False)
+            part = self.folder / f"{self.job['snapshot_id']}.{number:06}.jsonl"
+            if not part.exists():
+                chosen = {"batch_size": PART_ROWS, "part": number} if parts else {}
+                files.write_jsonl(part, self.get(path, records, **chosen))
+            self.bar.update(part.read_bytes().count(b"\n"))
+        self.save(state="downloaded", rows=self.bar.n)
+        if records and self.bar.n < records:
+            again = f"To ask once more, at no cost and within {KEPT_DAYS} days, delete {self.folder}"
+            print(f"Bright Data counted {records} records and delivered {self.bar.n}. {again}")
+
+    def get(self, path: str, promised: int | None = None, **params: object) -> list[dict]:
+        """The rows of an answer, once it is not "building" any more, which it may be even after "ready".
+
+        CollectionFailed for a refusal, and for what breaks off, or lacks all rows `promised`, three times.
+        """
+        failures, query = 0, {"format": "json", **params}
+        while failures < 3:  # around the session's own tries, which end where an answer begins
+            try:
+                response = self.session.get(f"{self.base}/{path}", params=query, timeout=TIMEOUT)
+                status, said = response.status_code, self.said(response)
+                rows = rows_of(response.content) if status == 200 else []
+                if status in (202, 409) or (len(rows) == 1 and {"status", "message"} <= rows[0].keys()):
+                    said = f"{response.headers.get('Retry-After')} {said}"
+                    seconds = re.search(r"^\d+(?= )|(?<=try again in )\d+", said)
+                    self.wait(max(1, int(seconds[0])) if seconds else 10)
+                    continue
+                if status != 200 and said != "400 Snapshot is empty":
+                    raise self.refusal(response)
+                if rows or not promised:
+                    return rows
+                trouble = f"0 rows, where Bright Data counted {promised}"
+            except (requests.RequestException, ValueError) as error:
+                trouble = f"{type(error).__name__}: {str(error)[:200]}"
+            failures += 1
+            self.wait(5 * failures)
+        fix = f"Nothing is lost; run this again to go on from {self.path}"
+        raise CollectionFailed(f"GET {self.base}/{path} failed, at last with {trouble}. {fix}")
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, or raise StillCollecting at once when that would pass the deadline."""
+        if time.monotonic() + seconds > self.deadline:
+            goes_on = "a job that was started continues at Bright Data, and so does its charge"
+            fix = "Run this again to resume it, or cancel it in Bright Data's control panel"
+            raise StillCollecting(f"poll_timeout_minutes is over; {goes_on}. {fix}")
+        time.sleep(seconds)
+
+    def hide(self, text: str) -> str:
+        return text.replace(self.key, "[BRIGHTDATA_API_KEY]")
+
+    def said(self, response: requests.Response) -> str:
+        return f"{response.status_code} {self.hide(response.content[:2000].decode(errors='replace')).strip()[:500]}"
+
+    def refusal(self, response: requests.Response, outcome: str = "") -> CollectionFailed:
+        fixes = dict.fromkeys(AGAIN, f"{outcome or 'Nothing is lost'}; wait five minutes and run this again")
+        fixes[401] = "Check BRIGHTDATA_API_KEY: it is wrong, expired or another account's"
+        gone = f"If the job or its rows are gone for good, delete {self.path}; a new job is paid again"
+        fix = fixes.get(response.status_code, outcome or gone)
+        return CollectionFailed(f"Bright Data answered {self.said(response)}. {fix}")
+
+
+def rows_of(body: bytes) -> list[dict]:
+    """The objects of a body: a JSON array, one object a line, or nothing. Raises ValueError for others."""
+    rows = json.loads(body) if body[:1] == b"[" else [json.loads(line) for line in body.splitlines() if line]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("the answer is not a list of records")
+    return rows

@@ -41,9 +41,8 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
     """
     path = Path(source).expanduser()
     if not path.exists():
-        raise FileNotFoundError(
-            f"{str(source)!r} is no file in {Path.cwd()}; give 'sample', 'brightdata' or a path"
-        )
+        fix = "give 'sample', 'brightdata' or a path"
+        raise FileNotFoundError(f"{str(source)!r} is no file in {Path.cwd()}; {fix}")
     rows = tables.read_rows(path)
     whole = [row for row in rows if "reason" not in row]
     if not rows:
@@ -83,24 +82,24 @@ KNOWN = {
 }
 
 
-def _field(name: str) -> str | None:
-    """The field that a column of this name means."""
-    return KNOWN.get(_squash(name), (0, None))[1]
-
-
 def _taken(path: Path, present: list[str], columns: dict[str, str]) -> dict[str, str]:
     """The column that is taken for each field; prints them unless all have the fields' own names."""
-    asked = {_column(path, name, present): field for name, field in columns.items()}
-    for name, field in asked.items():
+    spelled = {_squash(name): name for name in reversed(present)} | {name: name for name in present}
+    asked = {}
+    for name, field in columns.items():
+        own = spelled.get(name) or spelled.get(_squash(name))
+        if not own:
+            raise ValueError(f"columns has {name!r}, but the columns of {path} are: {', '.join(present)}")
         if field is not None and field not in FIELDS:
             raise ValueError(f"columns maps {name!r} to {field!r}; the fields there are: {', '.join(FIELDS)}")
-        if field and list(asked.values()).count(field) > 1:
+        if field and field in asked.values():
             raise ValueError(f"columns = {columns} maps two columns to {field}; choose one")
+        asked[own] = field
     taken = {field: name for name, field in asked.items() if field}
-    known = [name for name in present if _field(name) and name not in asked]
-    for name in sorted(known, key=lambda name: KNOWN[_squash(name)][0]):
-        taken.setdefault(_field(name), name)
-    if not {"review_content", "review_title", "error"} & set(taken):
+    known = {n: KNOWN[_squash(n)] for n in present if _squash(n) in KNOWN and n not in asked}
+    for name, (_, field) in sorted(known.items(), key=lambda item: item[1][0]):
+        taken.setdefault(field, name)
+    if not {"review_content", "review_title", "error_code"} & set(taken):
         raise ValueError(
             f"{path} has no column that is known to hold the text of a review; it has: {', '.join(present)}. "
             f"Say which one it is: columns = {{{present[0]!r}: 'review_content'}}"
@@ -111,17 +110,9 @@ def _taken(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
         unused = [name for name in present if name not in taken.values()]
         print(f"{path.name}: {', '.join(renamed)}. Not used: {', '.join(unused) or 'nothing'}")
     for name in twice:
-        field = _field(name)
+        field = known[name][1]
         print(f"  {name!r} may be {field} too; {taken[field]!r} was taken. `columns` can change that")
     return taken
-
-
-def _column(path: Path, name: str, present: list[str]) -> str:
-    """The file's own spelling of a column that `columns` names."""
-    same = [column for column in present if _squash(column) == _squash(name)]
-    if not same:
-        raise ValueError(f"columns has {name!r}, but the columns of {path} are: {', '.join(present)}")
-    return name if name in same else same[0]
 
 
 def _order_dates(records: list[dict], field: str) -> None:
@@ -129,14 +120,12 @@ def _order_dates(records: list[dict], field: str) -> None:
 
     Dots mean day first. With slashes and hyphens the other dates of the column decide.
     """
-    matches = [DAY_MONTH_YEAR.fullmatch(str(record.get(field)).strip()) for record in records]
-    slashed = [match for match in matches if match and match[2] != "."]
+    found = [(r, match) for r in records if (match := DAY_MONTH_YEAR.fullmatch(str(r.get(field)).strip()))]
+    slashed = [match for _, match in found if match[2] != "."]
     day_first = any(int(match[1]) > 12 for match in slashed)
     month_first = any(int(match[3]) > 12 for match in slashed)
     unclear = []
-    for record, match in zip(records, matches):
-        if not match:
-            continue
+    for record, match in found:
         day, month = int(match[1]), int(match[3])
         if match[2] != "." and day <= 12 and day != month:
             if month > 12 or (month_first and not day_first):

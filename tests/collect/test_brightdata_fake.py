@@ -53,6 +53,7 @@ def test_401_is_plain_text(fake, key, said):
         (DATASET_ID, '[{"url": "u"}]', 200, '{"snapshot_id": "sd_fake0000"}'),
         (DATASET_ID, '{"input": [{"url": "u"}]}', 200, "snapshot_id"),
         (DATASET_ID, '{"url": "u", "num_of_reviews_limit": 5}', 200, "snapshot_id"),
+        (DATASET_ID, '{"input": [{"url": "u"}], "limit_per_input": 2}', 200, "snapshot_id"),
     ],
 )
 def test_triggers_are_validated(fake, dataset, body, status, said):
@@ -85,14 +86,18 @@ def test_a_job_from_start_to_end(fake):
     assert fake.rows_sent == 22 * 4 + 22
 
 
-def test_cancel_and_what_is_unknown(fake):
+@pytest.mark.parametrize("query, body", [("", 2), ("&limit_per_input=2", None), ("&limit_per_input=9", 2)])
+def test_the_cap_is_taken_from_the_body_or_the_query(fake, query, body):
+    asked = {"input": [{"url": URL}], **({"limit_per_input": body} if body else {})}
+    ask(fake, "POST", f"trigger?dataset_id={DATASET_ID}{query}", json=asked)
+    assert len(fake.rows("sd_fake0000")) == 2
+
+
+def test_a_job_that_is_not_ready_and_what_is_unknown(fake):
     name = fake.start([{"url": URL}], {})
     assert ask(fake, "GET", f"snapshot/{name}").status_code == 202
-    assert ask(fake, "POST", f"snapshot/{name}/cancel").text == "OK"
-    assert ask(fake, "GET", f"progress/{name}").json()["status"] == "canceled"
     for path in ("progress/sd_none", "snapshot/sd_none", "snapshot/sd_none/input"):
         assert ask(fake, "GET", path).text == "Snapshot does not exist"
-    assert ask(fake, "POST", "snapshot/sd_none/cancel").status_code == 404
 
 
 def test_a_person_can_start_it_with_faults():

@@ -82,8 +82,33 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason():
     assert rejected[0]["record"] == rows[0]
 
 
-def test_reviews_without_an_id_get_one_from_their_content():
-    parsed, _ = records.parse(
-        [{"review_content": "good"}, {"review_content": "bad"}, {"review_content": "good"}]
-    )
-    assert len(parsed) == 2
+def test_reviews_without_an_id_get_one_from_their_content_and_are_all_counted():
+    """Two customers may write the same few words. The id of the first is what it has always been."""
+    texts = ["good", "bad", "good", "good"]
+    parsed, rejected = records.parse([{"review_content": text} for text in texts])
+    assert [row["review_content"] for row in parsed] == texts and not rejected
+    first = "63d2fbd69390ffd0"
+    assert [row["review_id"] for row in parsed if row["review_content"] == "good"] == [
+        first,
+        f"{first}-2",
+        f"{first}-3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "record, error",
+    [
+        ({"error": "No data", "error_code": "dead_page", "input": {"url": "u"}}, "error"),
+        ({"error": "No data", "input": {"url": "u"}}, "error"),
+        ({"error_code": "dead_page", "input": {"url": "u"}}, "error_code"),
+        ({"error": "no", "review_content": "Came in two days"}, None),
+        ({"error": "yes", "review_rating": 5}, None),
+        ({"error": None, "error_code": "", "review_title": None}, None),
+    ],
+)
+def test_an_error_row_is_one_that_names_an_error_and_holds_no_review(record, error):
+    parsed, rejected = records.parse([record])
+    assert records.is_error_row(record) == (error is not None) == bool(rejected) != bool(parsed)
+    if error:
+        assert rejected[0]["field"] == error and rejected[0]["value"] == record[error]
+        assert (record.get("error_code") or record["error"]) in rejected[0]["reason"]

@@ -70,6 +70,13 @@ def test_of_two_columns_that_mean_the_same_one_is_taken_and_named(mine, capsys):
     assert read(mine, text, {"body": "review_content"})[0][0]["review_content"] == "long"
 
 
+def test_a_column_of_ones_own_called_error_rejects_nothing(mine):
+    rows, rejected = read(mine, "text,rating,error\nGreat,5,no\nGreat,5,no\nBroke,1,yes\n")
+    assert [row["review_rating"] for row in rows] == [5, 5, 1] and not rejected
+    with pytest.raises(ValueError, match="no column .* it has: remarks, error"):
+        read(mine, "remarks,error\nGreat,no\n")
+
+
 def test_a_column_mapped_to_none_is_left_out(mine):
     rows, rejected = read(mine, "text,score\nHelped at once,good\n", {"score": None})
     assert not rejected and rows[0]["review_rating"] is None

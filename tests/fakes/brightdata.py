@@ -18,7 +18,6 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,7 +51,6 @@ FAULTS: dict[str, dict] = {
     "409": {"building_downloads": 3, "building_status": 409},
     "ndjson": {"body": "lines"},
     "half-a-body": {"download_troubles": [HALF, PROXY]},
-    "fewer-rows-at-first": {"short_downloads": 1},
     "fewer-rows": {"short_downloads": 1000},
     "empty-body": {"body": "empty"},
     "empty-body-at-first": {"download_troubles": [(200, "")]},
@@ -132,12 +130,10 @@ class FakeBrightData:
     download_troubles: list[tuple] = field(default_factory=list)  # of the next downloads of rows
     trigger_troubles: list[tuple] = field(default_factory=list)
     trigger_refusal: tuple[int, str] | None = None  # of every trigger
-    always: tuple | None = None  # the answer to everything
-    clock: Callable[[], float] = time.monotonic
 
     requests: list[str] = field(default_factory=list)  # "GET /datasets/v3/…?…", as they came
+    bodies: list[object] = field(default_factory=list)  # of the triggers
     triggers: int = 0  # accepted or not
-    refused_at: list[float] = field(default_factory=list)  # when 429 was answered, by `clock`
     rows_sent: int = 0
     jobs: dict[str, dict] = field(default_factory=dict)
 
@@ -203,11 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, body: object, headers: dict | None = None, send: float = 1) -> None:
         """Send an answer, or only the `send` part of its body, after which the connection breaks."""
-        fake = self.server_fake
         if status == HANG_UP[0]:
             return  # nothing is written, HTTP/1.0 closes: the client sees a broken connection
-        if status == 429:
-            fake.refused_at.append(fake.clock())
         kind = "text/plain" if isinstance(body, str) else "application/json"
         data = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
         if headers and headers.get("Content-Encoding") == "gzip":
@@ -229,8 +222,6 @@ class _Handler(BaseHTTPRequestHandler):
         fake, parts = self.server_fake, urlsplit(self.path)
         fake.requests.append(f"{self.command} {self.path}")
         time.sleep(fake.seconds)
-        if fake.always:
-            return self.answer(*fake.always)
         if self.refusal():
             return self.answer(401, self.refusal())
         if not parts.path.startswith("/datasets/v3/"):
@@ -245,11 +236,6 @@ class _Handler(BaseHTTPRequestHandler):
         if not begun:
             return None
         names, query = begun
-        if names[0] == "snapshot" and names[2:] == ["cancel"]:
-            if names[1] not in fake.jobs:
-                return self.answer(404, "Snapshot does not exist")
-            fake.jobs[names[1]]["listed"]["status"] = "canceled"
-            return self.answer(200, "OK")
         if names != ["trigger"]:
             return self.answer(404, "Not found")
         fake.triggers += 1
@@ -264,7 +250,11 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             said = f"Parser cannot parse input: {error}"
             return self.answer(400, {"error": said, "code": "parse_error"})
-        inputs = asked.get("input", [asked]) if isinstance(asked, dict) else asked
+        fake.bodies.append(asked)
+        inputs = asked
+        if isinstance(asked, dict):  # one input, or {"input": […], "limit_per_input": N}
+            inputs = asked.get("input", [asked])
+            query |= {"limit_per_input": asked["limit_per_input"]} if "limit_per_input" in asked else {}
         if not inputs:
             return self.answer(400, "No data to trigger")
         for index, each in enumerate(inputs, 1):
@@ -309,8 +299,6 @@ class _Handler(BaseHTTPRequestHandler):
     def progress(self, job: dict) -> dict:
         fake = self.server_fake
         job["polls"] += 1
-        if job["listed"]["status"] == "canceled":
-            return {"status": "canceled"}
         if job["polls"] <= fake.polls_until_ready:
             state = STATES[(job["polls"] - 1) * len(STATES) // fake.polls_until_ready]
             return {"status": state, "running_time": 1000 * job["polls"]}
