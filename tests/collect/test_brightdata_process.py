@@ -112,7 +112,7 @@ def test_a_disk_that_is_full_names_the_fix_and_the_next_run_goes_on(start, tmp_p
         said = finish(process)
         assert (
             process.returncode
-            and "nothing was changed. Free some space there or choose another work_dir" in said
+            and "is as it was. Free some space there or choose another work_dir" in said
         )
         assert not list((tmp_path / "snapshot_rows").iterdir())
         finish(start(fake, tmp_path))

@@ -98,13 +98,13 @@ def test_records_of_an_array_have_their_numbers_and_nested_names(tmp_path):
 
 
 def test_a_rejected_record_names_file_line_column_and_value(mine):
-    rows, rejected = read(mine, 'text,stars\n"one\ntwo",5\nBad,x\nshort\nFine,4\n')
+    rows, rejected = read(mine, 'text,stars\n"one\ntwo",5\nBad,x\nA,5,b\nFine,4\n')
     assert [row["review_content"] for row in rows] == ["one\ntwo", "Fine"]
     assert [(row["file"], row["line"], row["field"], row["value"]) for row in rejected] == [
         ("mine.csv", 4, "stars", "x"),
         ("mine.csv", 5, None, None),
     ]
-    assert rejected[1]["record"] == "short\n"
+    assert rejected[1]["record"] == ["A", "5", "b"]
 
 
 DATES = "when they wrote,text\n"
