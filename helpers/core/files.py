@@ -31,7 +31,7 @@ def _replacing(path: Path) -> Iterator[Path]:
                 path.rename(old)
             new.replace(path)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 error.add_note(f"{path} is as it was. Free some space there or choose another work_dir.")
             raise
         finally:
