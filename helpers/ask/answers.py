@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ PRICES = {
 }
 
 
+NEW_LIMIT = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that refuse the older max_tokens
+
+
 @dataclass(frozen=True)
 class Request:
     """One question to the teacher. `key` names it in the journal; `max_tokens` limits its answer."""
@@ -42,10 +46,11 @@ class Request:
     user: str
     max_tokens: int = 1024
 
-    def body(self, model: str) -> dict:
-        """What a chat-completions endpoint gets, but for the format of the answer."""
+    def body(self, model: str, limit: str = "") -> dict:
+        """What a chat-completions endpoint gets, but for the format of the answer. `limit` names max_tokens there."""
         messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
-        return {"model": model, "messages": messages, "max_tokens": self.max_tokens}
+        limit = limit or ("max_completion_tokens" if NEW_LIMIT.match(model) else "max_tokens")
+        return {"model": model, "messages": messages, limit: self.max_tokens}
 
 
 @dataclass(frozen=True)
@@ -69,24 +74,40 @@ class Answer:
 class Reply:
     """What is used of a chat completion. `tokens`, in and out, is None where the server does not say."""
 
-    text: str
+    text: str  # without what a reasoning model thinks before it
     finish_reason: str
     tokens: tuple[int, int] | None
     refused: str  # why there is no answer to use, or ""
+    reasoned: bool = False  # whether thinking took a part of the tokens
 
 
 def read_reply(body: dict) -> Reply:
     """A live or a batched chat completion; ValueError for a body that is none."""
     try:
-        choice, usage = body["choices"][0], body.get("usage")
+        choice, usage = body["choices"][0], body.get("usage") or {}
         message, why = choice["message"], choice.get("finish_reason") or "stop"
-        refused = message.get("refusal") or (
-            "the provider filtered its content" if why == "content_filter" else ""
-        )
-        tokens = (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
-        return Reply(_writable(message.get("content") or ""), why, tokens, _writable(refused))
+        filtered = "the provider filtered its content" if why == "content_filter" else ""
+        refused = message.get("refusal") or filtered
+        content = message.get("content") or ""
+        if isinstance(content, list):  # of parts, some of which may be thinking
+            content = "".join(part.get("text") or "" for part in content)
+        thought, closed, text = content.rpartition("</think>")
+        text = "" if not closed and text.lstrip().startswith("<think>") else text
+        details = usage.get("completion_tokens_details") or {}
+        reasoned = text != content or message.get("reasoning_content") or details.get("reasoning_tokens")
+        tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        tokens = None if None in tokens else tokens
+        return Reply(_writable(text), why, tokens, _writable(refused), bool(reasoned))
     except (AttributeError, LookupError, TypeError):
         raise ValueError("no chat completion") from None
+
+
+def error_in(body: object) -> tuple[int, str] | None:
+    """Status and text of an error that a server sends with status 200, as OpenRouter does; None without one."""
+    if not isinstance(body, dict) or body.get("choices") or not isinstance(error := body.get("error"), dict):
+        return None
+    code = str(error.get("code"))
+    return int(code) if code.isdigit() else 500, str(error.get("message"))
 
 
 def _writable(text: str) -> str:

@@ -33,6 +33,7 @@ from helpers.ask.answers import (
     answered,
     base_url,
     cost,
+    error_in,
     estimate,
     first_json,
     is_own,
@@ -48,7 +49,7 @@ __all__ = ["PRICES", "estimate", "summary"]  # used as teacher.PRICES …
 TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
-CUT_OFF = "cut off by max_tokens"
+CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
 FIXES = {
     400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
     401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
@@ -113,8 +114,9 @@ def _retry_after(header: str) -> float:
     return float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
 
 
-def _longer(request: Request) -> Request:
-    return replace(request, max_tokens=2 * request.max_tokens)
+def _longer(request: Request, flaw: str) -> Request:
+    """The request with room for an answer that was cut off, and for a model that thinks before it answers."""
+    return replace(request, max_tokens=(8 if THOUGHT in flaw else 2) * request.max_tokens)
 
 
 class _Run:
@@ -137,14 +139,15 @@ class _Run:
                 f"${sum(row['cost_usd'] for row in lost):.4f}, which count as spent."
             )
         have, unique = answered(journal), {request.key: request for request in requests}
-        cut_off = {row["key"] for row in outcomes if row["text"] is None and row.get("reason") == CUT_OFF}
+        cut_off = {row["key"]: row["reason"] for row in outcomes if row.get("reason", "").startswith(CUT_OFF)}
         missing = [request for key, request in unique.items() if key not in have]
-        self.missing = deque(_longer(request) if request.key in cut_off else request for request in missing)
+        self.missing = deque(_longer(r, cut_off[r.key]) if r.key in cut_off else r for r in missing)
         self.total, self.done = len(unique), len(unique) - len(self.missing)
         self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes), {}
         self.malformed = {row["key"] for row in outcomes if row["finish_reason"] == "malformed"}
         self.works = any(answer.model == model for answer in have.values())
-        self.format_works, self.plain = False, set()  # the keys that are asked without a schema
+        self.format_works, self.plain = False, set()  # the keys that failed with a schema
+        self.limit_name = ""  # of max_tokens, where the server wants another one
         self.failed, self.failure, self.clients = {}, None, []
         self.tries, self.first_sent, self.timers = Counter(), {}, set()
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
@@ -230,14 +233,16 @@ class _Run:
         import httpx
         import openai
 
-        schema = {} if request.key in self.plain else self.format
-        body = request.body(self.model) | schema
+        schema = {} if self.plain and not self.format_works else self.format
+        body = request.body(self.model, self.limit_name) | schema
         sent_at = time.monotonic()
         self.first_sent.setdefault(request.key, sent_at)
         client = self.clients.pop()
         try:
             response = await client.post("/chat/completions", body=body, cast_to=httpx.Response)
-            reply = read_reply(json.loads(response.text))
+            if error := error_in(answer := json.loads(response.text)):
+                return self._error(request, *error, "", body, sent_at)
+            reply = read_reply(answer)
         except ValueError as error:
             torn = isinstance(error, json.JSONDecodeError) and response.text.startswith("{")
             if not torn and not self.works:
@@ -247,20 +252,34 @@ class _Run:
         except openai.APIConnectionError as error:
             return self._again(request, f"{error} ({error.__cause__!r})", cause=error.__cause__)
         except openai.APIStatusError as error:
-            status, problem = error.status_code, error.message
-            if status in (400, 413, 422):
-                return self._refuse(request, problem, bool(schema))
-            if (status < 500 and status not in (408, 409, 429)) or error.code == "insufficient_quota":
-                self._fail(request, problem, status)
-                return self._settle(request, None, str(status), reason=self._keyless(problem))
             wait = _retry_after(error.response.headers.get("retry-after", ""))
-            if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
-                self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
-            return self._again(request, problem, status, wait)
+            return self._error(request, error.status_code, error.message, error.code, body, sent_at, wait)
         else:
             return self._end(request, reply, schema)
         finally:
             self.clients.append(client)
+
+    def _error(
+        self, request, status: int, problem: str, code: str, body: dict, sent_at: float, wait=0.0
+    ) -> dict:
+        """What an error says: ask again, ask otherwise, give up this request, or stop."""
+        with_schema = "response_format" in body
+        if "max_completion_tokens" in problem and "max_tokens" in body:
+            self.limit_name = "max_completion_tokens"
+            self.missing.appendleft(request)
+            return self._settle(request, None, str(status), reason=self._keyless(problem))
+        if (
+            status in (400, 413, 422) and code != "json_validate_failed"
+        ):  # Groq's: the model failed, not the text
+            return self._refuse(request, problem, with_schema)
+        if (status < 500 and status not in (400, 408, 409, 429)) or code == "insufficient_quota":
+            self._fail(request, problem, status)
+            return self._settle(request, None, str(status), reason=self._keyless(problem))
+        if status >= 500 and with_schema and not self.format_works and self.tries[request.key]:
+            self.plain.add(request.key)  # twice in a row: perhaps it cannot take a schema
+        if status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
+            self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
+        return self._again(request, problem, status, wait)
 
     def _end(self, request: Request, reply: Reply, schema: dict) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
@@ -273,10 +292,11 @@ class _Run:
         if reply.refused:
             return self._settle(request, text, why, tokens, f"refused ({self._keyless(reply.refused)})")
         cut_off = why == "length"
-        flaw = CUT_OFF if cut_off else "" if self.readable(text) else "not in the form that was asked for"
+        flaw = "" if self.readable(text) else "not in the form that was asked for"
+        flaw = f"{CUT_OFF}, {THOUGHT}" if cut_off and reply.reasoned else CUT_OFF if cut_off else flaw
         if flaw and request.key not in self.malformed:
             self.malformed.add(request.key)
-            self.missing.append(_longer(request) if cut_off else request)
+            self.missing.append(_longer(request, flaw) if cut_off else request)
             return self._settle(request, None, "malformed", tokens, flaw)
         return self._settle(request, text, why, tokens, flaw and f"malformed twice ({flaw})")
 
@@ -296,7 +316,7 @@ class _Run:
         import httpx
 
         now, key = time.monotonic(), request.key
-        for_all = wait or status == 429
+        for_all = wait or status == 429 or not self.works
         wait = wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
         self.tries[key] += status != 429
         problem += f", after {self.tries[key]} tries" if self.tries[key] else ""

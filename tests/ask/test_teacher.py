@@ -510,3 +510,93 @@ def test_the_key_is_in_no_reason_and_in_no_journal(ask, tmp_path):
         answers = ask(server, some(5), max_concurrency=1)
     assert "no, not even with the key [OPENAI_API_KEY]" in answers["k3"].reason
     assert KEY not in (tmp_path / "new" / "journal.jsonl").read_text()
+
+
+# What servers of today send; each stands for a kind.
+
+
+def an_error(message: str, code: str | int | None = None) -> dict:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+
+
+def a_choice(content, why: str = "stop", **more) -> dict:
+    return {"message": {"content": content, **more}, "finish_reason": why}
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_it_from_then_on(ask):
+    says = an_error(
+        "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+    )
+    with FakeOpenAI(answer_with=lambda body: (400, says) if "max_tokens" in body else None) as server:
+        answers = ask(server, some(6), max_concurrency=2)
+    assert len(answers) == 6 and not any(answer.reason for answer in answers.values())
+    assert sum("max_tokens" in body for body in server.asked) <= 2 and len(server.billed) == 6
+
+
+@pytest.mark.parametrize("model, name", [("gpt-5-mini", "max_completion_tokens"), ("o3", "max_completion_tokens"),
+    ("openai/gpt-5", "max_completion_tokens"), ("gpt-4o", "max_tokens"), ("gemma3:4b", "max_tokens")])  # fmt: skip
+def test_the_limit_has_the_name_that_the_model_knows(model, name):
+    """Live and in a batch, whose every line would be refused."""
+    assert some(1, max_tokens=7)[0].body(model)[name] == 7
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<think>\nA draft: {"pairs": [{"question": "draft"}]}\n</think>\n\n{"pairs": [{"question": "real"}]}',
+        'A draft: {"pairs": [{"question": "draft"}]}\n</think>{"pairs": [{"question": "real"}]}',
+        [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": '{"pairs": [{"question": "real"}]}'},
+        ],
+    ],
+    ids=["thinking", "its beginning is in the prompt", "parts"],
+)
+def test_a_draft_in_the_thinking_is_not_the_answer(ask, content):
+    with FakeOpenAI(reply=lambda body: a_choice(content), tokens=(9, 9)) as server:
+        (answer,) = ask(server, some(1)).values()
+    assert first_json(answer.text) == {"pairs": [{"question": "real"}]} and not answer.reason
+
+
+def test_an_error_in_a_200_is_that_error(ask):
+    busy = {"id": None, "choices": None, "usage": None} | an_error("Provider returned error", 429)
+    bodies = [busy, busy]
+    with FakeOpenAI(answer_with=lambda body: (200, bodies.pop()) if bodies else None) as server:
+        answers = ask(server, some(3))
+    assert len(answers) == 3 == len(server.billed)
+    with FakeOpenAI(answer_with=lambda body: (200, an_error("No credits left", 402))) as server:
+        with pytest.raises(teacher.TeacherError, match="No credits left"):
+            ask(server, [teacher.Request("other", "You are a teacher.", "text")])
+
+
+def test_json_that_the_server_could_not_make_is_asked_again(ask):
+    failed = [an_error("Failed to generate JSON. Please adjust your prompt.", "json_validate_failed")]
+    with FakeOpenAI(answer_with=lambda body: (400, failed.pop()) if failed else None) as server:
+        answers = ask(server, some(3))
+    assert [answer.reason for answer in answers.values()] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    "choice", [a_choice("", "length", reasoning_content="Hm"), a_choice("<think>Hm", "length")]
+)
+def test_thinking_that_uses_up_the_answer_gets_far_more_room_and_is_named(ask, choice):
+    with FakeOpenAI(reply=lambda body: choice) as server:
+        (answer,) = ask(server, some(1, max_tokens=600)).values()
+    assert [body["max_tokens"] for body in server.asked] == [600, 4800]
+    assert answer.reason == "malformed twice (cut off by max_tokens, of which its thinking took a part)"
+
+
+@pytest.mark.parametrize("status", [500, 501, 503])
+def test_a_schema_that_fails_whatever_the_status_ends_in_plain_text(ask, status):
+    says = an_error("failed to load model vocabulary required for format")
+    with FakeOpenAI(answer_with=lambda body: (status, says) if "response_format" in body else None) as server:
+        answers = ask(server, some(20), max_concurrency=4)
+    assert len(answers) == 20 == len(server.billed) and len(server.asked) <= 50
+
+
+def test_usage_that_lacks_a_half_counts_as_the_most(ask):
+    usage = {"prompt_tokens": 900}
+    body = {"choices": [a_choice('{"pairs": []}') | {"index": 0}], "usage": usage}
+    with FakeOpenAI(answer_with=lambda _: (200, body)) as server:
+        (answer,) = ask(server, some(1)).values()
+    assert answer.completion_tokens == 1024 and not answer.reason

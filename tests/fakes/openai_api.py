@@ -42,8 +42,9 @@ class FakeOpenAI:
     """`reply(body)` makes the answers: a text, or a whole choice as a dict. `seed` is that of the `rates`.
 
     Tokens are 4 bytes each unless `tokens` (in, out) is given. `plain_only` refuses response_format with
-    400; `refuse_after` answers 401 once that many answers were given; `always` gives each request whose
-    text holds its key that fault; `delay` is in seconds.
+    400; `answer_with(body)` may give a status and a body, which are sent as they are; `refuse_after` answers 401
+    once that many answers were given; `always` gives each request whose text holds its key that fault; `delay`
+    is in seconds.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class FakeOpenAI:
         requests_per_minute: float = math.inf,
         key: str = "sk-fake-key",
         plain_only: bool = False,
+        answer_with: Callable[[dict], tuple[int, dict] | None] = lambda body: None,
         refuse_after: int | None = None,
         always: Mapping[str, int | str] | None = None,
         retry_after: str = "0",
@@ -63,7 +65,7 @@ class FakeOpenAI:
         delay: float = 0.0,
     ):
         self.reply, self.key, self.plain_only, self.delay = reply, key, plain_only, delay
-        self.refuse_after, self.always = refuse_after, always or {}
+        self.refuse_after, self.always, self.answer_with = refuse_after, always or {}, answer_with
         self.faults, self.retry_after, self.tokens = deque(faults), retry_after, tokens
         self.rates, self.random = rates or {}, random.Random(seed)
         self.a_second = requests_per_minute / 60
@@ -154,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(401, f"Incorrect API key provided: {sent_key}", "invalid_api_key")
         if fake.plain_only and "response_format" in body:
             return self._error(400, "this server does not know response_format")
+        if raw := fake.answer_with(body):
+            return self._send(raw[0], json.dumps(raw[1]).encode())
         if fault == "limit":
             return self._error(429, "Rate limit reached for requests", "rate_limit_exceeded")
         if fault == "quota":
@@ -176,7 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
             choice["finish_reason"] = "stop" if fault == "malformed" else "length"
         text = choice["message"]["content"] or ""
         given = sum(len(message["content"].encode()) for message in body["messages"]) // 4
-        used = fake.tokens or (given, min(body["max_tokens"], len(text.encode()) // 4))
+        used = fake.tokens or (
+            given,
+            min(body.get("max_tokens", body.get("max_completion_tokens")), len(text.encode()) // 4),
+        )
         with fake.lock:
             fake.billed.append(used)
             fake.answered += fault != "drop_billed"
