@@ -33,6 +33,7 @@ def plain(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Such as `45 s` and `12 min 05 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
@@ -66,16 +67,12 @@ def prose(source: str) -> str:
 
 def write(work_dir: Path) -> Path:
     """Write DIR/report.html from all executed copies, in order, and return its path."""
-    sections = []
-    for path in sorted((work_dir / "executed").glob("[0-9][0-9]_*.ipynb")):
-        notebook = notebooks.read(path)
-        title = notebooks.title(notebook, path.stem)
-        sections.append({"name": path.stem, "title": title, "notebook": notebook})
+    executed = sorted((work_dir / "executed").glob("[0-9][0-9]_*.ipynb"))
     pages = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.filters.update(prose=prose, markdown=MARKDOWN.render, plain=plain, duration=duration)
-    pages.filters["settled"] = notebooks.settled
+    pages.filters.update(heading=notebooks.title, settled=notebooks.settled)
     html = pages.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        sections=sections,
+        notebooks={path.stem: notebooks.read(path) for path in executed},
         scores=headline(work_dir),
         questions=files.read_json(work_dir / "evaluation.json", {}).get("count"),
         training=files.read_json(work_dir / "training.json", {}),

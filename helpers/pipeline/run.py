@@ -3,8 +3,8 @@
 `python -m helpers.pipeline run --work-dir DIR [--only 01,02] [-p NAME VALUE …] [--timeout-minutes 180]`
 leaves the executed copies in DIR/executed and the page in DIR/report.html. After Ctrl-C or a failure the
 same command continues. Exit codes: 0 done, 1 a notebook failed, 2 nothing was started, 130 Ctrl-C.
-A done notebook is one whose manifest stands (helpers.core.workdir), and whose executed copy has the same cells
-and parameters. This module decides nothing else; the notebooks do the work.
+A notebook is done when its manifest stands (helpers.core.workdir) and its executed copy has the same cells and
+parameters.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_m
             stderr_file=sys.stderr,
             timeout_func=lambda cell: max(0.1, deadline - time.monotonic()),
             on_cell_execute=show,
+            shutdown_kernel="immediate",  # else a busy one outlives Ctrl-C, and trains or pays on
         )
     except (papermill.PapermillExecutionError, CellTimeoutError, RuntimeError) as error:
         reason = REASONS.get(type(error)) or "\n".join(report.plain(str(error)).splitlines()[-12:])
@@ -150,16 +151,14 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # plots belong in the notebook
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a `python3` that the user registered may be another Python
     try:
-        paths = select(options.only)
         work_dir = workdir.open_work_dir(options.work_dir).resolve()
-        planned = plan(paths, dict(options.p), work_dir)
+        planned = plan(select(options.only), dict(options.p), work_dir)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
     try:
         run(planned, work_dir, options.timeout_minutes)
         for score in report.headline(work_dir):
-            change = score["change"] and f"  ({score['change']})"
-            say("{name}  base {base}  tuned {tuned}".format(**score) + change)
+            say("{name}  base {base}  tuned {tuned}  {change}".format(**score).rstrip())
         say(f"report: {report.write(work_dir)}")
     except OSError as error:
         parser.exit(1, f"{error}\n")

@@ -324,7 +324,7 @@ def test_the_report_holds_tables_pictures_texts_and_headline_scores(folder, work
     )
     assert run(work_dir) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert "held-out answer loss  base 4.91  tuned 2.76  (44 % lower)" in shown
+    assert "held-out answer loss  base 4.91  tuned 2.76  44 % lower" in shown
     assert "ROUGE-L  base 0.05  tuned 0.24" in shown and "chrF  base 8.3  tuned 31.9" in shown
 
     page = (work_dir / "report.html").read_text()
@@ -332,7 +332,7 @@ def test_the_report_holds_tables_pictures_texts_and_headline_scores(folder, work
         '<section id="06_evaluate">\n<h2>The stage 06_evaluate</h2>' in page and 'href="#06_evaluate"' in page
     )
     assert "<h3>A part</h3>\n<p>Why.</p>\n<ul>\n<li>More.</li>" in page
-    assert "<p>It writes a file.</p>" in page and page.count("The stage 06_evaluate") == 2 + page.count("alt=")
+    assert "<h1>The stage" not in page and "<p>It writes a file.</p>" in page
     assert (
         "<td>&lt;b&gt;good&lt;/b&gt;</td>" in page
         and "<i>kept</i>" in page
