@@ -157,7 +157,7 @@ def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
     if model not in PRICES and not is_own(base_url()):
         raise ValueError(
             f"No price is known for {model!r} at {urlsplit(base_url()).hostname}, so max_cost_usd could not be kept. "
-            f"Use {' or '.join(PRICES)}, or add its price to PRICES in helpers/ask/answers.py."
+            f"Use {' or '.join(PRICES)}, or give its price: teacher_price in notebook 04, PRICES in helpers/ask."
         )
     into, out = PRICES.get(model, (0.0, 0.0))
     return (prompt_tokens * into + completion_tokens * out) / 1e6

@@ -1,3 +1,3 @@
 from helpers.pipeline.run import main
 
-raise SystemExit(main())
+main()

@@ -3,8 +3,8 @@
 `python -m helpers.pipeline run --work-dir DIR [--only 01,02] [-p NAME VALUE …] [--timeout-minutes 180]`
 leaves the executed copies in DIR/executed and the page in DIR/report.html. After Ctrl-C or a failure the
 same command continues. Exit codes: 0 done, 1 a notebook failed, 2 nothing was started, 130 Ctrl-C.
-A done notebook is one whose manifest stands (helpers.core.workdir), and whose executed copy has the same cells
-and parameters. This module decides nothing else; the notebooks do the work.
+A notebook is done when its manifest stands (helpers.core.workdir) and its executed copy has the same cells and
+parameters.
 """
 
 from __future__ import annotations
@@ -19,35 +19,31 @@ from pathlib import Path
 
 import papermill
 import yaml
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_core.utils import run_sync
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from helpers.core import runtime, workdir
 from helpers.pipeline import notebooks, report
 
 NOTEBOOKS = runtime.REPOSITORY / "notebooks"
+REASONS = {  # where nbclient's own words do not name the fix
+    CellTimeoutError: "It took longer than --timeout-minutes allows",
+    DeadKernelError: "The kernel died. Most often it has run out of memory",
+}
 say = partial(print, flush=True)  # stdout may be a pipe, and somebody is waiting
 
 
-class Failed(Exception):
-    """A notebook did not end as it should; the message is what to show."""
-
-
 def select(only: str) -> list[Path]:
-    """The notebooks whose numbers or names stand in `only`, in order; all for "". Raises ValueError."""
+    """The notebooks whose numbers stand in `only`, in order; all for "". Raises ValueError."""
     paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    wanted = {name.strip() for name in only.split(",") if name.strip()}
-    if unknown := wanted - {name for path in paths for name in (path.stem, path.stem[:2])}:
-        there = ", ".join(path.stem for path in paths)
-        raise ValueError(
-            f"--only {only}: there is no notebook {', '.join(sorted(unknown))}; there are {there}"
-        )
-    return [path for path in paths if not wanted or wanted & {path.stem, path.stem[:2]}]
+    numbers = {path.name[:2] for path in paths}
+    wanted = set(only.replace(" ", "").split(",")) if only else numbers
+    if unknown := ", ".join(sorted(wanted - numbers)):
+        raise ValueError(f"--only {only}: there is no notebook with the number {unknown}")
+    return [path for path in paths if path.name[:2] in wanted]
 
 
-def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> list[tuple[Path, dict[str, object]]]:
-    """Each notebook with its parameters: work_dir, and what of `given` (name → text) it knows.
+def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path, dict[str, object]]:
+    """The parameters of each notebook: work_dir, and what of `given` (name → text) it knows.
 
     Raises ValueError for a name that no notebook knows, and for a value that does not fit the default.
     """
@@ -57,12 +53,10 @@ def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> list[tuple
     if unknown := ", ".join(sorted(set(given).difference(*known.values()))):
         listing = "".join(f"\n  {path.stem}: {', '.join(names)}" for path, names in known.items())
         raise ValueError(f"-p {unknown}: not a parameter of any selected notebook. They have{listing}")
-    planned = []
+    planned = {}
     for path, defaults in known.items():
-        values = {
-            name: value_of(name, text, defaults[name]) for name, text in given.items() if name in defaults
-        }
-        planned.append((path, {"work_dir": str(work_dir), **values}))
+        own = {name: value_of(name, given[name], defaults[name]) for name in given if name in defaults}
+        planned[path] = {"work_dir": str(work_dir), **own}
     return planned
 
 
@@ -82,33 +76,30 @@ def value_of(name: str, text: str, default: object) -> object:
     return value
 
 
-def is_done(path: Path, executed: Path, work_dir: Path, parameters: dict[str, object]) -> bool:
+def is_done(path: Path, executed: Path, parameters: dict[str, object]) -> bool:
     """True when the stage's files stand and the executed copy is of these cells with these parameters."""
-    if not executed.exists() or not workdir.is_finished(work_dir, path.stem):
+    if not (executed.exists() and workdir.is_finished(Path(parameters["work_dir"]), path.stem)):
         return False
     now, then = notebooks.read(path), notebooks.read(executed)
-    before = {**then.metadata.get("papermill", {}).get("parameters", {}), "work_dir": str(work_dir)}
+    before = then.metadata.papermill.parameters | {"work_dir": parameters["work_dir"]}  # it may have moved
     sources = [[(cell.cell_type, cell.source) for cell in notebooks.own_cells(book)] for book in (now, then)]
-    return before == parameters and sources[0] == sources[1]  # a moved work_dir is still the same work
+    return before == parameters and sources[0] == sources[1]
 
 
 def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_minutes: float) -> None:
-    """Run one notebook into `executed`, showing what it prints. Raises Failed with what went wrong.
+    """Run one notebook into `executed`, showing what it prints. Raises SystemExit with what went wrong.
 
-    The kernel is of this very Python. Until the notebook succeeds, its copy is NAME.unfinished.ipynb.
+    Until the notebook succeeds, its copy is unfinished_NAME.ipynb.
     """
-    executed.parent.mkdir(exist_ok=True)
-    unfinished = executed.with_suffix(".unfinished.ipynb")
+    unfinished = executed.with_name(f"unfinished_{path.name}")
+    unfinished.parent.mkdir(exist_ok=True)
     deadline = time.monotonic() + timeout_minutes * 60
-    # without folders to search, what is left is ipykernel's own specification: sys.executable
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-    total, running = len(notebooks.read(path).cells) + 1, ""
+    count, running = len(notebooks.read(path).cells) + 1, ""
 
     def show(cell, cell_index: int) -> None:
         nonlocal running
         running = cell.source
-        if not notebooks.tags(cell) & {"parameters", "injected-parameters"}:
-            say(f"  [{cell_index + 1}/{total}] {running.strip().splitlines()[0][:90]}")
+        say(f"  [{cell_index + 1}/{count}] {running.strip().splitlines()[0][:90]}")
 
     try:
         papermill.execute_notebook(
@@ -120,31 +111,24 @@ def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_m
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            km=kernel,
             timeout_func=lambda cell: max(0.1, deadline - time.monotonic()),
             on_cell_execute=show,
+            shutdown_kernel="immediate",  # else a busy one outlives Ctrl-C, and trains or pays on
         )
-        run_sync(kernel.shutdown_kernel)()
-    except (papermill.PapermillExecutionError, TimeoutError, RuntimeError) as error:
-        reason = "\n".join(report.plain(str(error)).splitlines()[-12:])
-        if isinstance(error, TimeoutError):
-            reason = f"It took longer than {timeout_minutes:g} minutes; allow more with --timeout-minutes"
-        if isinstance(error, RuntimeError):  # nbclient's word for a kernel that is gone
-            reason += ". A kernel that dies has most often run out of memory"
+    except (papermill.PapermillExecutionError, CellTimeoutError, RuntimeError) as error:
+        reason = REASONS.get(type(error)) or "\n".join(report.plain(str(error)).splitlines()[-12:])
         cell = textwrap.indent(running, "    ")
-        message = f"\n{path.stem} failed in this cell:\n\n{cell}\n\n{reason}\n\nThe copy so far: {unfinished}"
-        raise Failed(message) from None
-    finally:
-        if kernel.has_kernel:  # after an error or Ctrl-C: it would train or pay on
-            run_sync(kernel.shutdown_kernel)(now=True)
+        raise SystemExit(
+            f"\n{path.stem} failed in this cell:\n\n{cell}\n\n{reason}\n\nThe copy so far: {unfinished}"
+        ) from None
     unfinished.replace(executed)
 
 
-def run(planned: list[tuple[Path, dict[str, object]]], work_dir: Path, timeout_minutes: float) -> None:
-    """Execute what is not done. Raises Failed."""
-    for number, (path, parameters) in enumerate(planned, 1):
+def run(planned: dict[Path, dict[str, object]], work_dir: Path, timeout_minutes: float) -> None:
+    """Execute what is not done. Raises SystemExit where a notebook fails."""
+    for number, (path, parameters) in enumerate(planned.items(), 1):
         executed = work_dir / "executed" / path.name
-        if is_done(path, executed, work_dir, parameters):
+        if is_done(path, executed, parameters):
             say(f"{path.stem}: already done")
             continue
         say(f"\n[{number}/{len(planned)}] {path.stem}: {notebooks.title(notebooks.read(path), path.stem)}")
@@ -153,7 +137,8 @@ def run(planned: list[tuple[Path, dict[str, object]]], work_dir: Path, timeout_m
         say(f"{path.stem}: done in {report.duration(time.monotonic() - began)}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
+    """The command line. Raises SystemExit with a text or a code where it does not end well."""
     parser = argparse.ArgumentParser(prog="python -m helpers.pipeline", description=__doc__.splitlines()[0])
     command = parser.add_subparsers(required=True).add_parser("run", help="run what is not done yet")
     add = command.add_argument
@@ -164,22 +149,18 @@ def main(arguments: list[str] | None = None) -> int:
     add("--timeout-minutes", type=float, default=180, help="the longest that one notebook may take")
     options = parser.parse_args(arguments)
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # plots belong in the notebook
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # a `python3` that the user registered may be another Python
     try:
-        paths = select(options.only)
         work_dir = workdir.open_work_dir(options.work_dir).resolve()
-        planned = plan(paths, dict(options.p), work_dir)
+        planned = plan(select(options.only), dict(options.p), work_dir)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        parser.exit(2, f"{error}\n")
     try:
         run(planned, work_dir, options.timeout_minutes)
         for score in report.headline(work_dir):
             say("{name}  base {base}  tuned {tuned}  {change}".format(**score).rstrip())
         say(f"report: {report.write(work_dir)}")
-    except (Failed, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    except OSError as error:
+        parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
-        print("\nStopped. What is finished is kept; the same command continues from here.", file=sys.stderr)
-        return 130
-    return 0
+        parser.exit(130, "\nStopped. What is finished is kept; the same command continues from here.\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -28,6 +29,7 @@ FORM = re.compile(
     r"(?P<name>\w+) = (?P<value>.+?)  # @param "
     r'(?:\{type:"(?P<kind>\w+)"\}|(?P<choices>\[[^]]*\])(?: \{allow-input: ?true\})?) # \S.*'
 )
+KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
 # ---- what every notebook carries
@@ -38,10 +40,10 @@ def test_the_notebooks_and_the_readme_are_as_the_tool_writes_them():
     for path in PATHS:
         notebook = notebooks.read(path)
         before = json.dumps(notebook, sort_keys=True)
-        changed = json.dumps(one_click.with_one_click(notebook, path.name), sort_keys=True)
+        changed = json.dumps(one_click.with_one_click(notebook), sort_keys=True)
         assert changed == before, f"{path.name}: run python -m helpers.pipeline.one_click"
     text = README.read_text(encoding="utf-8")
-    assert one_click.with_links(text) == text
+    assert one_click.with_address(text) == text
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
@@ -65,8 +67,8 @@ def test_both_badges_point_at_their_own_file(path):
 def test_another_address_reaches_every_badge_and_cell(monkeypatch):
     monkeypatch.setattr(one_click, "ADDRESS", "someone/fork")
     monkeypatch.setattr(one_click, "REF", "v2/beta")
-    notebook = one_click.with_one_click(notebooks.read(PATHS[0]), PATHS[0].name)
-    readme = one_click.with_links(one_click.with_links(README.read_text(encoding="utf-8")))
+    notebook = one_click.with_one_click(notebooks.read(PATHS[0]))
+    readme = one_click.with_address(one_click.with_address(README.read_text(encoding="utf-8")))
     assert notebook.cells[0].source.count("someone/fork/blob/v2/beta/notebooks/00_") == 2
     assert "github.com/someone/fork" in notebook.cells[1].source and '"v2/beta"' in notebook.cells[1].source
     assert readme.count("/someone/fork/blob/v2/beta/notebooks/") == 2 * len(PATHS)
@@ -85,9 +87,9 @@ def test_colab_forms_parse_and_papermill_still_sees_the_parameters(path):
             choices = json.loads(found["choices"])
             assert default in choices and len(set(choices)) > 1, line
         else:
-            assert found["kind"] == one_click.KINDS.get(type(default), "raw"), line
+            assert found["kind"] == KINDS.get(type(default), "raw"), line
     seen = papermill.inspect_notebook(str(path))
-    assert {name: notebooks.constants(f"x = {p['default']}")["x"] for name, p in seen.items()} == defaults
+    assert {name: ast.literal_eval(found["default"]) for name, found in seen.items()} == defaults
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
@@ -97,8 +99,9 @@ def test_notebooks_that_want_a_gpu_say_so_on_both_platforms(path):
     assert (metadata.get("accelerator"), metadata.get("colab")) == (
         ("GPU", {"gpuType": "T4"}) if gpu else (None, None)
     )
-    assert metadata.kaggle.accelerator == ("nvidiaTeslaT4" if gpu else "none")
-    assert metadata.kaggle.isInternetEnabled
+    kaggle = {"dataSources": [], "isInternetEnabled": True, "language": "python", "sourceType": "notebook"}
+    wanted = {"accelerator": "nvidiaTeslaT4" if gpu else "none", "isGpuEnabled": gpu}  # Kaggle's T4 x2
+    assert metadata.kaggle == kaggle | wanted
 
 
 def test_what_kaggle_is_pushed_with_is_private_and_names_notebooks_that_exist():
