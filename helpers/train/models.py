@@ -29,6 +29,9 @@ KNOWN = [
         ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
     )
 ]
+# Where the adapter sits: a multimodal Gemma's towers never see an image here, so theirs would stay at zero. As a
+# pattern, since Unsloth follows finetune_vision_layers only where there is a GPU.
+LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
 

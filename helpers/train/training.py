@@ -108,12 +108,18 @@ def train(trainer, folder: Path, last: Path | None) -> None:
     set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
 
 
-def save_adapter(model, tokenizer, folder: Path, model_name: str) -> None:
-    """Save adapter and tokenizer, whole or not at all. The base is recorded by name, not by path."""
+def save_adapter(
+    model, tokenizer, folder: Path, model_name: str, losses: list[float], canary: tuple[str, str]
+) -> dict:
+    """Save adapter and tokenizer with their `evidence`, which comes back, or not at all: what is refused is not there.
+
+    The base is recorded by name, not by path.
+    """
     model.peft_config["default"].base_model_name_or_path = model_name
     with files.whole_folder(folder) as scratch:
         model.save_pretrained(scratch, save_embedding_layers=False)
         tokenizer.save_pretrained(scratch)
+        return evidence(model, tokenizer, scratch, losses, canary)
 
 
 def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]) -> dict:
@@ -147,7 +153,7 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: t
         (weights and not zero, f"These LoRA B matrices are still zero, so nothing was learned: {zero}"),
         (all(map(math.isfinite, losses)), f"A loss is not finite: {losses}"),
         (moved > 0, "The adapter does not change a single logit"),
-        (off <= 1e-3 * moved, f"The adapter read back from {adapter_dir} differs by {off} in its logits"),
+        (off <= 1e-3 * moved, f"The adapter read back from the disk differs by {off} in its logits"),
         (after < before, f"A trained answer became less likely: its loss went from {before} to {after}"),
     ):
         if not holds:
