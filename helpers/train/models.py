@@ -191,16 +191,23 @@ def turns(tokenizer) -> Turns:
 
 def stop_ids(tokenizer) -> list[int]:
     """Both tokens that end an answer: `<eos>` and the end of the turn."""
-    end = turns(tokenizer).end
-    tokenizer = text_tokenizer(tokenizer)
-    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)]
+    plain = text_tokenizer(tokenizer)
+    return [plain.eos_token_id, plain.convert_tokens_to_ids(turns(tokenizer).end)]
+
+
+def ends(tokenizer) -> dict:
+    """What generate() needs to know of the tokenizer: the `stop_ids`, and what fills up a shorter answer."""
+    return {"eos_token_id": stop_ids(tokenizer), "pad_token_id": text_tokenizer(tokenizer).pad_token_id}
+
+
+def texts(tokenizer, answers: list[list[int]]) -> list[str]:
+    """The answers' ids as text, without special tokens."""
+    return [text.strip() for text in text_tokenizer(tokenizer).batch_decode(answers, skip_special_tokens=True)]
 
 
 def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:
     """The texts of `generate_ids`, which takes the same, without special tokens."""
-    ids = generate_ids(model, tokenizer, questions, *options, **more)
-    texts = text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    return texts(tokenizer, generate_ids(model, tokenizer, questions, *options, **more))
 
 
 def generate_ids(
@@ -213,16 +220,15 @@ def generate_ids(
     import torch
     from tqdm import tqdm
 
-    plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
-    options = {"max_new_tokens": max_new_tokens, "eos_token_id": stops, "pad_token_id": plain.pad_token_id}
+    plain, options = text_tokenizer(tokenizer), ends(tokenizer) | {"max_new_tokens": max_new_tokens}
     left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
     for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
-        texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
-        batch = plain(texts, **left).to(model.device)
+        prompts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
+        batch = plain(prompts, **left).to(model.device)
         with torch.inference_mode():
             output = model.generate(**batch, **options, **(sampling or GREEDY))
         for row in output[:, batch["input_ids"].shape[1] :].tolist():
-            end = next((place for place, token in enumerate(row) if token in stops), len(row))
+            end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
             answers.append(row[: end + 1])
     return answers

@@ -44,15 +44,15 @@ def around(tokenizer):
     return Gemma3Processor(Gemma3ImageProcessorPil(), tokenizer, chat_template=template, image_seq_length=4)
 
 
-def gemma_3(folder: Path) -> Path:
-    """A folder with a `Gemma3ForConditionalGeneration` and its processor."""
+def gemma_3(folder: Path, tokenizer: Path | None = None, vocab_size: int = 262_208) -> Path:
+    """A folder with a `Gemma3ForConditionalGeneration` and its processor, around the real tokenizer or another."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     from helpers.train import local_gemma
 
-    text, vision = TEXT | dict(vocab_size=262_208), VISION | dict(image_size=56, vision_use_head=False)
+    text, vision = TEXT | dict(vocab_size=vocab_size), VISION | dict(image_size=56, vision_use_head=False)
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, eos_token_id=ENDS)
-    return _save(Gemma3ForConditionalGeneration, config, local_gemma.path(), folder)
+    return _save(Gemma3ForConditionalGeneration, config, tokenizer or local_gemma.path(), folder)
 
 
 def gemma_4(folder: Path) -> Path:
