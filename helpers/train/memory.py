@@ -82,7 +82,8 @@ def now(model) -> tuple[int, int]:
         return total - free, free
     for weight in model.parameters():  # mapped from a file, they count once they were touched
         weight.detach().flatten()[:: 4096 // weight.element_size()].sum()
-    return psutil.Process().memory_info().rss, psutil.virtual_memory().available
+    mine = psutil.Process().memory_info()
+    return mine.rss, psutil.virtual_memory().available - mine.shared  # a mapped file counts as available, too
 
 
 def peak_gb() -> float:
@@ -118,6 +119,6 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
             return Plan(at_once, update // at_once, checkpointing, parts, why)
     raise MemoryError(
         f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
-        f"of which {room:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
+        f"and {room:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
         "model_name, or restart the session so that nothing else holds memory."
     )

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import files, hub, runtime
 from helpers.train import local_gemma
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 # Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
@@ -29,8 +25,7 @@ KNOWN = [
         ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
     )
 ]
-# Where the adapter sits: a multimodal Gemma's towers never see an image here, so theirs would stay at zero. As a
-# pattern, since Unsloth follows finetune_vision_layers only where there is a GPU.
+# Where adapters sit: no image ever reaches a tower. Unsloth's finetune_vision_layers=False needs a GPU, this does not.
 LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
@@ -94,7 +89,7 @@ def source(name: str) -> str:
     return name
 
 
-def text_tokenizer(tokenizer) -> PreTrainedTokenizerBase:
+def text_tokenizer(tokenizer):
     """The tokenizer itself, also where a multimodal model came with a processor around it."""
     from transformers import ProcessorMixin
 
@@ -146,9 +141,8 @@ def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "aut
     config = files.read_json(adapter_dir / "adapter_config.json")
     choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
     model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
-    tokenizer = with_chat_template(tokenizer, model)
-    model = PeftModel.from_pretrained(model, adapter_dir)
-    return FastModel.for_inference(model), tokenizer
+    tuned = PeftModel.from_pretrained(model, adapter_dir)
+    return FastModel.for_inference(tuned), with_chat_template(tokenizer, model)
 
 
 def with_chat_template(tokenizer, model):
@@ -176,8 +170,7 @@ def turns(tokenizer) -> Turns:
     name = text_tokenizer(tokenizer).name_or_path
     if not tokenizer.chat_template:
         raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
-    question = {"role": "user", "content": "the-question"}
-    first = tokenizer.apply_chat_template([question], tokenize=False)
+    first = tokenizer.apply_chat_template([{"role": "user", "content": "the-question"}], tokenize=False)
     opened, whole = chat_text(tokenizer, "the-question"), chat_text(tokenizer, "the-question", "the-answer")
     before, model = first.partition("the-question")[0], opened.removeprefix(first)
     _, marked, end = whole.partition(f"{model}the-answer")
@@ -202,7 +195,9 @@ def ends(tokenizer) -> dict:
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:
     """The answers' ids as text, without special tokens."""
-    return [text.strip() for text in text_tokenizer(tokenizer).batch_decode(answers, skip_special_tokens=True)]
+    return [
+        text.strip() for text in text_tokenizer(tokenizer).batch_decode(answers, skip_special_tokens=True)
+    ]
 
 
 def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:

@@ -17,7 +17,12 @@ from pathlib import Path
 
 IMAGE = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 TEXT = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, head_dim=32)
-TEXT |= dict(num_key_value_heads=1, sliding_window=64, layer_types=["sliding_attention", "full_attention"])
+TEXT |= dict(
+    num_key_value_heads=1,
+    sliding_window=64,
+    initializer_range=0.1,
+    layer_types=["sliding_attention", "full_attention"],
+)
 VISION = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, patch_size=14)
 # Not at once: a kernel has a minute to start, and Unsloth takes its time to import.
 START_UP = """from tests.fakes import processor

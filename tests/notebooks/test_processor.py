@@ -16,7 +16,7 @@ from helpers.core import files
 from tests.fakes import processor
 from tests.notebooks.test_runs import run, text
 
-ANSWER = "All is well."
+ANSWER = "Yes."
 WORDS = ["river", "stone", "cloud", "metal", "paper", "glass", "wood", "sand"]
 TRAINING = dict(max_steps=30, learning_rate=2e-2, max_seq_length=64)
 TRAINING |= dict(per_device_train_batch_size=1, gradient_accumulation_steps=1)
