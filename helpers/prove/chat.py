@@ -62,9 +62,7 @@ def stream(
     from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
     options = _options(model, tokenizer, question, {**models.SAMPLING, **sampling})
-    streamer = TextIteratorStreamer(
-        models.text_tokenizer(tokenizer), skip_prompt=True, skip_special_tokens=True
-    )
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     stop, unread = stop or Event(), Event()
     text, tokens, started = "", 0, time.perf_counter()
     if stop.is_set():

@@ -195,9 +195,7 @@ def ends(tokenizer) -> dict:
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:
     """The answers' ids as text, without special tokens."""
-    return [
-        text.strip() for text in text_tokenizer(tokenizer).batch_decode(answers, skip_special_tokens=True)
-    ]
+    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
 def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:

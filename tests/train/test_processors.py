@@ -22,9 +22,12 @@ QUESTIONS = [pair["question"] for pair in PAIRS]
 
 @pytest.fixture(scope="module", params=["gemma_3", "gemma_4"])
 def multimodal(request, tiny_gemma, tmp_path_factory):
-    """A tiny multimodal Gemma with an adapter on its language model, and its processor with Unsloth's template."""
+    """A tiny multimodal Gemma with an adapter on its language model, and its processor with Unsloth's template.
+
+    As it is made, without the ids of special tokens, which `with_chat_template` lends it.
+    """
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoProcessor
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "gemma_3":
@@ -33,8 +36,8 @@ def multimodal(request, tiny_gemma, tmp_path_factory):
         processor.gemma_4(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     lora = LoraConfig(r=4, target_modules=models.LANGUAGE_LAYERS, init_lora_weights=False)
-    made = models.with_chat_template(AutoProcessor.from_pretrained(folder), model)
-    return get_peft_model(model, lora).eval(), made
+    tokenizer = models.with_chat_template(AutoTokenizer.from_pretrained(folder), model)
+    return get_peft_model(model, lora).eval(), processor.around(tokenizer)
 
 
 def supervised(tokenizer) -> Dataset:
@@ -48,6 +51,9 @@ def merged_config(model, tokenizer, folder) -> list[str]:
 
 
 ASKED = {
+    "template": lambda model, tokenizer, folder: (
+        models.with_chat_template(copy.deepcopy(tokenizer), model).chat_template
+    ),
     "turns": lambda model, tokenizer, folder: models.turns(tokenizer),
     "stop ids": lambda model, tokenizer, folder: models.stop_ids(tokenizer),
     "ends": lambda model, tokenizer, folder: models.ends(tokenizer),
