@@ -33,10 +33,9 @@ def variant(kind: str, start: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from helpers.core import runtime
     from helpers.train import cpu_loss, data, local_gemma, memory, models
 
-    device, folder = runtime.device(), str(local_gemma.path())
+    folder = str(local_gemma.path())
     rows, accumulation, checkpointing = 2, 4, True
     if kind == "stock":
         from peft import LoraConfig, get_peft_model
@@ -59,13 +58,14 @@ def variant(kind: str, start: Path) -> None:
         dataset = Dataset.from_dict(columns)
     else:
         if kind == "ours":
-            plan = memory.plan(model, max(map(len, dataset["input_ids"])), rows, accumulation, 8, device)
+            plan = memory.plan(model, max(map(len, dataset["input_ids"])), rows, accumulation, 8)
             rows, accumulation, checkpointing = plan.rows, plan.accumulation, plan.checkpointing
         model = FastModel.get_peft_model(
             model,
             r=8,
             lora_alpha=8,
             lora_dropout=0,
+            target_modules=models.LANGUAGE_LAYERS,
             use_gradient_checkpointing="unsloth" if checkpointing else False,
             random_state=3407,
         )

@@ -62,9 +62,7 @@ def stream(
     from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
     options = _options(model, tokenizer, question, {**models.SAMPLING, **sampling})
-    streamer = TextIteratorStreamer(
-        models.text_tokenizer(tokenizer), skip_prompt=True, skip_special_tokens=True
-    )
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     stop, unread = stop or Event(), Event()
     text, tokens, started = "", 0, time.perf_counter()
     if stop.is_set():
@@ -107,10 +105,8 @@ def _options(model, tokenizer, question: str, sampling: dict) -> dict:
     if not question.strip():
         raise ValueError("question is empty; ask something")
     ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
-    stops, pad = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer).pad_token_id
-    ends = {"eos_token_id": stops, "pad_token_id": pad}
     how = {"do_sample": True, **sampling} if sampling["temperature"] else models.GREEDY
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **ends, **how}
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **models.ends(tokenizer), **how}
 
 
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:

@@ -79,8 +79,7 @@ def measure(model, tokenizer, pairs: list[dict], train_answers=(), max_new_token
     rouge, chrf, stops = _rouge(), CHRF(), models.stop_ids(tokenizer)
     nats = answer_nats(model, tokenizer, pairs)
     ids = models.generate_ids(model, tokenizer, [pair["question"] for pair in pairs], max_new_tokens)
-    decoded = models.text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
-    answers, rows = [text.strip() for text in decoded], []
+    answers, rows = models.texts(tokenizer, ids), []
     for pair, answer, tokens, losses in zip(pairs, answers, ids, nats):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
         row["answer_loss"] = sum(losses) / len(losses)

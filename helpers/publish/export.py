@@ -142,11 +142,10 @@ def save_config(inner, tokenizer, folder: Path, **changes: object) -> None:
 
     left_out = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work
     config = {name: value for name, value in inner.config.to_dict().items() if name not in left_out} | changes
-    plain, eos = models.text_tokenizer(tokenizer), {"eos_token_id": models.stop_ids(tokenizer)}
-    config |= eos | {"architectures": [type(inner).__name__]}
+    config |= {"eos_token_id": models.stop_ids(tokenizer), "architectures": [type(inner).__name__]}
     type(inner.config).from_dict(config).save_pretrained(folder)
-    eos |= {"bos_token_id": plain.bos_token_id, "pad_token_id": plain.pad_token_id}
-    GenerationConfig(**eos, do_sample=True, **models.SAMPLING).save_pretrained(folder)
+    ends = models.ends(tokenizer) | {"bos_token_id": models.text_tokenizer(tokenizer).bos_token_id}
+    GenerationConfig(**ends, do_sample=True, **models.SAMPLING).save_pretrained(folder)
 
 
 def unlike(model, merged) -> str:

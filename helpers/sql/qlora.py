@@ -150,7 +150,7 @@ def plan(options: Options, model, longest: int, device: runtime.Device) -> memor
             f"Choose a multiple of {processes * options.per_device_train_batch_size}."
         )
     if device.kind == "cpu" and not options.train_embeddings:
-        return memory.plan(model, longest, rows, share // rows, options.lora_r, device)
+        return memory.plan(model, longest, rows, share // rows, options.lora_r)
     why = f"{processes} × {rows} rows at once × {share // rows}, as asked"
     return memory.Plan(rows, share // rows, options.gradient_checkpointing, {}, why)
 

@@ -5,8 +5,6 @@ GGUF file, converted by a third party: right for learning and tests; to publish 
 Gemma is provided under and subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
 
     python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
-
-This module does not download anything and does not train.
 """
 
 from __future__ import annotations

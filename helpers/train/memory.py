@@ -1,6 +1,6 @@
 """How much memory a training will take, and the batch that fits it (05).
 
-    plan = memory.plan(model, longest, 2, 4, lora_r, device)
+    plan = memory.plan(model, longest, 2, 4, lora_r)
     print(plan.why)
 
 The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arithmetic that nobody has measured yet.
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.core import runtime
+from helpers.train import models
 
 SPARE = 0.9  # the share of the free memory that may be planned for
 # What the peak has beside the tensors that are kept: temporaries, gradients, holes in the heap. Fitted on a CPU to
@@ -49,17 +49,21 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
     from helpers.train.cpu_loss import TILE  # which defines a torch function
 
     config, cpu = model.config.get_text_config(), model.device.type == "cpu"
-    width, layers, tokens = config.hidden_size, config.num_hidden_layers, rows * length
-    heads = 10 * config.num_attention_heads + 16 * config.num_key_value_heads
-    layer = 26 * width + 8 * config.intermediate_size + heads * config.head_dim
-    kept = HOLES * layer * layers
+    width, tokens = config.hidden_size, rows * length
+    layers = [  # in Gemma 4 they are not all alike
+        26 * width
+        + 8 * one.intermediate_size
+        + one.head_dim * (10 * one.num_attention_heads + 16 * one.num_key_value_heads)
+        for one in config.per_layer_config
+    ]
+    kept = HOLES * sum(layers)
     if checkpointing:
-        kept = min(kept, 2 * width * layers * cpu + LAYERS_AT_WORK[model.device.type] * layer)
-    modules = [m for name, m in model.named_modules() if name.endswith("_proj") and "vision" not in name]
+        kept = min(kept, 2 * width * len(layers) * cpu + LAYERS_AT_WORK[model.device.type] * max(layers))
+    modules = [m for name, m in model.named_modules() if re.fullmatch(models.LANGUAGE_LAYERS, name)]
     adapter = sum(lora_r * (m.in_features + m.out_features) for m in modules)
     wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there
     parts = {
-        "weights and libraries": in_use(model),
+        "weights and libraries": now(model)[0],
         "adapter, gradients, optimizer": 18 * adapter,  # float32, its gradient, two Adam moments, a copy
         "activations": wide * tokens * kept,
         "loss": wide * tokens * 12 * (width + TILE),
@@ -68,17 +72,18 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
     return {name: round(size / 1e9, 3) for name, size in parts.items()}
 
 
-def in_use(model) -> int:
-    """Bytes that this process holds now: GPU memory where the model is on one, else resident memory."""
+def now(model) -> tuple[int, int]:
+    """Bytes held and bytes free now: of the GPU where the model is on one, else this process's and the RAM's."""
     import psutil
     import torch
 
     if model.device.type == "cuda":
         free, total = torch.cuda.mem_get_info()
-        return total - free
+        return total - free, free
     for weight in model.parameters():  # mapped from a file, they count once they were touched
         weight.detach().flatten()[:: 4096 // weight.element_size()].sum()
-    return psutil.Process().memory_info().rss
+    mine = psutil.Process().memory_info()
+    return mine.rss, psutil.virtual_memory().available - mine.shared  # a mapped file counts as available, too
 
 
 def peak_gb() -> float:
@@ -94,15 +99,15 @@ def peak_gb() -> float:
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e9
 
 
-def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: runtime.Device) -> Plan:
+def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     """The fastest way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits.
 
     Without a GPU, more rows at once and no checkpointing are faster, and the update is the same. On a GPU the
     rows stay as asked, or become fewer. Raises MemoryError that names need, memory and what to change.
     """
-    update, room = rows * accumulation, SPARE * device.memory_gib * runtime.GIB / 1e9
-    divisors, held = [n for n in range(update, 0, -1) if update % n == 0], in_use(model) / 1e9
-    fast = [(n, False) for n in divisors if device.kind == "cpu"]
+    update, (held, free) = rows * accumulation, (size / 1e9 for size in now(model))
+    divisors, room = [n for n in range(update, 0, -1) if update % n == 0], SPARE * free
+    fast = [(n, False) for n in divisors if model.device.type == "cpu"]
     for at_once, checkpointing in fast + [(n, True) for n in divisors if n <= rows]:
         parts = estimate(model, at_once, length, lora_r, checkpointing)
         peak = sum(parts.values())
@@ -114,6 +119,6 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int, device: 
             return Plan(at_once, update // at_once, checkpointing, parts, why)
     raise MemoryError(
         f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
-        f"and {device.name} has {room:.1f} GB to spare. Lower max_seq_length or lora_r, choose a smaller "
+        f"and {room:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
         "model_name, or restart the session so that nothing else holds memory."
     )

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import files, hub, runtime
 from helpers.train import local_gemma
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 # Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
@@ -29,6 +25,8 @@ KNOWN = [
         ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
     )
 ]
+# Where adapters sit: no image ever reaches a tower. Unsloth's finetune_vision_layers=False needs a GPU, this does not.
+LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
 
@@ -91,7 +89,7 @@ def source(name: str) -> str:
     return name
 
 
-def text_tokenizer(tokenizer) -> PreTrainedTokenizerBase:
+def text_tokenizer(tokenizer):
     """The tokenizer itself, also where a multimodal model came with a processor around it."""
     from transformers import ProcessorMixin
 
@@ -143,9 +141,8 @@ def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "aut
     config = files.read_json(adapter_dir / "adapter_config.json")
     choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
     model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
-    tokenizer = with_chat_template(tokenizer, model)
-    model = PeftModel.from_pretrained(model, adapter_dir)
-    return FastModel.for_inference(model), tokenizer
+    tuned = PeftModel.from_pretrained(model, adapter_dir)
+    return FastModel.for_inference(tuned), with_chat_template(tokenizer, model)
 
 
 def with_chat_template(tokenizer, model):
@@ -173,8 +170,7 @@ def turns(tokenizer) -> Turns:
     name = text_tokenizer(tokenizer).name_or_path
     if not tokenizer.chat_template:
         raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
-    question = {"role": "user", "content": "the-question"}
-    first = tokenizer.apply_chat_template([question], tokenize=False)
+    first = tokenizer.apply_chat_template([{"role": "user", "content": "the-question"}], tokenize=False)
     opened, whole = chat_text(tokenizer, "the-question"), chat_text(tokenizer, "the-question", "the-answer")
     before, model = first.partition("the-question")[0], opened.removeprefix(first)
     _, marked, end = whole.partition(f"{model}the-answer")
@@ -188,16 +184,23 @@ def turns(tokenizer) -> Turns:
 
 def stop_ids(tokenizer) -> list[int]:
     """Both tokens that end an answer: `<eos>` and the end of the turn."""
-    end = turns(tokenizer).end
-    tokenizer = text_tokenizer(tokenizer)
-    return [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(end)]
+    plain = text_tokenizer(tokenizer)
+    return [plain.eos_token_id, plain.convert_tokens_to_ids(turns(tokenizer).end)]
+
+
+def ends(tokenizer) -> dict:
+    """What generate() needs to know of the tokenizer: the `stop_ids`, and what fills up a shorter answer."""
+    return {"eos_token_id": stop_ids(tokenizer), "pad_token_id": text_tokenizer(tokenizer).pad_token_id}
+
+
+def texts(tokenizer, answers: list[list[int]]) -> list[str]:
+    """The answers' ids as text, without special tokens."""
+    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
 def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:
     """The texts of `generate_ids`, which takes the same, without special tokens."""
-    ids = generate_ids(model, tokenizer, questions, *options, **more)
-    texts = text_tokenizer(tokenizer).batch_decode(ids, skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    return texts(tokenizer, generate_ids(model, tokenizer, questions, *options, **more))
 
 
 def generate_ids(
@@ -210,16 +213,15 @@ def generate_ids(
     import torch
     from tqdm import tqdm
 
-    plain, stops = text_tokenizer(tokenizer), stop_ids(tokenizer)
-    options = {"max_new_tokens": max_new_tokens, "eos_token_id": stops, "pad_token_id": plain.pad_token_id}
+    plain, options = text_tokenizer(tokenizer), ends(tokenizer) | {"max_new_tokens": max_new_tokens}
     left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
     for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
-        texts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
-        batch = plain(texts, **left).to(model.device)
+        prompts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
+        batch = plain(prompts, **left).to(model.device)
         with torch.inference_mode():
             output = model.generate(**batch, **options, **(sampling or GREEDY))
         for row in output[:, batch["input_ids"].shape[1] :].tolist():
-            end = next((place for place, token in enumerate(row) if token in stops), len(row))
+            end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
             answers.append(row[: end + 1])
     return answers

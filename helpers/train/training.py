@@ -1,7 +1,6 @@
 """Training that proves itself: checks before, checkpoints during, evidence after (00, 05, 09).
 
-The notebooks hold the training itself (Unsloth's FastModel and TRL's SFTTrainer); this module holds
-what surrounds it. It does not choose hyper-parameters.
+The notebooks hold the training itself and choose its hyper-parameters; this module holds what surrounds it.
 """
 
 from __future__ import annotations
@@ -44,9 +43,7 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
     Every row has exactly one `<bos>`, some but not all tokens supervised, the end of the turn last among them, and
     none of the `rows` vanished, or ValueError names the row and the cause. Returns counts of rows and tokens.
     """
-    plain = models.text_tokenizer(tokenizer)
-    turn_end = models.turns(tokenizer).end
-    end = plain.convert_tokens_to_ids(turn_end)
+    plain, end = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)[-1]
     if vanished := rows - len(train_dataset):
         raise ValueError(f"{vanished} of {rows} rows vanished: their answers were masked or cut")
     supervised_total = 0
@@ -58,7 +55,7 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
             (starts != 1, f"{starts} <bos> tokens instead of one: the text was templated twice"),
             (not supervised, "no supervised token: response_part does not occur in the text"),
             (len(supervised) == len(ids), "every token is supervised: the question would be learned as well"),
-            (supervised[-1:] != [end], f"the last supervised token is {last!r}, not {turn_end}"),
+            (supervised[-1:] != [end], f"the last supervised token is {last!r}, not {plain.decode([end])}"),
         ):
             if wrong:
                 text = plain.decode(ids)[:300]
@@ -108,12 +105,13 @@ def train(trainer, folder: Path, last: Path | None) -> None:
     set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
 
 
-def save_adapter(model, tokenizer, folder: Path, model_name: str) -> None:
-    """Save adapter and tokenizer, whole or not at all. The base is recorded by name, not by path."""
+def save_adapter(model, tokenizer, folder: Path, model_name: str, losses: list, canary: tuple) -> dict:
+    """Save the adapter, its base by name and not by path, and the tokenizer; nothing where its `evidence` fails."""
     model.peft_config["default"].base_model_name_or_path = model_name
     with files.whole_folder(folder) as scratch:
         model.save_pretrained(scratch, save_embedding_layers=False)
         tokenizer.save_pretrained(scratch)
+        return evidence(model, tokenizer, scratch, losses, canary)
 
 
 def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]) -> dict:
@@ -147,7 +145,7 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: t
         (weights and not zero, f"These LoRA B matrices are still zero, so nothing was learned: {zero}"),
         (all(map(math.isfinite, losses)), f"A loss is not finite: {losses}"),
         (moved > 0, "The adapter does not change a single logit"),
-        (off <= 1e-3 * moved, f"The adapter read back from {adapter_dir} differs by {off} in its logits"),
+        (off <= 1e-3 * moved, f"The adapter read back from the disk differs by {off} in its logits"),
         (after < before, f"A trained answer became less likely: its loss went from {before} to {after}"),
     ):
         if not holds:

@@ -152,15 +152,14 @@ def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_
     training.checkpoints.keep(trainer, run)
     training.train(trainer, run, None)
     adapter = tmp_path / "adapter"
-    training.save_adapter(trainer.model, tokenizer, adapter, choice.name)
     losses = [row["loss"] for row in progress.losses(trainer)]
     canary = tuple(data.pair(rows[0]).values())
-    proof = training.evidence(trainer.model, tokenizer, adapter, losses, canary)
+    proof = training.save_adapter(trainer.model, tokenizer, adapter, choice.name, losses, canary)
     assert proof["loss of a trained answer, tuned"] < proof["loss of a trained answer, base"]
     again, *_ = prepare(tiny_gemma, tmp_path)
     training.train(again, run, training.checkpoints.newest(run))
     assert [row["loss"] for row in progress.losses(again)] == losses
-    training.save_adapter(again.model, tokenizer, tmp_path / "again", choice.name)
+    training.save_adapter(again.model, tokenizer, tmp_path / "again", choice.name, losses, canary)
     name = "adapter_model.safetensors"
     assert files.fingerprint(tmp_path / "again" / name) == files.fingerprint(adapter / name)
 

@@ -1,10 +1,9 @@
 import json
 
 import pytest
-from datasets import Dataset
 
 from helpers.core import runtime
-from helpers.train import data, local_gemma, models, training
+from helpers.train import data, local_gemma, models
 
 CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
 
@@ -141,57 +140,3 @@ def test_the_dtype_on_a_gpu_has_its_reason(capability, dtype, why):
     name = "L4" if capability > (8, 0) else "Tesla T4"
     device = runtime.Device("cuda", name, 15.0, 50.0, "test", capability)
     assert models.pick_dtype(device)[0] == dtype and why in models.pick_dtype(device)[1]
-
-
-@pytest.fixture(scope="module")
-def multimodal(tiny_gemma, tmp_path_factory):
-    """A tiny Gemma 3 with a vision tower and its processor, which is what a T4 gets for Gemma 3 4B."""
-    import torch
-    from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
-    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-    from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
-
-    names = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image>"}
-    tokenizer = AutoTokenizer.from_pretrained(tiny_gemma, extra_special_tokens=names)
-    template = tokenizer.chat_template
-    processor = Gemma3Processor(
-        Gemma3ImageProcessorPil(), tokenizer, chat_template=template, image_seq_length=4
-    )
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {**sizes, "vocab_size": len(tokenizer), "num_key_value_heads": 1, "head_dim": 32}
-    vision = {**sizes, "image_size": 56, "patch_size": 14, "vision_use_head": False}
-    torch.manual_seed(0)
-    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, eos_token_id=[1, 5])
-    return Gemma3ForConditionalGeneration(config).eval(), processor
-
-
-def test_a_processor_is_asked_as_its_tokenizer_is(multimodal, tmp_path):
-    """It has no name_or_path and no eos_token_id, so that every notebook stopped on a T4."""
-    model, processor = multimodal
-    pairs = [{"question": "Why?", "answer": "Because."}]
-    for ask in (
-        models.turns,
-        models.stop_ids,
-        lambda tokenizer: models.chat_text(tokenizer, "Why?"),
-        lambda tokenizer: models.chat_ids(tokenizer, "Why?", "Because."),
-        lambda tokenizer: models.generate_ids(model, tokenizer, ["Why?", "How come, then?"], 8),
-        lambda tokenizer: data.tokenize(pairs, tokenizer, 64)[0].to_list(),
-        lambda tokenizer: training.check_training_examples(supervised(tokenizer), tokenizer, 1),
-    ):
-        assert ask(processor) == ask(processor.tokenizer)
-    processor.save_pretrained(tmp_path)  # as it is read again, beside an adapter
-    assert models.turns(type(processor).from_pretrained(tmp_path)) == models.turns(processor)
-
-
-def supervised(tokenizer):
-    ids, prompt = models.chat_ids(tokenizer, "Why?", "Because."), len(models.chat_ids(tokenizer, "Why?"))
-    return Dataset.from_list([{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]}])
-
-
-def test_a_processor_without_a_template_is_refused_with_its_name(multimodal):
-    import copy
-
-    processor = copy.copy(multimodal[1])
-    processor.chat_template = None
-    with pytest.raises(ValueError, match="has no chat template"):
-        models.turns(processor)

@@ -104,15 +104,15 @@ def trained(tiny_gemma, tmp_path_factory):
     progress.show(trainer)
     cpu_loss.train_without_logits(trainer)
     trainer.train()
-    training.save_adapter(model, tokenizer, folder / "adapter", "tiny")
-    return trainer, model, tokenizer, folder / "adapter"
+    losses = [row["loss"] for row in progress.losses(trainer)]
+    proof = training.save_adapter(model, tokenizer, folder / "adapter", "tiny", losses, CANARY)
+    return trainer, model, tokenizer, folder / "adapter", proof
 
 
 def test_evidence_holds_for_a_trained_adapter(trained):
-    trainer, model, tokenizer, adapter = trained
+    trainer, model, _, _, proof = trained
     losses = [row["loss"] for row in progress.losses(trainer)]
     assert len(losses) == 12 and losses[-1] < losses[0]
-    proof = training.evidence(model, tokenizer, adapter, losses, CANARY)
     assert proof["largest difference after reading back"] <= 1e-3 * proof["largest change of a logit"]
     assert model.active_adapter == "default" and list(model.peft_config) == ["default"]
 
@@ -123,7 +123,7 @@ def test_the_saved_adapter_names_its_base_and_no_path(trained):
 
 
 def test_a_loss_that_is_not_finite_is_caught(trained):
-    _, model, tokenizer, adapter = trained
+    _, model, tokenizer, adapter, _ = trained
     with pytest.raises(ValueError, match="not finite"):
         training.evidence(model, tokenizer, adapter, [1.0, math.nan], CANARY)
 
@@ -132,21 +132,21 @@ def test_an_adapter_that_is_not_the_trained_one_is_caught(trained, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
-    _, model, tokenizer, adapter = trained
+    _, model, tokenizer, adapter, _ = trained
     for file in adapter.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(tmp_path / "adapter_model.safetensors")
     save_file(
         {name: torch.zeros_like(w) for name, w in weights.items()}, tmp_path / "adapter_model.safetensors"
     )
-    with pytest.raises(ValueError, match="read back from .* differs"):
+    with pytest.raises(ValueError, match="read back from the disk differs"):
         training.evidence(model, tokenizer, tmp_path, [1.0], CANARY)
 
 
 def test_an_untrained_adapter_is_caught(trained):
     import torch
 
-    _, model, tokenizer, adapter = trained
+    _, model, tokenizer, adapter, _ = trained
     weight = next(weight for name, weight in model.named_parameters() if ".lora_B." in name)
     before = weight.detach().clone()
     try:
@@ -162,7 +162,7 @@ def test_an_untrained_adapter_is_caught(trained):
 def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained, tmp_path):
     import torch
 
-    _, model, tokenizer, _ = trained
+    _, model, tokenizer, *_ = trained
     matrices = [weight for name, weight in model.named_parameters() if ".lora_B." in name]
 
     def turn_round():
@@ -172,18 +172,18 @@ def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained,
 
     turn_round()
     try:
-        training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny")
         with pytest.raises(ValueError, match="A trained answer became less likely"):
-            training.evidence(model, tokenizer, tmp_path / "adapter", [1.0], CANARY)
+            training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny", [1.0], CANARY)
     finally:
         turn_round()
+    assert not list(tmp_path.iterdir())  # it is not left for notebook 06 to find
 
 
 def test_a_run_that_was_stopped_early_is_loaded_and_not_continued(trained, tmp_path):
     from peft import get_peft_model_state_dict
     from transformers import TrainerState
 
-    _, model, _, adapter = trained
+    _, model, _, adapter, _ = trained
     best, last = tmp_path / "checkpoint-4", tmp_path / "checkpoint-8"
     shutil.copytree(adapter, best)
     state = TrainerState(global_step=8, max_steps=12, best_model_checkpoint=f"/elsewhere/{best.name}")
@@ -217,7 +217,7 @@ def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tin
     from trl import SFTConfig, SFTTrainer
     from unsloth.chat_templates import train_on_responses_only
 
-    _, model, tokenizer, adapter = trained
+    _, model, tokenizer, adapter, _ = trained
     rows, _ = data.tokenize(dataset({"question": "Why?", "answer": "Because."}), tokenizer, 128)
     config = SFTConfig(output_dir=str(adapter / "out"), max_length=128, report_to="none")
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows, args=config)
