@@ -13,8 +13,9 @@ export TOKENIZERS_PARALLELISM := false
 demo: setup
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08 $(DEMO)
 
+# Two processes with a thread each: what waits for kernels, servers and disks goes on beside what computes.
 test: lint
-	$(PY) -m pytest tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
 
 # The proofs in their full size: more kills and seeds, 100,000 rows, and Python 3.13 where it is installed.
 test-all: lint
