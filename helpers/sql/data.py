@@ -14,11 +14,17 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlglot.errors import TokenError
+from sqlglot.tokens import Token, TokenType
+
 from helpers.ask import splits
 from helpers.core import files, hub, runtime, tables
+from helpers.sql import dialects
 from helpers.train import data as qa_data
 from helpers.train import models
 
@@ -28,7 +34,6 @@ if TYPE_CHECKING:
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
 # ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
@@ -87,14 +92,35 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
 
 
 def create_statements(context: str) -> list[str]:
-    """The CREATE statements of a context, each on one line and without its semicolon."""
-    statements = (" ".join(text.split()) for text in STATEMENT.findall(context))
-    return [text for text in statements if text.lower().startswith("create")]
+    """The CREATE statements of a context, each on one line, without comments and semicolon; none of torn SQL."""
+    found, context = [], context.lstrip("\ufeff")
+    for statement in _creates(context):
+        gaps = [" " * (token.start > last.end + 1) for last, token in pairwise(statement)]
+        found.append(
+            "".join(f"{gap}{context[t.start : t.end + 1]}" for gap, t in zip(["", *gaps], statement))
+        )
+    return found
 
 
+@cache
 def schema(context: str) -> str:
-    """The CREATE statements without case, blanks and order, to tell whether two contexts have one schema."""
-    return "; ".join(sorted(create_statements(context.lower())))
+    """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
+    named = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
+    words = [
+        " ".join(
+            t.text if t.token_type in named or not t.text[0].isalpha() else t.token_type.name for t in tokens
+        )
+        for tokens in _creates(context.lstrip("\ufeff"))
+    ]
+    return "; ".join(sorted(text.lower().replace("if not exists ", "") for text in words)) or context.lower()
+
+
+def _creates(context: str) -> list[list[Token]]:
+    try:
+        statements = dialects.tokens(context)
+    except TokenError:
+        return []
+    return [tokens for tokens in statements if tokens[0].token_type == TokenType.CREATE]
 
 
 def group(row: dict, group_by: str = "schema") -> str:

@@ -23,14 +23,18 @@ DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "snowflake", "bigquery", "ora
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
 PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
-TYPES, SERIAL = exp.DataType, {exp.DType.SERIAL, exp.DType.BIGSERIAL, exp.DType.SMALLSERIAL}
-AFFINITY = re.compile("(INT|SERIAL|YEAR)|NUM|DEC|MONEY|REAL|FLOA|DOUB")  # of names unknown in a dialect
-WIDE = dict.fromkeys(TYPES.INTEGER_TYPES | SERIAL, "BIGINT") | dict.fromkeys(TYPES.REAL_TYPES, "DOUBLE")
-WIDE |= dict.fromkeys(TYPES.TEMPORAL_TYPES, "TIMESTAMP") | {exp.DType[n]: n for n in ("DATE", "TIME", "BOOLEAN")}
-KEPT = TYPES.NESTED_TYPES | TYPES.BINARY_TYPES | {exp.DType.INTERVAL, exp.DType.UUID, exp.DType.JSON}
+WIDE = {  # the first that a type's name has in it; other types are texts
+    "ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "",  # stays
+    "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT",
+    "(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE",
+    "BOOL": "BOOLEAN",
+    "DATETIME|TIMESTAMP": "TIMESTAMP",
+    "DATE": "DATE",
+    "TIME": "TIME",
+}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
-MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
 FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
+MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
 
 logging.getLogger("sqlglot").disabled = True  # its warnings
 
@@ -84,13 +88,16 @@ def queries(text: str) -> Iterator[tuple[str, str]]:
 
 
 def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(dialect, statements for DuckDB) that make the tables and their rows."""
+    """(dialect, statements for DuckDB) that make the tables and their rows. Raises ValueError when none reads it."""
+    failures = []
     for dialect in DIALECTS:
         try:
             trees = [sqlglot.parse_one(statement, read=dialect) for statement in statements(text)]
             yield dialect, [sql for number, tree in enumerate(trees) for sql in _makes(tree, dialect, number)]
-        except FAILURES:
-            continue
+        except FAILURES as error:
+            failures.append(str(error))
+    if len(failures) == len(DIALECTS):
+        raise ValueError(failures[0])
 
 
 def is_ordered(query: str, dialect: str) -> bool:
@@ -118,8 +125,9 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
 
 
 def _date(node: exp.Expr) -> exp.Expr:
-    """Texts as times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
-    if isinstance(node, MOVES) or isinstance(node, exp.Add | exp.Sub) and isinstance(node.expression, exp.Interval):
+    """Times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
+    span = isinstance(node, exp.Add | exp.Sub) and isinstance(node.expression, exp.Interval)
+    if span or isinstance(node, MOVES):
         node.set("this", exp.cast(node.this, "timestamp"))
     if isinstance(node, exp.DateDiff | exp.TimestampDiff):
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
@@ -138,9 +146,9 @@ def _date(node: exp.Expr) -> exp.Expr:
             moment = exp.func("DATE_TRUNC", exp.Literal.string(unit), moment, dialect="duckdb")
         else:
             moment = exp.Add(this=moment, expression=exp.cast(modifier, "interval"))
-    if name in ("STRFTIME", "JULIANDAY"):
-        return exp.Anonymous(this=name.removesuffix("DAY"), expressions=[exp.cast(moment, "timestamp"), *form])
-    return exp.cast(moment, "date" if name == "DATE" else "timestamp")
+    moment = exp.cast(moment, "date" if name == "DATE" else "timestamp")
+    known = {"STRFTIME": "STRFTIME", "JULIANDAY": "JULIAN"}.get(name)
+    return exp.Anonymous(this=known, expressions=[moment, *form]) if known else moment
 
 
 def _pick_values(select: exp.Select) -> None:
@@ -164,21 +172,23 @@ def _pick_values(select: exp.Select) -> None:
 
 
 def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
-    """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for what it cannot."""
-    serials = []
+    """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
+    serials, columns = [], tree.args.get("actions") or [None]
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
         tree.set("properties", None)
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
-            columns = [each for each in tree.this.expressions if isinstance(each, exp.ColumnDef | exp.Identifier)]
+            columns = [
+                node for node in tree.this.expressions if isinstance(node, exp.ColumnDef | exp.Identifier)
+            ]
             serials = [f"serial_{number}_{at}" for at in range(len(columns))]
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
-    elif isinstance(tree, exp.Alter) and all(isinstance(each, exp.ColumnDef) for each in tree.args["actions"]):
-        tree.set("actions", [_column(each) for each in tree.args["actions"]])
+    elif isinstance(tree, exp.Alter) and all(isinstance(node, exp.ColumnDef) for node in columns):
+        tree.set("actions", [_column(node) for node in columns])
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)
     elif isinstance(tree, exp.Copy | exp.Merge) or tree.name.upper() in ("CREATE", "COPY", "LOAD", "REPLACE"):
-        raise ValueError("a statement that may make rows, and is not understood")
+        raise ValueError(f"{tree.sql()[:60]!r} may make rows, and is not understood")
     elif not isinstance(tree, exp.Update | exp.Delete):
         return []
     sql = _translate(tree, dialect, ErrorLevel.IGNORE)
@@ -187,16 +197,17 @@ def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
 
 def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.ColumnDef:
     """The column with a wide type and its default; one that numbers itself counts with the sequence `serial`."""
-    constraints = [each.kind for each in column.args.get("constraints") or ()]
-    kind, kept = column.args.get("kind"), [each for each in constraints if isinstance(each, FILLED)]
-    own, named = (kind.this, kind.sql().upper()) if kind else (exp.DType.TEXT, "")
-    if own == exp.DType.USERDEFINED and (known := AFFINITY.search(named)):
-        own = exp.DType.BIGINT if known[1] else exp.DType.DOUBLE
-    key = WIDE.get(own) == "BIGINT" and any(isinstance(each, exp.PrimaryKeyColumnConstraint) for each in constraints)
-    counts = key or "SERIAL" in named or any(isinstance(each, COUNTS) for each in constraints)
-    if serial and (counts or any("nextval" in each.sql().lower() for each in kept)):
+    constraints = [node.kind for node in column.args.get("constraints") or ()]
+    kept = [node for node in constraints if isinstance(node, FILLED)]
+    kind = column.args.get("kind")
+    named = kind.sql().upper().partition("(")[0] if kind else ""
+    wide = next((wide for known, wide in WIDE.items() if re.search(known, named)), "TEXT")
+    key = wide == "BIGINT" and any(isinstance(node, exp.PrimaryKeyColumnConstraint) for node in constraints)
+    counts = "SERIAL" in named or any(isinstance(node, COUNTS) for node in constraints)
+    if serial and (key or counts or any("nextval" in node.sql().lower() for node in kept)):
         kept = [exp.DefaultColumnConstraint(this=exp.func("NEXTVAL", exp.Literal.string(serial)))]
-    if own not in KEPT:
-        kind = exp.DataType.build(WIDE.get(own, "TEXT"), dialect="duckdb")
-    name = column if isinstance(column, exp.Identifier) else column.this
-    return exp.ColumnDef(this=name, kind=kind, constraints=[exp.ColumnConstraint(kind=each) for each in kept])
+    return exp.ColumnDef(
+        this=column if isinstance(column, exp.Identifier) else column.this,
+        kind=exp.DataType.build(wide, dialect="duckdb") if wide else kind,
+        constraints=[exp.ColumnConstraint(kind=node) for node in kept],
+    )

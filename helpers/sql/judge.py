@@ -4,17 +4,16 @@
     outcomes[0].kind, .detail, .generated.rows, .gold.rows, .translated
     judge.run_all([(context, query)])            # what queries give, to check a data set's own
 
-The context (CREATE TABLE and INSERT) and both queries are foreign text. They run in DuckDB, in processes of
-their own with limits (helpers/sql/sandbox.py); what DuckDB does not take is translated (helpers/sql/dialects.py),
-and the outcome names what needed it.
+Context and queries are foreign text. They run in DuckDB, in processes of their own (helpers/sql/sandbox.py);
+what DuckDB does not take is translated (helpers/sql/dialects.py), and the outcome names what needed it.
 
 Two results are the same when they have as many columns and the same rows:
 - column names do not count, the order of columns does: without names it is all that tells them apart;
 - rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY, in its
   order. Rows with equal sort keys have the order that DuckDB gave them: name a second key;
 - 2 is 2.0, other numbers may differ by a billionth of their size; '2' is not 2; NULL is only NULL.
-Rows judge the data at hand: a wrong query is right by chance where tables are small. Where they are empty, or
-the gold gives no rows, any query that gives none would be right: `no rows`, which says nothing about a model.
+A wrong query is right by chance where tables are small. Where they are empty, or the gold gives no rows, any
+query that gives none would be right: the outcome `no rows` says nothing about a model.
 """
 
 from __future__ import annotations
@@ -84,11 +83,8 @@ class Outcome:
 
 MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
 QUERY = r'(?:select\b|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
-STATEMENT = re.compile(
-    rf"\s*(?:--|/\*|\(|{QUERY}|(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|detach|vacuum"
-    r"|explain|begin|reindex|analyze|copy|set|call|install|load)\b)",
-    re.IGNORECASE,
-)
+OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
+STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
 QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in (r"^\s*", r"\b")]
 
 
