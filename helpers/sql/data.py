@@ -15,12 +15,10 @@ import random
 import re
 from collections import defaultdict
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Token, TokenType
 
 from helpers.ask import splits
 from helpers.core import files, hub, runtime, tables
@@ -84,8 +82,9 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
                     f"{dataset}, row {number}: the column {name!r} is missing, empty or not text; it has "
                     f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
                 )
-        creates = [f"{statement};" for statement in create_statements(row["sql_context"])]
-        row["shown"] = row["sql_context"] if context == "all" else "\n".join(creates)
+        row["shown"] = row["sql_context"]
+        if context == "schema":
+            row["shown"] = "\n".join(f"{statement};" for statement in create_statements(row["sql_context"]))
         if not row["shown"]:
             raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
     return rows, why
@@ -93,34 +92,17 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
 
 def create_statements(context: str) -> list[str]:
     """The CREATE statements of a context, each on one line, without comments and semicolon; none of torn SQL."""
-    found, context = [], context.lstrip("\ufeff")
-    for statement in _creates(context):
-        gaps = [" " * (token.start > last.end + 1) for last, token in pairwise(statement)]
-        found.append(
-            "".join(f"{gap}{context[t.start : t.end + 1]}" for gap, t in zip(["", *gaps], statement))
-        )
-    return found
+    try:
+        found = dialects.statements(context)
+    except TokenError:
+        return []
+    return [statement for statement in found if statement.lower().startswith("create")]
 
 
 @cache
 def schema(context: str) -> str:
     """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
-    named = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
-    words = [
-        " ".join(
-            t.text if t.token_type in named or not t.text[0].isalpha() else t.token_type.name for t in tokens
-        )
-        for tokens in _creates(context.lstrip("\ufeff"))
-    ]
-    return "; ".join(sorted(text.lower().replace("if not exists ", "") for text in words)) or context.lower()
-
-
-def _creates(context: str) -> list[list[Token]]:
-    try:
-        statements = dialects.tokens(context)
-    except TokenError:
-        return []
-    return [tokens for tokens in statements if tokens[0].token_type == TokenType.CREATE]
+    return "; ".join(sorted(map(dialects.normal, create_statements(context)))) or context.lower()
 
 
 def group(row: dict, group_by: str = "schema") -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -60,9 +61,21 @@ def tokens(text: str) -> list[list[Token]]:
 
 
 def statements(text: str) -> list[str]:
-    """Each statement of `text` as it stands there, without its semicolon. Raises sqlglot's TokenError."""
-    text = text.lstrip("\ufeff")
-    return [text[statement[0].start : statement[-1].end + 1] for statement in tokens(text)]
+    """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
+    text, found = text.lstrip("\ufeff"), []
+    for statement in tokens(text):
+        parts = [text[token.start : token.end + 1] for token in statement]
+        gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
+        found.append("".join(part + gap for part, gap in zip(parts, [*gaps, ""])))
+    return found
+
+
+def normal(statement: str) -> str:
+    """A statement without case, quotes and blanks, and with one name for INT and INTEGER."""
+    own = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
+    (found,) = tokens(statement)
+    words = [t.token_type.name if t.token_type not in own and t.text[:1].isalpha() else t.text for t in found]
+    return " ".join(words).lower().replace("if not exists ", "")
 
 
 def first_query(text: str) -> str:
@@ -142,10 +155,11 @@ def _date(node: exp.Expr) -> exp.Expr:
     first, *modifiers = node.expressions[len(form) :]
     moment = exp.cast(_date(first), "timestamp")
     for modifier in modifiers:
-        if (unit := modifier.name.lower().removeprefix("start of ")) != modifier.name.lower():
-            moment = exp.func("DATE_TRUNC", exp.Literal.string(unit), moment, dialect="duckdb")
+        amount = modifier.name.lower().lstrip("+").removeprefix("start of ")
+        if modifier.name.lower().startswith("start of "):
+            moment = exp.func("DATE_TRUNC", exp.Literal.string(amount), moment, dialect="duckdb")
         else:
-            moment = exp.Add(this=moment, expression=exp.cast(modifier, "interval"))
+            moment = exp.Add(this=moment, expression=exp.cast(exp.Literal.string(amount), "interval"))
     moment = exp.cast(moment, "date" if name == "DATE" else "timestamp")
     known = {"STRFTIME": "STRFTIME", "JULIANDAY": "JULIAN"}.get(name)
     return exp.Anonymous(this=known, expressions=[moment, *form]) if known else moment

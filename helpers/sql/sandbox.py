@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -29,7 +30,7 @@ from helpers.sql import dialects
 
 GRACE = 1.0  # seconds from the time limit, at which DuckDB is asked to stop, to the end of the process
 MEGABYTE = 2**20
-INTERPRETER_BYTES = 1024 * MEGABYTE  # of address space; DuckDB reserves more than it uses
+ROOM = 64  # megabytes, for what DuckDB does not count and for Python's copy of the rows
 SQL_BYTES, RESULT_BYTES = 8 * MEGABYTE, 16 * MEGABYTE
 CLOSED = ("enable_external_access", "allow_community_extensions", "python_enable_replacements")
 CLOSED += ("autoload_known_extensions", "autoinstall_known_extensions")
@@ -74,7 +75,8 @@ def connect(megabytes: int) -> duckdb.DuckDBPyConnection:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 3}
     if sys.platform == "linux":
-        limits[resource.RLIMIT_AS] = megabytes * MEGABYTE + INTERPRETER_BYTES
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        limits[resource.RLIMIT_AS] = held + (megabytes + ROOM) * MEGABYTE
     for name, value in limits.items():
         resource.setrlimit(name, (value, value))
     return db
@@ -130,7 +132,7 @@ def read(db: duckdb.DuckDBPyConnection, answer: str, limits: dict) -> dict:
     word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
     if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
         raise Refused("not SELECT", f"begins with {word[0][:20]!r}" if word else "")
-    dialect, _, (columns, rows) = first_that_runs(dialects.queries(query), lambda sql: fetch(db, sql, limits))
+    dialect, (columns, rows) = first_that_runs(dialects.queries(query), partial(fetch, db, limits))
     ordered = dialects.is_ordered(query, dialect)
     return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
 

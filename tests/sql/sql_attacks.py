@@ -10,12 +10,14 @@ from __future__ import annotations
 NOT = ("not SELECT", "begins with")
 WRITES = ("not SELECT", "it writes")
 CLOSED = ("does not run", "disabled")  # files are
+LOCKED = ("does not run", "locked")  # settings are
 UNKNOWN = ("does not run", "does not exist")
 SLOW = ("timed out", "longer than 2 s")
 BIG = ("timed out", "more than 1 MB")
 FULL = ("timed out", "MB of memory")
 LONG = ("too many rows", "more than 1000 rows")
 ERROR = ("does not run", "")
+DEEP = ("", "")  # refused, or the process ends for want of a stack
 FIRST = ("rows", "")  # of several statements; the others are left out
 HARMLESS = ("rows", "")
 
@@ -36,12 +38,12 @@ QUERIES = {
     "create": ("CREATE TABLE u AS SELECT * FROM t", NOT),
     "create temp": ("CREATE TEMP TABLE u (a INT)", NOT),
     "create macro": ("CREATE MACRO upper(x) AS 'hacked'", NOT),
-    "select into": ("SELECT * INTO u FROM t", ERROR),
+    "select into": ("SELECT * INTO u FROM t", WRITES),
     "trigger": ("CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; END", NOT),
     "returning": ("DELETE FROM t RETURNING *", NOT),
     "with insert": ("WITH x AS (SELECT 9, 'hacked') INSERT INTO t SELECT * FROM x", WRITES),
     "with delete": ("WITH x AS (SELECT 1) DELETE FROM t WHERE a IN (FROM x) RETURNING *", WRITES),
-    "with update": ("/* SELECT */ WITH x AS (SELECT 1) UPDATE t SET b = 'hacked'", NOT),
+    "with update": ("/* SELECT */ WITH x AS (SELECT 1) UPDATE t SET b = 'hacked'", ("not SELECT", "")),
     "inside with": ("WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x", ERROR),
     "inside from": ("SELECT * FROM (DELETE FROM t RETURNING *)", ERROR),
     "query of a text": ("SELECT * FROM query('DELETE FROM t')", ERROR),
@@ -80,14 +82,14 @@ QUERIES = {
     "parquet_metadata": ("SELECT * FROM parquet_metadata('{canary}')", CLOSED),
     "read_duckdb": ("SELECT * FROM read_duckdb('{canary}')", ERROR),
     "glob files": ("SELECT * FROM glob('{folder}/../*')", CLOSED),
-    "file as a table": ("SELECT * FROM '{canary}'", ERROR),
-    "csv as a table": ("SELECT * FROM '{folder}/x.csv'", ERROR),
-    "url": ("SELECT * FROM 'https://example.com/x.csv'", ERROR),
+    "file as a table": ("SELECT * FROM '{canary}'", UNKNOWN),
+    "csv as a table": ("SELECT * FROM '{folder}/x.csv'", CLOSED),
+    "url": ("SELECT * FROM 'https://example.com/x.csv'", CLOSED),
     "getenv": ("SELECT getenv('PATH')", UNKNOWN),
     "variable of Python": ("SELECT * FROM limits", UNKNOWN),
-    "log file": ("SELECT * FROM enable_logging(storage = 'file', storage_path = '{folder}')", ERROR),
-    "profile file": ("SELECT * FROM enable_profiling(save_location = '{folder}/new')", ERROR),
-    "secrets": ("SELECT COUNT(*) FROM duckdb_secrets()", HARMLESS),
+    "log file": ("SELECT * FROM enable_logging(storage = 'file', storage_path = '{folder}')", LOCKED),
+    "profile file": ("SELECT * FROM enable_profiling(save_location = '{folder}/new')", LOCKED),
+    "secrets": ("SELECT * FROM duckdb_secrets()", CLOSED),
     "paths": ("SELECT path FROM duckdb_databases()", HARMLESS),
     "pointer": ("SELECT * FROM arrow_scan(1::POINTER, 1::POINTER, 1::POINTER)", ERROR),
     "pandas": ("SELECT * FROM pandas_scan(1::POINTER)", ERROR),
@@ -101,7 +103,7 @@ QUERIES = {
     "two": ("SELECT 1; DROP TABLE t", FIRST),
     "comment": ("SELECT 1 /* ; */; DELETE FROM t -- SELECT", FIRST),
     "commit": ("SELECT 1;\nCOMMIT;\nATTACH '{canary}' AS x", FIRST),
-    "two for the tokenizer alone": ("SELECT $$ ; $$ ; DELETE FROM t; SELECT $$", ("not SELECT", "")),
+    "two for the tokenizer alone": ("SELECT $$ ; $$ ; DELETE FROM t; SELECT $$", ERROR),
     "nul": ("SELECT 1\x00; DROP TABLE t", FIRST),
     "surrogate": ("SELECT '\ud800'", ERROR),
     "wide semicolon": ("SELECT 1\uff1b DROP TABLE t", ERROR),
@@ -114,15 +116,18 @@ QUERIES = {
     # Time
     "endless": (ENDLESS + " SELECT COUNT(*) FROM n", SLOW),
     "endless rows": (ENDLESS + " SELECT i FROM n WHERE i < 0", SLOW),
-    "cartesian": ("SELECT COUNT(*) FROM " + ", ".join(f"range(2000) t{i}" for i in range(20)), SLOW),
+    "cartesian": (
+        "SELECT COUNT(*) FROM " + ", ".join(f"range(2000) t{i}" for i in range(20)),
+        ("timed out", ""),
+    ),
     "cartesian numbers": (
         "SELECT SUM(a.i * b.i * c.i) FROM " + ", ".join(f"range(9999) {n}(i)" for n in "abc"),
         SLOW,
     ),
-    "like": (f"SELECT SUM(({TEXT} LIKE '{'%x' * 200}y')::INT) FROM range(10000) n(i)", SLOW),
-    "regexp": (f"SELECT SUM(({TEXT} SIMILAR TO '(x+x+)+y')::INT) FROM range(10000) n(i)", SLOW),
+    "like": (f"SELECT SUM(({TEXT} LIKE '{'%x' * 200}y')::INT) FROM range(10000) n(i)", ("timed out", "")),
+    "regexp": (f"SELECT SUM(({TEXT} SIMILAR TO '(x+x+)+y')::INT) FROM range(10000) n(i)", ("timed out", "")),
     "levenshtein": ("SELECT levenshtein(REPEAT('x', 900000), REPEAT('y', 900000))", ("timed out", "")),
-    "translation": ("SELECT " + "NOT " * 100_000 + "1", ("timed out", "its process was ended")),
+    "translation": ("SELECT FROM WHERE " + "; it's" * 50_000, ("timed out", "its process was ended")),
     # Memory and size
     "repeat": ("SELECT REPEAT('x', 2000000000)", FULL),
     "list": ("SELECT range(1000000000)", FULL),
@@ -139,14 +144,15 @@ QUERIES = {
         ("timed out", ""),
     ),
     "many rows": ("SELECT * FROM range(1000000)", LONG),
-    "large rows": (f"SELECT {TEXT} FROM range(60) n(i)", ("timed out", "16 MB")),
+    "large rows": (f"SELECT {TEXT} FROM range(45) n(i)", ("timed out", "")),
     "printf": ("SELECT printf('%2000000000d', 1)", ("timed out", "")),
     "format": ("SELECT format('{:>2000000000}', 1)", ("timed out", "")),
-    "lpad": ("SELECT LENGTH(LPAD('x', 2000000000, 'y'))", FULL),
+    "lpad": ("SELECT LENGTH(LPAD('x', 2000000000, 'y'))", ("timed out", "")),
     # Depth and length
-    "parentheses": ("SELECT " + "(" * 3000 + "1" + ")" * 3000, ERROR),
-    "subqueries": ("SELECT * FROM (" * 3000 + "SELECT 1" + ")" * 3000, ERROR),
-    "expression": ("SELECT " + "1+" * 3000 + "1", ERROR),
+    "parentheses": ("SELECT " + "(" * 3000 + "1" + ")" * 3000, DEEP),
+    "subqueries": ("SELECT * FROM (" * 3000 + "SELECT 1" + ")" * 3000, DEEP),
+    "expression": ("SELECT " + "1+" * 3000 + "1", DEEP),
+    "not": ("SELECT " + "NOT " * 100_000 + "1", DEEP),
     "long text": ("SELECT '" + "x" * 9_000_000 + "'", BIG),
     "long comment": ("SELECT 1 --" + "x" * 3_000_000, BIG),
     "random": ("SELECT RANDOM(), CURRENT_TIMESTAMP, DATE('now')", HARMLESS),
@@ -156,9 +162,9 @@ QUERIES = {
 CONTEXTS = {
     "attach": ("ATTACH '{canary}' AS other", "SELECT * FROM other.main.x", "does not exist"),
     "attach new": ("ATTACH '{folder}/new.db' AS other", "SELECT 1", ""),
-    "copy to": ("COPY t TO '{folder}/new'", "SELECT 1", "no dialect"),
-    "copy from": ("COPY t FROM '{canary}'", "SELECT 1", "no dialect"),
-    "load data": ("LOAD DATA INFILE '{canary}' INTO TABLE t", "SELECT 1", "no dialect"),
+    "copy to": ("COPY t TO '{folder}/new'", "SELECT 1", "context"),
+    "copy from": ("COPY t FROM '{canary}'", "SELECT 1", "context"),
+    "load data": ("LOAD DATA INFILE '{canary}' INTO TABLE t", "SELECT 1", "context"),
     "export": ("EXPORT DATABASE '{folder}/new'", "SELECT 1", ""),
     "settings": ("SET enable_external_access = true; SET memory_limit = '9GB'", "FROM '{canary}'", ""),
     "pragma": ("PRAGMA temp_directory = '{folder}'", "SELECT 1", ""),
@@ -166,7 +172,7 @@ CONTEXTS = {
     "macro": (
         "CREATE MACRO f(x) AS (SELECT content FROM read_text(x))",
         "SELECT f('{canary}')",
-        "does not exist",
+        "may make rows",
     ),
     "trigger": ("CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; DELETE FROM t; END", "SELECT 1", ""),
     "insert from a file": (
@@ -177,7 +183,8 @@ CONTEXTS = {
     "table from a file": ("CREATE TABLE u AS SELECT * FROM '{canary}'", "FROM u", ""),
     "view of a file": ("CREATE VIEW v AS SELECT * FROM read_text('{canary}')", "FROM v", "disabled"),
     "default": (
-        "CREATE TABLE d (a INT, b TEXT DEFAULT (SELECT content FROM read_text('{canary}'))); INSERT INTO d (a) VALUES (1)",
+        "CREATE TABLE d (a INT, b TEXT DEFAULT (SELECT content FROM read_text('{canary}')));"
+        "INSERT INTO d (a) VALUES (1)",
         "FROM d",
         "",
     ),
@@ -194,7 +201,7 @@ CONTEXTS = {
     "fills": (f"INSERT INTO t SELECT i, {TEXT} || i FROM range(100000) n(i)", "SELECT 1", "MB of memory"),
     "repeat": ("INSERT INTO t VALUES (3, REPEAT('x', 2000000000))", "SELECT 1", "MB of memory"),
     "large": ("INSERT INTO t VALUES (3, '" + "x" * 9_000_000 + "')", "SELECT 1", "more than 8 MB"),
-    "slow to read": ("SELECT " + "NOT " * 100_000 + "1", "SELECT 1", "its process was ended"),
+    "deep": ("SELECT " + "NOT " * 100_000 + "1", "SELECT 1", "process"),
     "bomb of views": (
         ";".join(
             ["CREATE VIEW v0 AS SELECT 1 a"]
