@@ -121,7 +121,7 @@ def run_all(jobs: Jobs, processes: int | None = None, *, limits: Limits = Limits
 
 
 def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
-    """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
+    """The results of these jobs from one sandbox after another: each ends with the first job that reaches a limit."""
     results: list[list[Result]] = []
     while left := jobs[len(results) :]:
         ran = subprocess.run(
@@ -142,6 +142,8 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
         answered = iter([Result(**json.loads(reply)) for reply in replies])
         for _, *queries in left:
             row = list(itertools.islice(answered, len(queries)))
+            if not row and ran.returncode == 0:
+                break
             results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
             if len(row) < len(queries):
                 break

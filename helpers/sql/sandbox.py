@@ -45,19 +45,25 @@ class Refused(Exception):
 
 
 def serve(limits: dict) -> None:
-    """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready."""
+    """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
+
+    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so.
+    """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
     for line in sys.stdin:
         context, *queries = json.loads(line)
         db.execute("ATTACH ':memory:' AS job")
         db.execute("USE job")
-        built = step(partial(build, db, context), db, limits)
+        kinds, built = set(), step(partial(build, db, context), db, limits)
         for query in queries:
             reply = built | {"detail": f"context: {built.get('detail')}"}
             if "kind" not in built:
                 reply = built | step(partial(read, db, query, limits), db, limits)
             print(json.dumps(reply), flush=True)
+            kinds.add(reply["kind"])
+        if "timed out" in kinds:
+            return
         db.execute("USE memory")
         db.execute("DETACH job")
 

@@ -127,7 +127,7 @@ QUERIES = {
     "like": (f"SELECT SUM(({TEXT} LIKE '{'%x' * 200}y')::INT) FROM range(10000) n(i)", ("timed out", "")),
     "regexp": (f"SELECT SUM(({TEXT} SIMILAR TO '(x+x+)+y')::INT) FROM range(10000) n(i)", ("timed out", "")),
     "levenshtein": ("SELECT levenshtein(REPEAT('x', 900000), REPEAT('y', 900000))", ("timed out", "")),
-    "translation": ("SELECT FROM WHERE " + "; it's" * 50_000, ("timed out", "its process was ended")),
+    "translation": ("SELECT FROM WHERE " + "; it's" * 8_000, ("timed out", "its process was ended")),
     # Memory and size
     "repeat": ("SELECT REPEAT('x', 2000000000)", FULL),
     "list": ("SELECT range(1000000000)", FULL),
@@ -153,7 +153,7 @@ QUERIES = {
     "subqueries": ("SELECT * FROM (" * 3000 + "SELECT 1" + ")" * 3000, DEEP),
     "expression": ("SELECT " + "1+" * 3000 + "1", DEEP),
     "not": ("SELECT " + "NOT " * 100_000 + "1", DEEP),
-    "long text": ("SELECT '" + "x" * 9_000_000 + "'", BIG),
+    "long text": ("SELECT '" + "x" * 9_000_000 + "'", ("timed out", "")),
     "long comment": ("SELECT 1 --" + "x" * 3_000_000, BIG),
     "random": ("SELECT RANDOM(), CURRENT_TIMESTAMP, DATE('now')", HARMLESS),
 }
@@ -200,7 +200,7 @@ CONTEXTS = {
     ),
     "fills": (f"INSERT INTO t SELECT i, {TEXT} || i FROM range(100000) n(i)", "SELECT 1", "MB of memory"),
     "repeat": ("INSERT INTO t VALUES (3, REPEAT('x', 2000000000))", "SELECT 1", "MB of memory"),
-    "large": ("INSERT INTO t VALUES (3, '" + "x" * 9_000_000 + "')", "SELECT 1", "more than 8 MB"),
+    "large": ("INSERT INTO t VALUES (3, '" + "x" * 9_000_000 + "')", "SELECT 1", ""),
     "deep": ("SELECT " + "NOT " * 100_000 + "1", "SELECT 1", "process"),
     "bomb of views": (
         ";".join(
