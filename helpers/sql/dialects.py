@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -85,17 +85,30 @@ def first_query(text: str) -> str:
             statement = statements(text[:end])[0]
         except FAILURES:
             continue
-        if any(isinstance(_tree(statement, dialect), exp.Query) for dialect in ("duckdb", *DIALECTS)):
+        if any(isinstance(tree, exp.Query) for _, tree in _trees(statement)):
             return statement
     return text
+
+
+def is_ordered(query: str) -> bool:
+    """Whether the outermost SELECT of a query has an ORDER BY."""
+    return any(tree.args.get("order") for _, tree in islice(_trees(query), 1))
 
 
 def queries(text: str) -> Iterator[tuple[str, str]]:
     """(dialect, query for DuckDB): as it stands, then translated."""
     yield "duckdb", text
+    for dialect, tree in _trees(text):
+        try:
+            yield dialect, _translate(tree, dialect)
+        except FAILURES:
+            continue
+
+
+def _trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
     for dialect in DIALECTS:
         try:
-            yield dialect, _translate(sqlglot.parse_one(text, read=dialect), dialect)
+            yield dialect, sqlglot.parse_one(text, read=dialect)
         except FAILURES:
             continue
 
@@ -111,19 +124,6 @@ def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
             failures.append(str(error))
     if len(failures) == len(DIALECTS):
         raise ValueError(failures[0])
-
-
-def is_ordered(query: str, dialect: str) -> bool:
-    """Whether the outermost SELECT has an ORDER BY."""
-    tree = _tree(query, dialect) or _tree(query, "sqlite")
-    return bool(tree.args.get("order") if tree else re.search(r"\border\s+by\b", query, re.IGNORECASE))
-
-
-def _tree(text: str, dialect: str) -> exp.Expr | None:
-    try:
-        return sqlglot.parse_one(text, read=dialect)
-    except FAILURES:
-        return None
 
 
 def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAISE) -> str:

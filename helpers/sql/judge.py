@@ -130,7 +130,9 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
             capture_output=True,
             text=True,
             cwd=runtime.REPOSITORY,
-            env={},  # no key of the notebook's
+            env={
+                "MALLOC_ARENA_MAX": "1"
+            },  # no key of the notebook's; each thread would reserve 64 MB of addresses
             start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
         )
         why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
@@ -142,8 +144,8 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
         answered = iter([Result(**json.loads(reply)) for reply in replies])
         for _, *queries in left:
             row = list(itertools.islice(answered, len(queries)))
-            if not row and ran.returncode == 0:
-                break
+            if len(row) < len(queries) and ran.returncode == 0:
+                break  # to be asked again
             results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
             if len(row) < len(queries):
                 break
@@ -152,19 +154,14 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
 
 def difference(gold: Result, other: Result) -> str:
     """Why the rows differ, or the empty text where they are the same."""
-    if len(gold.columns) != len(other.columns):
-        return f"{len(other.columns)} columns, not {len(gold.columns)}"
-    if len(gold.rows) != len(other.rows):
-        return f"{len(other.rows)} rows, not {len(gold.rows)}"
+    for what, ours, theirs in (("columns", gold.columns, other.columns), ("rows", gold.rows, other.rows)):
+        if len(ours) != len(theirs):
+            return f"{len(theirs)} {what}, not {len(ours)}"
     if gold.ordered and _equal(gold.rows, other.rows):
         return ""
     if not _equal(sorted(gold.rows, key=_sort_key), sorted(other.rows, key=_sort_key)):
         return "other values"
     return "other order" if gold.ordered else ""
-
-
-def _equal(rows: list[list], others: list[list]) -> bool:
-    return all(_close(a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
 
 
 def _sort_key(row: list) -> tuple:
@@ -174,10 +171,14 @@ def _sort_key(row: list) -> tuple:
     return others, [float(f"{number:.8g}") for number in numbers], numbers
 
 
-def _close(a: object, b: object) -> bool:
-    if {type(a), type(b)} in ({float}, {int, float}):
-        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
-    return a == b
+def _equal(rows: list[list], others: list[list]) -> bool:
+    return all(
+        math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
+        if {type(a), type(b)} in ({float}, {int, float})
+        else a == b
+        for row, other in zip(rows, others)
+        for a, b in zip(row, other)
+    )
 
 
 def _outcome(gold: Result, generated: Result, text: str) -> Outcome:

@@ -40,18 +40,22 @@ MEANING |= {"old_implicit_casting": True, "scalar_subquery_error_on_multiple_row
 MEANING |= {"default_null_order": "nulls_first_on_asc_last_on_desc"}
 
 
-class Refused(Exception):
+class Refused(duckdb.Error):
     """Ends a step: the kind of the result and what people read about it."""
+
+
+STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no other reading helps
 
 
 def serve(limits: dict) -> None:
     """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
 
-    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so.
+    It ends with the input, or with a request that reaches a limit, since a process short of memory may stay so.
+    Only the first request is answered then; another may have had too little from the start, and is to be asked again.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         context, *queries = json.loads(line)
         db.execute("ATTACH ':memory:' AS job")
         db.execute("USE job")
@@ -60,6 +64,8 @@ def serve(limits: dict) -> None:
             reply = built | {"detail": f"context: {built.get('detail')}"}
             if "kind" not in built:
                 reply = built | step(partial(read, db, query, limits), db, limits)
+            if number and reply["kind"] == "timed out":
+                return
             print(json.dumps(reply), flush=True)
             kinds.add(reply["kind"])
         if "timed out" in kinds:
@@ -113,18 +119,8 @@ def build(db: duckdb.DuckDBPyConnection, context: str) -> dict:
     """The dialect in which DuckDB takes the context, and whether a table has rows then."""
     if len(context.encode()) > SQL_BYTES:
         raise Refused("timed out", f"a context of more than {SQL_BYTES // MEGABYTE} MB")
-
-    def make(statements: list[str]) -> None:
-        db.begin()
-        try:
-            for statement in statements:
-                db.execute(statement)
-        except duckdb.Error:
-            db.rollback()
-            raise
-        db.commit()
-
-    dialect, _ = first_that_runs(dialects.contexts(context), make)
+    readings = dialects.contexts(context)
+    dialect, _ = first_that_runs(db, readings, lambda statements: [db.execute(sql) for sql in statements])
     names = db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     filled = any(db.table(f'"{name}"').limit(1).fetchall() for (name,) in names)
     return {"context_dialect": dialect, "filled": filled}
@@ -138,21 +134,30 @@ def read(db: duckdb.DuckDBPyConnection, answer: str, limits: dict) -> dict:
     word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
     if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
         raise Refused("not SELECT", f"begins with {word[0][:20]!r}" if word else "")
-    dialect, (columns, rows) = first_that_runs(dialects.queries(query), partial(fetch, db, limits))
-    ordered = dialects.is_ordered(query, dialect)
-    return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
+    dialect, (columns, rows) = first_that_runs(
+        db, dialects.queries(query), partial(fetch, db, limits), "READ ONLY"
+    )
+    found = {"columns": columns, "rows": rows, "ordered": dialects.is_ordered(query), "dialect": dialect}
+    return {"kind": "rows", **found}
 
 
-def first_that_runs(readings: Iterable[tuple[str, Any]], run: Callable[[Any], Any]) -> tuple[str, Any]:
-    """(dialect, result) of the first reading that runs; else the error of the first."""
+def first_that_runs(
+    db: duckdb.DuckDBPyConnection, readings: Iterable[tuple[str, Any]], run: Callable, mode: str = ""
+) -> tuple[str, Any]:
+    """(dialect, result) of the first reading that runs, each in a transaction; else the error of the first."""
     errors = []
     for dialect, sql in readings:
+        db.execute(f"BEGIN TRANSACTION {mode}")
         try:
-            return dialect, run(sql)
-        except (duckdb.InterruptException, duckdb.OutOfMemoryException):
-            raise
+            result = run(sql)
         except duckdb.Error as error:
+            db.rollback()
+            if isinstance(error, STOPS):
+                raise
             errors.append(error)
+        else:
+            db.commit()
+            return dialect, result
     raise errors[0]
 
 
@@ -160,18 +165,13 @@ def fetch(db: duckdb.DuckDBPyConnection, limits: dict, sql: str) -> tuple[list[s
     """Column names and rows, as JSON has them. Refused beyond the limits, and where it is no single SELECT."""
     if [each.type for each in db.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
         raise Refused("not SELECT", "it writes, or is more than one statement")
-    db.execute("BEGIN TRANSACTION READ ONLY")
-    try:
-        cursor = db.execute(sql)
-        columns, found = [name for name, *_ in cursor.description], cursor.fetchmany(limits["rows"] + 1)
-    finally:
-        db.rollback()
+    found = db.execute(sql).fetchmany(limits["rows"] + 1)
     if len(found) > limits["rows"]:
         raise Refused("too many rows", f"more than {limits['rows']} rows")
     rows = [[plain(value) for value in row] for row in found]
     if sum(len(value) if isinstance(value, str) else 8 for row in rows for value in row) > RESULT_BYTES:
         raise Refused("timed out", f"a result of more than {RESULT_BYTES // MEGABYTE} MB")
-    return columns, rows
+    return [name for name, *_ in db.description], rows
 
 
 def plain(value: object) -> object:

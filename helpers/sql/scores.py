@@ -28,27 +28,20 @@ def check(rows: list[dict], least: int = 10) -> tuple[list[dict], dict]:
     second time. Raises ValueError, with the first cause, when fewer than `least` and less than half are left.
     """
     outcomes = judge.judge_all((row["sql_context"], row["sql"], row["sql"]) for row in rows)
-    left = [row for row, outcome in zip(rows, outcomes) if outcome.kind == judge.RIGHT]
-    causes = [
-        f"{outcome.kind}: {outcome.detail} ({row['sql_prompt']})"
-        for row, outcome in zip(rows, outcomes)
-        if outcome.kind != judge.RIGHT
-    ]
+    pairs = list(zip(rows, outcomes))
+    left = [row for row, outcome in pairs if outcome.kind == judge.RIGHT]
+    causes = [f"{o.kind}: {o.detail} ({row['sql_prompt']})" for row, o in pairs if o.kind != judge.RIGHT]
     kinds = Counter(outcome.kind for outcome in outcomes)
-    counts = {
-        "questions": len(rows),
-        "context builds": sum(bool(outcome.gold.context_dialect) for outcome in outcomes),
-        "gold runs": len(rows) - kinds[judge.GOLD_BROKEN],
-        "gives rows": len(rows) - kinds[judge.GOLD_BROKEN] - kinds[judge.NO_ROWS],
-        "can judge": len(left),
-        "first cause": causes[0] if causes else "",
-    }
+    runs = len(rows) - kinds[judge.GOLD_BROKEN]
+    builds = sum(bool(outcome.gold.context_dialect) for outcome in outcomes)
+    counts = {"questions": len(rows), "context builds": builds, "gold runs": runs}
+    counts |= {"gives rows": runs - kinds[judge.NO_ROWS], "can judge": len(left)}
     if len(left) < min(least, len(rows) / 2):
         raise ValueError(
             f"Only {len(left)} of {len(rows)} questions can judge a model. The first that cannot is {causes[0]}. "
             "Each sql_context needs CREATE statements and rows (INSERT) on which its sql gives rows."
         )
-    return left, counts
+    return left, counts | {"first cause": "".join(causes[:1])}
 
 
 def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str = "schema") -> dict:
@@ -69,7 +62,7 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
         raise ValueError(
             f"None of {len(rows)} gold queries can judge, the first: {examples[0]['base_detail']}. Check the contexts."
         )
-    right = {side: [float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES}
+    base, tuned = ([float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES)
     groups = [data.group(row, group_by) for row in sound]
     return {
         "count": len(sound),
@@ -77,9 +70,9 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
         "no_rows": kinds[judge.NO_ROWS],
         "groups": len(set(groups)),
         "translated": sum(bool(row["translated"]) for row in sound),
-        "base": sum(right["base"]) / len(sound),
-        "tuned": sum(right["tuned"]) / len(sound),
-        "difference": evaluation.paired_interval(right["base"], right["tuned"], groups=groups),
+        "base": sum(base) / len(sound),
+        "tuned": sum(tuned) / len(sound),
+        "difference": evaluation.paired_interval(base, tuned, groups=groups),
         "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES},
         "examples": sound,
     }
