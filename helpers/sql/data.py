@@ -117,11 +117,10 @@ def split(
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """(train, validation, test) in seeded order; rows that share a schema stay on one side (`ask.splits`).
 
-    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left
-    out. Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With
-    `group_by` the name of a column, rows with the same text there stay together instead, for questions over one
-    schema: "sql" keeps the same query on one side, however it is asked for.
-    Raises ValueError when the rows form fewer than three groups.
+    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left out.
+    Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With `group_by`
+    the name of a column, rows with the same text there stay together instead, for questions over one schema: "sql"
+    keeps the same query on one side. Raises ValueError when the rows form fewer than three groups.
     """
     if train_size < 1 or test_size < 1:
         raise ValueError(f"train_size={train_size} and test_size={test_size} must be 1 or more")

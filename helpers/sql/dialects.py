@@ -24,15 +24,10 @@ DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "snowflake", "bigquery", "ora
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
 PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
-WIDE = {  # the first that a type's name has in it; other types are texts
-    "ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "",  # stays
-    "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT",
-    "(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE",
-    "BOOL": "BOOLEAN",
-    "DATETIME|TIMESTAMP": "TIMESTAMP",
-    "DATE": "DATE",
-    "TIME": "TIME",
-}
+# The first that a type's name has in it: what stays, and what becomes wide. Other types are texts.
+WIDE = {"ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
+WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
+WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
 FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
@@ -155,33 +150,35 @@ def _date(node: exp.Expr) -> exp.Expr:
     first, *modifiers = node.expressions[len(form) :]
     moment = exp.cast(_date(first), "timestamp")
     for modifier in modifiers:
-        amount = modifier.name.lower().lstrip("+").removeprefix("start of ")
+        amount = exp.Literal.string(modifier.name.lower().removeprefix("start of ").lstrip("+"))
         if modifier.name.lower().startswith("start of "):
-            moment = exp.func("DATE_TRUNC", exp.Literal.string(amount), moment, dialect="duckdb")
+            moment = exp.func("DATE_TRUNC", amount, moment, dialect="duckdb")
         else:
-            moment = exp.Add(this=moment, expression=exp.cast(exp.Literal.string(amount), "interval"))
-    moment = exp.cast(moment, "date" if name == "DATE" else "timestamp")
-    known = {"STRFTIME": "STRFTIME", "JULIANDAY": "JULIAN"}.get(name)
-    return exp.Anonymous(this=known, expressions=[moment, *form]) if known else moment
+            moment = exp.Add(this=moment, expression=exp.cast(amount, "interval"))
+    if name in ("STRFTIME", "JULIANDAY"):
+        return exp.Anonymous(this=name.removesuffix("DAY"), expressions=[moment, *form])
+    return exp.cast(moment, "date" if name == "DATE" else "timestamp")
 
 
 def _pick_values(select: exp.Select) -> None:
     """Columns beside an aggregate get any value of their group, or, as in SQLite, that of the row with MIN or MAX."""
-    roots = [*select.expressions, select.args.get("having"), select.args.get("order")]
-    nodes = [node for root in roots if root for node in root.find_all(exp.AggFunc, exp.Column)]
-    nodes = [(n, n.find_ancestor(exp.AggFunc, exp.Window, exp.Select)) for n in nodes]
-    own = [node for node, above in nodes if above is select]
+    parts = [*select.expressions, *(select.args.get(name) for name in ("having", "order"))]
+    nodes = [node for part in parts if part for node in part.find_all(exp.AggFunc, exp.Column)]
+    own = [node for node in nodes if node.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select]
     aggregates, group = [node for node in own if isinstance(node, exp.AggFunc)], select.args.get("group")
     if not aggregates and not group:
         return
-    known = {each.alias for each in select.expressions}
+    one = aggregates[0] if len(aggregates) == 1 else None
+    known = {part.alias for part in select.expressions}
     known |= {column.name for column in (group.find_all(exp.Column) if group else ())}
     for column in own:
         if isinstance(column, exp.Column) and column.name not in known:
-            picked = exp.AnyValue(this=column.copy())
-            if len(aggregates) == 1 and isinstance(aggregates[0], exp.Max | exp.Min):
-                pick = exp.ArgMax if isinstance(aggregates[0], exp.Max) else exp.ArgMin
-                picked = pick(this=column.copy(), expression=aggregates[0].this.copy())
+            pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(one))
+            picked = (
+                pick(this=column.copy(), expression=one.this.copy())
+                if pick
+                else exp.AnyValue(this=column.copy())
+            )
             column.replace(exp.alias_(picked, column.name) if column.parent is select else picked)
 
 
@@ -192,7 +189,7 @@ def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
         tree.set("properties", None)
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
             columns = [
-                node for node in tree.this.expressions if isinstance(node, exp.ColumnDef | exp.Identifier)
+                each for each in tree.this.expressions if isinstance(each, (exp.ColumnDef, exp.Identifier))
             ]
             serials = [f"serial_{number}_{at}" for at in range(len(columns))]
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
@@ -220,8 +217,6 @@ def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.Col
     counts = "SERIAL" in named or any(isinstance(node, COUNTS) for node in constraints)
     if serial and (key or counts or any("nextval" in node.sql().lower() for node in kept)):
         kept = [exp.DefaultColumnConstraint(this=exp.func("NEXTVAL", exp.Literal.string(serial)))]
-    return exp.ColumnDef(
-        this=column if isinstance(column, exp.Identifier) else column.this,
-        kind=exp.DataType.build(wide, dialect="duckdb") if wide else kind,
-        constraints=[exp.ColumnConstraint(kind=node) for node in kept],
-    )
+    name, kept = column.find(exp.Identifier), [exp.ColumnConstraint(kind=node) for node in kept]
+    kind = exp.DataType.build(wide, dialect="duckdb") if wide else kind
+    return exp.ColumnDef(this=name, kind=kind, constraints=kept)

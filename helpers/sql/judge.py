@@ -2,18 +2,15 @@
 
     outcomes = judge.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
     outcomes[0].kind, .detail, .generated.rows, .gold.rows, .translated
-    judge.run_all([(context, query)])            # what queries give, to check a data set's own
 
 Context and queries are foreign text. They run in DuckDB, in processes of their own (helpers/sql/sandbox.py);
 what DuckDB does not take is translated (helpers/sql/dialects.py), and the outcome names what needed it.
 
-Two results are the same when they have as many columns and the same rows:
-- column names do not count, the order of columns does: without names it is all that tells them apart;
-- rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY, in its
-  order. Rows with equal sort keys have the order that DuckDB gave them: name a second key;
-- 2 is 2.0, other numbers may differ by a billionth of their size; '2' is not 2; NULL is only NULL.
-A wrong query is right by chance where tables are small. Where they are empty, or the gold gives no rows, any
-query that gives none would be right: the outcome `no rows` says nothing about a model.
+Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
+order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
+in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers may differ by
+a billionth of their size; '2' is not 2; NULL is only NULL. A wrong query is right by chance where tables are
+small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from helpers.core import runtime
 
@@ -91,15 +89,14 @@ QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in 
 def extract(text: str) -> str:
     """The SQL in a model's answer, without fences, prose before it, and end-of-turn marks.
 
-    Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or
-    WITH, at the beginning of a line if there is one. Prose without either comes back as it is. What stands
-    behind the first statement is left out where it is run.
+    Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
+    beginning of a line if there is one. What stands behind the first statement is left out where it is run.
     """
-    text = MARK.split(text, maxsplit=1)[0]
-    before, _, fenced = text.partition("```")
+    text, _, fenced = MARK.split(text, maxsplit=1)[0].partition("```")
     fenced = re.sub(r"^sql\w*", "", fenced, flags=re.IGNORECASE).partition("```")[0]
-    text = fenced if STATEMENT.match(fenced) and not STATEMENT.match(text) else before
-    if not STATEMENT.match(text) and (found := next(filter(None, (q.search(text) for q in QUERIES)), None)):
+    if STATEMENT.match(fenced) and not STATEMENT.match(text):
+        text = fenced
+    if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
         text = text[found.start() :]
     return text.strip().rstrip(";").rstrip()
 
@@ -130,9 +127,7 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
             capture_output=True,
             text=True,
             cwd=runtime.REPOSITORY,
-            env={
-                "MALLOC_ARENA_MAX": "1"
-            },  # no key of the notebook's; each thread would reserve 64 MB of addresses
+            env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
             start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
         )
         why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
@@ -172,13 +167,9 @@ def _sort_key(row: list) -> tuple:
 
 
 def _equal(rows: list[list], others: list[list]) -> bool:
-    return all(
-        math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
-        if {type(a), type(b)} in ({float}, {int, float})
-        else a == b
-        for row, other in zip(rows, others)
-        for a, b in zip(row, other)
-    )
+    pairs = ((a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
+    near = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
+    return all(near(a, b) if {type(a), type(b)} in ({float}, {int, float}) else a == b for a, b in pairs)
 
 
 def _outcome(gold: Result, generated: Result, text: str) -> Outcome:

@@ -1,11 +1,10 @@
 """The process in which foreign SQL runs: JSON lines in, JSON lines out, an in-memory database of DuckDB per request.
 
-`helpers.sql.judge` starts it as `python -m helpers.sql.sandbox LIMITS` with an empty environment. Neither the
-context nor the queries are trusted. DuckDB has no files, no extensions and none of Python's variables, its
-settings are locked and its memory is limited; of a context only what makes rows is run (`dialects.contexts`), of
-an answer one SELECT, in a transaction that cannot write. What takes too long is interrupted. Behind that stands
-the kernel: no file can be opened, memory is limited (not on macOS), and an alarm ends the process.
-A query about today is judged on the day it runs, and one with RANDOM() is right by chance.
+`helpers.sql.judge` starts it as `python -m helpers.sql.sandbox LIMITS`, without the notebook's environment. DuckDB
+has no files, no extensions and none of Python's variables; its settings are locked, its memory is limited, and what
+takes too long is interrupted. Of a context only what makes rows is run (`dialects.contexts`), of an answer one
+SELECT, in a transaction that cannot write. Behind that stands the kernel: no file can be opened, memory is limited
+(not on macOS), and an alarm ends the process. A query about today is judged on the day it runs.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ import sqlglot.optimizer.optimizer  # noqa: F401 - sqlglot imports it when it ne
 
 from helpers.sql import dialects
 
+Database = duckdb.DuckDBPyConnection
 GRACE = 1.0  # seconds from the time limit, at which DuckDB is asked to stop, to the end of the process
 MEGABYTE = 2**20
 ROOM = 64  # megabytes, for what DuckDB does not count and for Python's copy of the rows
@@ -50,8 +50,8 @@ STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no 
 def serve(limits: dict) -> None:
     """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
 
-    It ends with the input, or with a request that reaches a limit, since a process short of memory may stay so.
-    Only the first request is answered then; another may have had too little from the start, and is to be asked again.
+    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so. One that is
+    not the first is left to a fresh process.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
@@ -59,22 +59,21 @@ def serve(limits: dict) -> None:
         context, *queries = json.loads(line)
         db.execute("ATTACH ':memory:' AS job")
         db.execute("USE job")
-        kinds, built = set(), step(partial(build, db, context), db, limits)
+        ends, built = False, step(partial(build, db, context), db, limits)
         for query in queries:
             reply = built | {"detail": f"context: {built.get('detail')}"}
             if "kind" not in built:
                 reply = built | step(partial(read, db, query, limits), db, limits)
-            if number and reply["kind"] == "timed out":
-                return
-            print(json.dumps(reply), flush=True)
-            kinds.add(reply["kind"])
-        if "timed out" in kinds:
+            ends |= reply["kind"] == "timed out"
+            if not ends or not number:
+                print(json.dumps(reply), flush=True)
+        if ends:
             return
         db.execute("USE memory")
         db.execute("DETACH job")
 
 
-def connect(megabytes: int) -> duckdb.DuckDBPyConnection:
+def connect(megabytes: int) -> Database:
     """DuckDB with locked settings, in a process that can open no file, nor grow, nor survive its alarm."""
     config = dict.fromkeys(CLOSED, False) | {"threads": 1, "temp_directory": ""}
     db = duckdb.connect(config=config | {"memory_limit": f"{megabytes}MB"})
@@ -85,16 +84,15 @@ def connect(megabytes: int) -> duckdb.DuckDBPyConnection:
         dialects.Dialect.get_or_raise(dialect)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 3}
     if sys.platform == "linux":
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limits[resource.RLIMIT_AS] = held + (megabytes + ROOM) * MEGABYTE
-    for name, value in limits.items():
-        resource.setrlimit(name, (value, value))
+        resource.setrlimit(resource.RLIMIT_AS, (held + (megabytes + ROOM) * MEGABYTE,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
     return db
 
 
-def step(action: Callable[[], dict], db: duckdb.DuckDBPyConnection, limits: dict) -> dict:
+def step(action: Callable[[], dict], db: Database, limits: dict) -> dict:
     """What the action returns, or the kind and detail of what stopped it."""
     signal.setitimer(signal.ITIMER_REAL, limits["seconds"] + GRACE)
     timer = threading.Timer(limits["seconds"], db.interrupt)
@@ -115,18 +113,17 @@ def step(action: Callable[[], dict], db: duckdb.DuckDBPyConnection, limits: dict
     return {"kind": kind, "detail": detail}
 
 
-def build(db: duckdb.DuckDBPyConnection, context: str) -> dict:
+def build(db: Database, context: str) -> dict:
     """The dialect in which DuckDB takes the context, and whether a table has rows then."""
     if len(context.encode()) > SQL_BYTES:
         raise Refused("timed out", f"a context of more than {SQL_BYTES // MEGABYTE} MB")
     readings = dialects.contexts(context)
     dialect, _ = first_that_runs(db, readings, lambda statements: [db.execute(sql) for sql in statements])
-    names = db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    filled = any(db.table(f'"{name}"').limit(1).fetchall() for (name,) in names)
-    return {"context_dialect": dialect, "filled": filled}
+    (rows,) = db.execute("SELECT SUM(estimated_size) FROM duckdb_tables()").fetchone()
+    return {"context_dialect": dialect, "filled": bool(rows)}
 
 
-def read(db: duckdb.DuckDBPyConnection, answer: str, limits: dict) -> dict:
+def read(db: Database, answer: str, limits: dict) -> dict:
     """The rows of an answer's first SELECT, and whether it orders them."""
     if len(answer.encode()) > MEGABYTE:
         raise Refused("timed out", "a query of more than 1 MB")
@@ -141,9 +138,7 @@ def read(db: duckdb.DuckDBPyConnection, answer: str, limits: dict) -> dict:
     return {"kind": "rows", **found}
 
 
-def first_that_runs(
-    db: duckdb.DuckDBPyConnection, readings: Iterable[tuple[str, Any]], run: Callable, mode: str = ""
-) -> tuple[str, Any]:
+def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple[str, Any]:
     """(dialect, result) of the first reading that runs, each in a transaction; else the error of the first."""
     errors = []
     for dialect, sql in readings:
@@ -161,7 +156,7 @@ def first_that_runs(
     raise errors[0]
 
 
-def fetch(db: duckdb.DuckDBPyConnection, limits: dict, sql: str) -> tuple[list[str], list[list]]:
+def fetch(db: Database, limits: dict, sql: str) -> tuple[list[str], list[list]]:
     """Column names and rows, as JSON has them. Refused beyond the limits, and where it is no single SELECT."""
     if [each.type for each in db.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
         raise Refused("not SELECT", "it writes, or is more than one statement")
