@@ -118,7 +118,7 @@ def run_all(jobs: Jobs, processes: int | None = None, *, limits: Limits = Limits
 
 
 def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
-    """The results of these jobs from one sandbox after another: each ends with the first job that reaches a limit."""
+    """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
     results: list[list[Result]] = []
     while left := jobs[len(results) :]:
         ran = subprocess.run(

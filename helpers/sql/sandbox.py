@@ -50,8 +50,8 @@ STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no 
 def serve(limits: dict) -> None:
     """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
 
-    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so. One that is
-    not the first is left to a fresh process.
+    It ends with the input, or with a request for which memory does not reach: the process may stay short of it. One
+    that is not the first is left to a fresh process.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
@@ -64,7 +64,7 @@ def serve(limits: dict) -> None:
             reply = built | {"detail": f"context: {built.get('detail')}"}
             if "kind" not in built:
                 reply = built | step(partial(read, db, query, limits), db, limits)
-            ends |= reply["kind"] == "timed out"
+            ends |= "of memory" in reply.get("detail", "")
             if not ends or not number:
                 print(json.dumps(reply), flush=True)
         if ends:

@@ -572,7 +572,7 @@ def test_memory_of_the_processes_stays_within_the_limit():
     program = (
         "import json, resource, sys; from helpers.sql import judge\n"
         "jobs = json.load(sys.stdin)\n"
-        "judge.run_all(jobs, 1, limits=judge.Limits(megabytes=32))\n"
+        "judge.run_all(jobs, 1, limits=judge.Limits(seconds=2, megabytes=32))\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     )
     jobs = [(TABLE, sql_attacks.QUERIES[name][0]) for name in attacks]
