@@ -14,11 +14,15 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlglot.errors import TokenError
+
 from helpers.ask import splits
 from helpers.core import files, hub, runtime, tables
+from helpers.sql import dialects
 from helpers.train import data as qa_data
 from helpers.train import models
 
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-STATEMENT = re.compile(r"(?:'[^']*'|\"[^\"]*\"|[^;'\"])+")
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
 # ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
@@ -79,22 +82,27 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
                     f"{dataset}, row {number}: the column {name!r} is missing, empty or not text; it has "
                     f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
                 )
-        creates = [f"{statement};" for statement in create_statements(row["sql_context"])]
-        row["shown"] = row["sql_context"] if context == "all" else "\n".join(creates)
+        row["shown"] = row["sql_context"]
+        if context == "schema":
+            row["shown"] = "\n".join(f"{statement};" for statement in create_statements(row["sql_context"]))
         if not row["shown"]:
             raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
     return rows, why
 
 
 def create_statements(context: str) -> list[str]:
-    """The CREATE statements of a context, each on one line and without its semicolon."""
-    statements = (" ".join(text.split()) for text in STATEMENT.findall(context))
-    return [text for text in statements if text.lower().startswith("create")]
+    """The CREATE statements of a context, each on one line, without comments and semicolon; none of torn SQL."""
+    try:
+        found = dialects.statements(context)
+    except TokenError:
+        return []
+    return [statement for statement in found if statement.lower().startswith("create")]
 
 
+@cache
 def schema(context: str) -> str:
-    """The CREATE statements without case, blanks and order, to tell whether two contexts have one schema."""
-    return "; ".join(sorted(create_statements(context.lower())))
+    """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
+    return "; ".join(sorted(map(dialects.normal, create_statements(context)))) or context.lower()
 
 
 def group(row: dict, group_by: str = "schema") -> str:
@@ -109,11 +117,10 @@ def split(
 ) -> tuple[list[dict], list[dict], list[dict]]:
     """(train, validation, test) in seeded order; rows that share a schema stay on one side (`ask.splits`).
 
-    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left
-    out. Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With
-    `group_by` the name of a column, rows with the same text there stay together instead, for questions over one
-    schema: "sql" keeps the same query on one side, however it is asked for.
-    Raises ValueError when the rows form fewer than three groups.
+    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left out.
+    Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With `group_by`
+    the name of a column, rows with the same text there stay together instead, for questions over one schema: "sql"
+    keeps the same query on one side. Raises ValueError when the rows form fewer than three groups.
     """
     if train_size < 1 or test_size < 1:
         raise ValueError(f"train_size={train_size} and test_size={test_size} must be 1 or more")

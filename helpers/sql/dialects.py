@@ -1,181 +1,222 @@
-"""SQL of other databases rewritten for SQLite by sqlglot, with the date arithmetic that sqlglot leaves.
+"""SQL of other databases for DuckDB, by sqlglot: `statements` splits, `contexts` and `queries` give readings to try.
 
-`readings(text)` gives the text itself and its translations, in the order in which to try them. What
-is not translated, and runs with another meaning: `+` between texts, the difference of two dates as
-`a - b`, the division of integers that MySQL makes a fraction. Weeks of the year, regular expressions
-and percentiles have no counterpart here: such a query does not run.
+Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, views. Keys, indexes,
+owners, comments and settings go; types become wide (64 bits, doubles, texts). Not translated, and run with
+another meaning: `+` between texts, and LIKE, which here minds the case.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
+from itertools import islice, pairwise
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.dialects.sqlite import SQLite
-from sqlglot.errors import ErrorLevel, SqlglotError, UnsupportedError
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import ErrorLevel, SqlglotError
+from sqlglot.tokens import Token, TokenType
 
-# Tried in this order. T-SQL goes before MySQL, which reads ISNULL(a, 0) as a test and forgets the 0.
-DIALECTS = ("postgres", "tsql", "mysql", "snowflake", "bigquery", "oracle")
-
-# SQLite runs these, but means something else: SERIAL does not count, CAST('2024-05-01' AS DATE) is the
-# number 2024, and so is CURRENT_DATE - 30 about a year. Here the translation is tried first.
-MISREAD = re.compile(
-    r"\b(?:small|big)?serial\b|\bcast\s*\([^;]*?\sas\s+(?:date|datetime|timestamp)\b"
-    r"|\bcurrent_(?:date|timestamp)\s*[-+]",
-    re.IGNORECASE,
-)
+# T-SQL goes before MySQL, which reads ISNULL(a, 0) as a test and forgets the 0.
+DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "snowflake", "bigquery", "oracle")
 # sqlglot was not written against hostile text: a tree it did not foresee ends in any of these.
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
+OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
+PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
+# The first that a type's name has in it: what stays, and what becomes wide. Other types are texts.
+WIDE = {"ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
+WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
+WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
+COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
+FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
+MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
 
-PARTS = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "HOUR": "%H", "MINUTE": "%M", "SECOND": "%S"}
-PARTS |= {"DOW": "%w", "DOY": "%j", "EPOCH": "%s"}
-SECONDS = {"DAY": 86_400, "HOUR": 3_600, "MINUTE": 60, "SECOND": 1}
-TEXTS = ("ARRAY", "ENUM", "STRUCT", "JSON", "JSONB", "UUID")  # as any other name, they would be numbers
-NO_COUNTERPART = ("SCHEMA", "DATABASE", "TYPE", "SEQUENCE", "EXTENSION")
+logging.getLogger("sqlglot").disabled = True  # its warnings
 
 
-def readings(text: str) -> Iterator[tuple[str, str]]:
-    """(dialect, SQL for SQLite) to try one after the other; the text as it is has the dialect sqlite."""
-    order = (*DIALECTS, "sqlite") if MISREAD.search(text) else ("sqlite", *DIALECTS)
-    seen = {text}
-    for dialect in order:
+def tokens(text: str) -> list[list[Token]]:
+    """The tokens of each statement, without comments, semicolons and T-SQL's GO. Raises sqlglot's TokenError.
+
+    A line that begins with CREATE or INSERT after a bracket begins a statement, with a semicolon before it or not.
+    """
+    mysql = re.search(r"\\'|^\s*#", text, re.MULTILINE)  # its escapes, its comments
+    found, depth = [[]], 0
+    for token in Dialect.get_or_raise("mysql" if mysql else "sqlite").tokenize(text):
+        kind, last = token.token_type, found[-1][-1] if found[-1] else None
+        ends = kind == TokenType.SEMICOLON or token.text.upper() == "GO"
+        glued = kind in (TokenType.CREATE, TokenType.INSERT) and last and last.text == ")"
+        if not depth and (ends or glued and "\n" in text[last.end : token.start]):
+            found.append([])
+        if depth or not ends:
+            opens = kind in OPENS and (last or kind != TokenType.BEGIN)  # BEGIN alone is a transaction
+            depth = max(0, depth + bool(opens) - (kind in CLOSES))
+            found[-1].append(token)
+    return [statement for statement in found if statement]
+
+
+def statements(text: str) -> list[str]:
+    """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
+    text, found = text.lstrip("\ufeff"), []
+    for statement in tokens(text):
+        parts = [text[token.start : token.end + 1] for token in statement]
+        gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
+        found.append("".join(part + gap for part, gap in zip(parts, [*gaps, ""])))
+    return found
+
+
+def normal(statement: str) -> str:
+    """A statement without case, quotes and blanks, and with one name for INT and INTEGER."""
+    own = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
+    (found,) = tokens(statement)
+    words = [t.token_type.name if t.token_type not in own and t.text[:1].isalpha() else t.text for t in found]
+    return " ".join(words).lower().replace("if not exists ", "")
+
+
+def first_query(text: str) -> str:
+    """The first statement of a text, without prose behind it; the whole text where nothing of it is a query."""
+    for end in [len(text), *(cut.start() for cut in reversed(list(PROSE.finditer(text))))]:
         try:
-            translated = text if dialect == "sqlite" else to_sqlite(text, dialect)
+            statement = statements(text[:end])[0]
         except FAILURES:
             continue
-        if dialect == "sqlite" or translated not in seen:
-            seen.add(translated)
-            yield dialect, translated
-
-
-def to_sqlite(text: str, dialect: str) -> str:
-    """All statements of `text`, separated by semicolons. Raises one of FAILURES."""
-    statements = []
-    for tree in filter(None, sqlglot.parse(text, read=dialect)):
-        creates = isinstance(tree, exp.Create)
-        if isinstance(tree, (exp.Use, exp.Set, exp.Comment)) or creates and tree.kind in NO_COUNTERPART:
-            continue
-        for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
-            name.set("db", None)
-            name.set("catalog", None)
-        # What a table is stored in may be left out (ENGINE=InnoDB), what a query asks for may not.
-        level = ErrorLevel.IGNORE if creates else ErrorLevel.RAISE
-        statements.append(_Generator(dialect="sqlite", unsupported_level=level).generate(tree))
-    return ";\n".join(statements)
+        if any(isinstance(tree, exp.Query) for _, tree in _trees(statement)):
+            return statement
+    return text
 
 
 def is_ordered(query: str) -> bool:
-    """Whether the outermost SELECT of a SQLite query has an ORDER BY."""
-    try:
-        return bool(sqlglot.parse_one(query, read="sqlite").args.get("order"))
-    except FAILURES:
-        return bool(re.search(r"\border\s+by\b", query, re.IGNORECASE))
+    """Whether the outermost SELECT of a query has an ORDER BY."""
+    return any(tree.args.get("order") for _, tree in islice(_trees(query), 1))
 
 
-def _part(unit: str, date: str) -> str:
-    if unit == "QUARTER":
-        return f"(({_part('MONTH', date)} + 2) / 3)"
-    if unit not in PARTS:
-        raise UnsupportedError(f"SQLite has no {unit} of a date")
-    return f"CAST(STRFTIME('{PARTS[unit]}', {date}) AS INTEGER)"
+def queries(text: str) -> Iterator[tuple[str, str]]:
+    """(dialect, query for DuckDB): as it stands, then translated."""
+    yield "duckdb", text
+    for dialect, tree in _trees(text):
+        try:
+            yield dialect, _translate(tree, dialect)
+        except FAILURES:
+            continue
 
 
-def _start(self, tree: exp.Expr) -> str:
-    date, unit = self.sql(tree, "this"), _unit(tree)
-    if unit == "HOUR":
-        return f"STRFTIME('%Y-%m-%d %H:00:00', {date})"
-    starts = {
-        "YEAR": f"{date}, 'start of year'",
-        "QUARTER": f"{date}, 'start of month', ((1 - {_part('MONTH', date)}) % 3) || ' months'",
-        "MONTH": f"{date}, 'start of month'",
-        "WEEK": f"{date}, 'weekday 0', '-6 days'",  # Monday, as in PostgreSQL
-        "DAY": date,
-    }
-    if unit not in starts:
-        raise UnsupportedError(f"no start of {unit}")
-    return f"DATE({starts[unit]})"
+def _trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
+    for dialect in DIALECTS:
+        try:
+            yield dialect, sqlglot.parse_one(text, read=dialect)
+        except FAILURES:
+            continue
 
 
-def _moved(self, tree: exp.Expr) -> str:
-    """A date and an amount: in a function, as an INTERVAL, or days after or before CURRENT_DATE; else a sum.
-
-    A time stays one where the unit or the date shows that there is one.
-    """
-    date, amount, unit = self.sql(tree, "this"), tree.expression, _unit(tree)
-    sign = -1 if isinstance(tree, (exp.Sub, exp.DateSub, exp.TimestampSub)) else 1
-    if isinstance(amount, exp.Interval):
-        unit = _unit(amount) if amount.args.get("unit") else ""  # '1 year 2 months' has none
-        amount = amount.this
-    elif isinstance(tree, exp.AddMonths):
-        unit = "MONTH"
-    elif isinstance(tree, exp.Binary) and not (isinstance(tree.this, exp.CurrentDate) and amount.is_number):
-        return self.binary(tree, "+" if sign > 0 else "-")
-    factor, unit = {"WEEK": (7, "DAY"), "QUARTER": (3, "MONTH")}.get(unit, (1, unit))
-    if unit not in ("YEAR", "MONTH", *SECONDS):
-        raise UnsupportedError(f"no interval of {unit or amount}")
-    timed = unit in ("HOUR", "MINUTE", "SECOND") or "CURRENT_TIMESTAMP" in date or "DATETIME(" in date
-    number = self.sql(amount).strip("'")
-    return f"{'DATETIME' if timed else 'DATE'}({date}, (({number}) * {sign * factor}) || ' {unit.lower()}s')"
+def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(dialect, statements for DuckDB) that make the tables and their rows. Raises ValueError when none reads it."""
+    failures = []
+    for dialect in DIALECTS:
+        try:
+            trees = [sqlglot.parse_one(statement, read=dialect) for statement in statements(text)]
+            yield dialect, [sql for number, tree in enumerate(trees) for sql in _makes(tree, dialect, number)]
+        except FAILURES as error:
+            failures.append(str(error))
+    if len(failures) == len(DIALECTS):
+        raise ValueError(failures[0])
 
 
-def _difference(self, tree: exp.Expr) -> str:
-    """Later - earlier in whole units; but for MySQL's TIMESTAMPDIFF in New Years and months begun, as in T-SQL."""
-    later, earlier, unit = self.sql(tree, "this"), self.sql(tree, "expression"), _unit(tree)
-    if unit in ("YEAR", "QUARTER", "MONTH"):
-        boundaries = not isinstance(tree, exp.TimestampDiff)
-        years, months = (f"{_part(u, later)} - {_part(u, earlier)}" for u in ("YEAR", "MONTH"))
-        if boundaries and unit == "YEAR":
-            return f"({years})"
-        short = 0 if boundaries else f"(STRFTIME('%d', {later}) < STRFTIME('%d', {earlier}))"
-        return f"((({years}) * 12 + {months} - {short}) / { {'YEAR': 12, 'QUARTER': 3, 'MONTH': 1}[unit] })"
-    if unit in ("DAY", "WEEK"):
-        days = f"CAST(JULIANDAY(DATE({later})) - JULIANDAY(DATE({earlier})) AS INTEGER)"
-        return days if unit == "DAY" else f"({days} / 7)"
-    if unit not in SECONDS:
-        raise UnsupportedError(f"no difference in {unit}")
-    return f"(({_part('EPOCH', later)} - {_part('EPOCH', earlier)}) / {SECONDS[unit]})"
+def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAISE) -> str:
+    for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
+        name.set("db", None)
+        name.set("catalog", None)
+    tree = tree.transform(_date, copy=False)
+    if dialect in ("sqlite", "mysql"):
+        for select in tree.find_all(exp.Select):
+            _pick_values(select)
+    return tree.sql("duckdb", unsupported_level=level, copy=False)
 
 
-def _unit(tree: exp.Expr) -> str:
-    return (tree.text("unit").upper() or "DAY").removesuffix("S")
+def _date(node: exp.Expr) -> exp.Expr:
+    """Times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
+    span = isinstance(node, exp.Add | exp.Sub) and isinstance(node.expression, exp.Interval)
+    if span or isinstance(node, MOVES):
+        node.set("this", exp.cast(node.this, "timestamp"))
+    if isinstance(node, exp.DateDiff | exp.TimestampDiff):
+        times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
+        name = "DATE_SUB" if isinstance(node, exp.TimestampDiff) else "DATE_DIFF"  # whole units, or New Years
+        return exp.Anonymous(this=name, expressions=[exp.Literal.string(node.text("unit") or "day"), *times])
+    if node.is_string and node.name.lower() == "now":
+        return sqlglot.parse_one("CAST(CURRENT_TIMESTAMP AS TIMESTAMP)")
+    name = node.name.upper() if isinstance(node, exp.Anonymous) else ""
+    if name not in ("DATE", "DATETIME", "STRFTIME", "JULIANDAY"):
+        return node
+    form = node.expressions[:1] if name == "STRFTIME" else []
+    first, *modifiers = node.expressions[len(form) :]
+    moment = exp.cast(_date(first), "timestamp")
+    for modifier in modifiers:
+        amount = exp.Literal.string(modifier.name.lower().removeprefix("start of ").lstrip("+"))
+        if modifier.name.lower().startswith("start of "):
+            moment = exp.func("DATE_TRUNC", amount, moment, dialect="duckdb")
+        else:
+            moment = exp.Add(this=moment, expression=exp.cast(amount, "interval"))
+    if name in ("STRFTIME", "JULIANDAY"):
+        return exp.Anonymous(this=name.removesuffix("DAY"), expressions=[moment, *form])
+    return exp.cast(moment, "date" if name == "DATE" else "timestamp")
 
 
-def _part_of(self, tree: exp.Expr) -> str:
-    return _part(tree.key.upper(), self.sql(tree, "this"))
+def _pick_values(select: exp.Select) -> None:
+    """Columns beside an aggregate get any value of their group, or, as in SQLite, that of the row with MIN or MAX."""
+    parts = [*select.expressions, *(select.args.get(name) for name in ("having", "order"))]
+    nodes = [node for part in parts if part for node in part.find_all(exp.AggFunc, exp.Column)]
+    own = [node for node in nodes if node.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select]
+    aggregates, group = [node for node in own if isinstance(node, exp.AggFunc)], select.args.get("group")
+    if not aggregates and not group:
+        return
+    one = aggregates[0] if len(aggregates) == 1 else None
+    known = {part.alias for part in select.expressions}
+    known |= {column.name for column in (group.find_all(exp.Column) if group else ())}
+    for column in own:
+        if isinstance(column, exp.Column) and column.name not in known:
+            pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(one))
+            picked = (
+                pick(this=column.copy(), expression=one.this.copy())
+                if pick
+                else exp.AnyValue(this=column.copy())
+            )
+            column.replace(exp.alias_(picked, column.name) if column.parent is select else picked)
 
 
-def _type(self, tree: exp.DataType) -> str:
-    if "SERIAL" in tree.this.name:
-        return "INTEGER"  # which counts, where it is the primary key
-    if tree.this.name in TEXTS:
-        return "TEXT"
-    tree.set("expressions", None)  # SQLite heeds no length, and does not take VARCHAR(MAX)
-    return self.datatype_sql(tree)
+def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
+    """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
+    serials, columns = [], tree.args.get("actions") or [None]
+    if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
+        tree.set("properties", None)
+        if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
+            columns = [
+                each for each in tree.this.expressions if isinstance(each, (exp.ColumnDef, exp.Identifier))
+            ]
+            serials = [f"serial_{number}_{at}" for at in range(len(columns))]
+            tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
+    elif isinstance(tree, exp.Alter) and all(isinstance(node, exp.ColumnDef) for node in columns):
+        tree.set("actions", [_column(node) for node in columns])
+    elif isinstance(tree, exp.Insert):
+        for name in ("ignore", "alternative", "conflict"):  # there are no keys
+            tree.set(name, None)
+    elif isinstance(tree, exp.Copy | exp.Merge) or tree.name.upper() in ("CREATE", "COPY", "LOAD", "REPLACE"):
+        raise ValueError(f"{tree.sql()[:60]!r} may make rows, and is not understood")
+    elif not isinstance(tree, exp.Update | exp.Delete):
+        return []
+    sql = _translate(tree, dialect, ErrorLevel.IGNORE)
+    return [f"CREATE SEQUENCE {name}" for name in serials if f"'{name}'" in sql] + [sql]
 
 
-class _Generator(SQLite.Generator):
-    """sqlglot's generator of SQLite, and what it passes on unchanged although SQLite lacks it."""
-
-    TRANSFORMS = SQLite.Generator.TRANSFORMS | {
-        **dict.fromkeys((exp.Add, exp.DateAdd, exp.TimestampAdd, exp.AddMonths), _moved),
-        **dict.fromkeys((exp.Sub, exp.DateSub, exp.TimestampSub), _moved),
-        **dict.fromkeys((exp.DateDiff, exp.TimestampDiff), _difference),
-        **dict.fromkeys((exp.DateTrunc, exp.TimestampTrunc), _start),
-        **dict.fromkeys((exp.Year, exp.Quarter, exp.Month, exp.Day, exp.Hour, exp.Minute), _part_of),
-        exp.DayOfMonth: lambda self, tree: _part("DAY", self.sql(tree, "this")),
-        exp.LastDay: lambda self, tree: (
-            f"DATE({self.sql(tree, 'this')}, 'start of month', '1 month', '-1 day')"
-        ),
-        exp.Extract: lambda self, tree: _part(tree.name.upper(), self.sql(tree, "expression")),
-        exp.Left: lambda self, tree: self.func("SUBSTR", tree.this, "1", tree.expression),
-        exp.Right: lambda self, tree: self.func("SUBSTR", tree.this, exp.Neg(this=tree.expression.copy())),
-        exp.Array: lambda self, tree: self.func("JSON_ARRAY", *tree.expressions),
-        exp.National: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
-        exp.ByteString: lambda self, tree: self.sql(exp.Literal.string(tree.name)),
-        exp.DataType: _type,
-        exp.Anonymous: lambda self, tree: (
-            "CURRENT_TIMESTAMP" if tree.name.upper() == "NOW" else self.anonymous_sql(tree)
-        ),
-    }
+def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.ColumnDef:
+    """The column with a wide type and its default; one that numbers itself counts with the sequence `serial`."""
+    constraints = [node.kind for node in column.args.get("constraints") or ()]
+    kept = [node for node in constraints if isinstance(node, FILLED)]
+    kind = column.args.get("kind")
+    named = kind.sql().upper().partition("(")[0] if kind else ""
+    wide = next((wide for known, wide in WIDE.items() if re.search(known, named)), "TEXT")
+    key = wide == "BIGINT" and any(isinstance(node, exp.PrimaryKeyColumnConstraint) for node in constraints)
+    counts = "SERIAL" in named or any(isinstance(node, COUNTS) for node in constraints)
+    if serial and (key or counts or any("nextval" in node.sql().lower() for node in kept)):
+        kept = [exp.DefaultColumnConstraint(this=exp.func("NEXTVAL", exp.Literal.string(serial)))]
+    name, kept = column.find(exp.Identifier), [exp.ColumnConstraint(kind=node) for node in kept]
+    kind = exp.DataType.build(wide, dialect="duckdb") if wide else kind
+    return exp.ColumnDef(this=name, kind=kind, constraints=kept)

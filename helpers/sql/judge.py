@@ -2,19 +2,15 @@
 
     outcomes = judge.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
     outcomes[0].kind, .detail, .generated.rows, .gold.rows, .translated
-    judge.run_all([(context, query)])            # what queries give, to check a data set's own
 
-The context (CREATE TABLE and INSERT) and both queries are foreign text. They run in processes of their own
-with limits; helpers/sql/sandbox.py says what those keep out. What does not run in SQLite is translated from
-other dialects by sqlglot (helpers/sql/dialects.py), and the outcome names what needed it.
+Context and queries are foreign text. They run in DuckDB, in processes of their own (helpers/sql/sandbox.py);
+what DuckDB does not take is translated (helpers/sql/dialects.py), and the outcome names what needed it.
 
-Two results are the same when they have as many columns and the same rows:
-- column names do not count, the order of columns does: without names it is all that tells them apart;
-- rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY, in its
-  order. Rows with equal sort keys have the order that SQLite gave them: name a second key;
-- 2 is 2.0, other numbers may differ by a billionth of their size; '2' is not 2; NULL is only NULL.
-Rows judge the data at hand: a wrong query is right by chance where the tables are small or empty
-(`outcome.gold.rows` is `[]`).
+Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
+order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
+in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers may differ by
+a billionth of their size; '2' is not 2; NULL is only NULL. A wrong query is right by chance where tables are
+small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
 from __future__ import annotations
@@ -30,12 +26,13 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from helpers.core import runtime
 
 RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not SELECT"
-LIMIT, EMPTY, GOLD_BROKEN = "timed out", "empty", "gold broken"
-KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN)
+LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS = "timed out", "empty", "gold broken", "no rows"
+KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS)
 ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
 Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
@@ -53,7 +50,7 @@ class Limits:
 class Result:
     """What a query gave: the kind `rows`, or why it gave none. The dialects are those it was read in.
 
-    `ordered`: its outermost SELECT has an ORDER BY.
+    `ordered`: its outermost SELECT has an ORDER BY. `filled`: a table of the context has rows.
     """
 
     kind: str
@@ -61,13 +58,14 @@ class Result:
     rows: list[list] = dataclasses.field(default_factory=list)
     columns: list[str] = dataclasses.field(default_factory=list)
     ordered: bool = False
-    dialect: str = "sqlite"
-    context_dialect: str = "sqlite"
+    dialect: str = "duckdb"
+    context_dialect: str = ""
+    filled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One of KINDS, what is to be said about it, and both results. `gold broken` says nothing about the model."""
+    """One of KINDS, what is to be said about it, and both results. The last two say nothing about the model."""
 
     kind: str
     detail: str
@@ -76,33 +74,30 @@ class Outcome:
 
     @property
     def translated(self) -> dict[str, str]:
-        """The dialect by text (context, gold, generated), for those that ran only after translation."""
-        read = {"context": self.gold.context_dialect, "gold": self.gold.dialect}
-        read["generated"] = self.generated.dialect
-        return {text: dialect for text, dialect in read.items() if dialect != "sqlite"}
+        """The dialect by text (gold, generated), for those that ran only after translation."""
+        read = {"gold": self.gold.dialect, "generated": self.generated.dialect}
+        return {text: dialect for text, dialect in read.items() if dialect != "duckdb"}
 
 
-FENCE = re.compile(r"```(?:sql\w*)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
-STATEMENT = re.compile(
-    r"\s*(?:--|/\*|\(|(?:select|with|values|insert|update|delete|replace|create|drop|alter|pragma|attach|detach"
-    r"|vacuum|explain|begin|reindex|analyze)\b)",
-    re.IGNORECASE,
-)
-QUERY = re.compile(r'\bselect\b|\bwith\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b', re.IGNORECASE)
-QUERY_AT_LINE = re.compile(rf"^\s*(?:{QUERY.pattern})", re.IGNORECASE | re.MULTILINE)
+MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
+QUERY = r'(?:select\b|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
+OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
+STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
+QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in (r"^\s*", r"\b")]
 
 
 def extract(text: str) -> str:
-    """The SQL in a model's answer, without fences, prose before it, end-of-turn marks and the last semicolon.
+    """The SQL in a model's answer, without fences, prose before it, and end-of-turn marks.
 
-    Text that begins with a statement is taken whole; from prose, what begins with its first SELECT or
-    WITH, at the beginning of a line if there is one. Prose without either comes back as it is.
+    Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
+    beginning of a line if there is one. What stands behind the first statement is left out where it is run.
     """
-    text = re.split(r"<end_of_turn>|<eos>|<start_of_turn>", text, maxsplit=1)[0]
-    if fence := FENCE.search(text):
-        text = fence[1]
-    if not STATEMENT.match(text) and (query := QUERY_AT_LINE.search(text) or QUERY.search(text)):
-        text = text[query.start() :]
+    text, _, fenced = MARK.split(text, maxsplit=1)[0].partition("```")
+    fenced = re.sub(r"^sql\w*", "", fenced, flags=re.IGNORECASE).partition("```")[0]
+    if STATEMENT.match(fenced) and not STATEMENT.match(text):
+        text = fenced
+    if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
+        text = text[found.start() :]
     return text.strip().rstrip(";").rstrip()
 
 
@@ -123,7 +118,7 @@ def run_all(jobs: Jobs, processes: int | None = None, *, limits: Limits = Limits
 
 
 def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
-    """The results of these jobs from one sandbox after another: each ends with the first job that reaches a limit."""
+    """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
     results: list[list[Result]] = []
     while left := jobs[len(results) :]:
         ran = subprocess.run(
@@ -132,7 +127,7 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
             capture_output=True,
             text=True,
             cwd=runtime.REPOSITORY,
-            env={},  # no key of the notebook's
+            env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
             start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
         )
         why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
@@ -144,8 +139,8 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
         answered = iter([Result(**json.loads(reply)) for reply in replies])
         for _, *queries in left:
             row = list(itertools.islice(answered, len(queries)))
-            if not row and ran.returncode == 0:
-                break
+            if len(row) < len(queries) and ran.returncode == 0:
+                break  # to be asked again
             results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
             if len(row) < len(queries):
                 break
@@ -154,19 +149,14 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
 
 def difference(gold: Result, other: Result) -> str:
     """Why the rows differ, or the empty text where they are the same."""
-    if len(gold.columns) != len(other.columns):
-        return f"{len(other.columns)} columns, not {len(gold.columns)}"
-    if len(gold.rows) != len(other.rows):
-        return f"{len(other.rows)} rows, not {len(gold.rows)}"
+    for what, ours, theirs in (("columns", gold.columns, other.columns), ("rows", gold.rows, other.rows)):
+        if len(ours) != len(theirs):
+            return f"{len(theirs)} {what}, not {len(ours)}"
     if gold.ordered and _equal(gold.rows, other.rows):
         return ""
     if not _equal(sorted(gold.rows, key=_sort_key), sorted(other.rows, key=_sort_key)):
         return "other values"
     return "other order" if gold.ordered else ""
-
-
-def _equal(rows: list[list], others: list[list]) -> bool:
-    return all(_close(a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
 
 
 def _sort_key(row: list) -> tuple:
@@ -176,16 +166,18 @@ def _sort_key(row: list) -> tuple:
     return others, [float(f"{number:.8g}") for number in numbers], numbers
 
 
-def _close(a: object, b: object) -> bool:
-    if {type(a), type(b)} in ({float}, {int, float}):
-        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
-    return a == b
+def _equal(rows: list[list], others: list[list]) -> bool:
+    pairs = ((a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
+    near = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
+    return all(near(a, b) if {type(a), type(b)} in ({float}, {int, float}) else a == b for a, b in pairs)
 
 
 def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
     kind, detail = generated.kind, generated.detail
     if gold.kind != ROWS:
         kind, detail = GOLD_BROKEN, f"{gold.kind}: {gold.detail}"
+    elif not gold.rows or not gold.filled:
+        kind, detail = NO_ROWS, "the gold gives no rows" if gold.filled else "the context has no rows"
     elif not text:
         kind, detail = EMPTY, ""
     elif kind == TOO_MANY:  # the gold has fewer

@@ -1,216 +1,183 @@
-"""The process in which foreign SQL runs: JSON lines in, JSON lines out, an in-memory SQLite per request.
+"""The process in which foreign SQL runs: JSON lines in, JSON lines out, an in-memory database of DuckDB per request.
 
-`helpers.sql.judge` starts it as `python -m helpers.sql.sandbox LIMITS` with an empty environment. Neither
-the context (CREATE TABLE and INSERT) nor the queries are trusted:
-- an authorizer names the few actions that are allowed, so that what SQLite may learn to do later is
-  refused as well; of the functions only SQLite's own harmless ones;
-- after the imports, the process can open no file, neither to read nor to write (RLIMIT_NOFILE);
-- time: a progress handler interrupts SQLite, and where SQLite is busy inside one function, an alarm of
-  the kernel ends the process;
-- memory: SQLite's heap has a hard limit, the process one of its address space. macOS does not keep
-  the second, and Apple's own SQLite not the first; there lengths, rows and the time remain.
-It does not hide the process from the network or from other processes: SQLite has no way to them.
-
-A query about today is judged on the day it runs, and one with RANDOM() is right by chance.
+`helpers.sql.judge` starts it as `python -m helpers.sql.sandbox LIMITS`, without the notebook's environment. DuckDB
+has no files, no extensions and none of Python's variables; its settings are locked, its memory is limited, and what
+takes too long is interrupted. Of a context only what makes rows is run (`dialects.contexts`), of an answer one
+SELECT, in a transaction that cannot write. Behind that stands the kernel: no file can be opened, memory is limited
+(not on macOS), and an alarm ends the process. A query about today is judged on the day it runs.
 """
 
 from __future__ import annotations
 
-import contextlib
+import datetime
+import decimal
 import json
-import logging
-import re
+import math
 import resource
 import signal
-import sqlite3
 import sys
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import sqlglot.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
-from sqlglot.dialects.dialect import Dialect
+import duckdb
+import sqlglot.optimizer.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
 
 from helpers.sql import dialects
 
-GRACE = 1.0  # seconds from the time limit, at which SQLite is asked to stop, to the end of the process
+Database = duckdb.DuckDBPyConnection
+GRACE = 1.0  # seconds from the time limit, at which DuckDB is asked to stop, to the end of the process
 MEGABYTE = 2**20
-RESULT_BYTES = 16 * MEGABYTE
-INTERPRETER_BYTES = 256 * MEGABYTE
-
-READ = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
-BUILD = READ | {
-    sqlite3.SQLITE_CREATE_TABLE,
-    sqlite3.SQLITE_CREATE_INDEX,
-    sqlite3.SQLITE_CREATE_VIEW,
-    sqlite3.SQLITE_REINDEX,
-    sqlite3.SQLITE_INSERT,
-    sqlite3.SQLITE_UPDATE,  # of sqlite_master, a part of CREATE TABLE
-    sqlite3.SQLITE_TRANSACTION,
-}
-SIZES = {
-    sqlite3.SQLITE_LIMIT_LENGTH: MEGABYTE,  # of one text, blob or row
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 8 * MEGABYTE,  # of a context; a query is a text, and ends at one
-    sqlite3.SQLITE_LIMIT_COLUMN: 500,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 200,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 500,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
-    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
-}
-SELECT = re.compile(r"(?:[\s(]|--[^\n]*|/\*.*?\*/)*+(?:select|with|values)\b", re.IGNORECASE | re.DOTALL)
-# SQLite's own functions (no extension's) without its mark of side effects, which load_extension bears.
-with contextlib.closing(sqlite3.connect(":memory:")) as _db:
-    _listed = _db.execute("SELECT name FROM pragma_function_list WHERE builtin AND NOT flags & 0x80000")
-    FUNCTIONS = {name for (name,) in _listed} - {"randomblob"}
-# Errors that another dialect explains; not those of a limit, or of a program that cannot be right.
-FOREIGN = re.compile(
-    "syntax error|unrecognized token|incomplete input|no such|unknown database|wrong number of arguments"
-)
-WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+ROOM = 64  # megabytes, for what DuckDB does not count and for Python's copy of the rows
+SQL_BYTES, RESULT_BYTES = 8 * MEGABYTE, 16 * MEGABYTE
+CLOSED = ("enable_external_access", "allow_community_extensions", "python_enable_replacements")
+CLOSED += ("autoload_known_extensions", "autoinstall_known_extensions")
+# As SQLite and MySQL see it, where DuckDB can be told so.
+MEANING = {"TimeZone": "UTC", "integer_division": True, "error_on_division_by_zero": False}
+MEANING |= {"old_implicit_casting": True, "scalar_subquery_error_on_multiple_rows": False}
+MEANING |= {"default_null_order": "nulls_first_on_asc_last_on_desc"}
 
 
-class Refused(Exception):
+class Refused(duckdb.Error):
     """Ends a step: the kind of the result and what people read about it."""
+
+
+STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no other reading helps
 
 
 def serve(limits: dict) -> None:
     """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
 
-    It ends with the input, or with a request that reaches a limit: a process short of memory may stay so.
+    It ends with the input, or with a request for which memory does not reach: the process may stay short of it. One
+    that is not the first is left to a fresh process.
     """
-    lock(limits["megabytes"] * MEGABYTE)
+    db = connect(limits["megabytes"])
     print("ready", flush=True)
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         context, *queries = json.loads(line)
-        built = step(lambda deadline, context=context: build(context, limits, deadline), limits)
-        db, kinds = built.pop("db", None), set()
+        db.execute("ATTACH ':memory:' AS job")
+        db.execute("USE job")
+        ends, built = False, step(partial(build, db, context), db, limits)
         for query in queries:
             reply = built | {"detail": f"context: {built.get('detail')}"}
-            if db:
-                reply = built | step(
-                    lambda deadline, db=db, sql=query: read(db, sql, limits, deadline), limits
-                )
-            print(json.dumps(reply), flush=True)
-            kinds.add(reply["kind"])
-        if "timed out" in kinds:
+            if "kind" not in built:
+                reply = built | step(partial(read, db, query, limits), db, limits)
+            ends |= "of memory" in reply.get("detail", "")
+            if not ends or not number:
+                print(json.dumps(reply), flush=True)
+        if ends:
             return
-        if db:
-            db.close()
+        db.execute("USE memory")
+        db.execute("DETACH job")
 
 
-def lock(heap: int) -> None:
-    """Make the process unable to open a file, to grow, or to survive its alarm."""
-    logging.disable()  # sqlglot's warnings
-    for dialect in ("sqlite", *dialects.DIALECTS):
-        Dialect.get_or_raise(dialect)
+def connect(megabytes: int) -> Database:
+    """DuckDB with locked settings, in a process that can open no file, nor grow, nor survive its alarm."""
+    config = dict.fromkeys(CLOSED, False) | {"threads": 1, "temp_directory": ""}
+    db = duckdb.connect(config=config | {"memory_limit": f"{megabytes}MB"})
+    for name, value in {**MEANING, "lock_configuration": True}.items():
+        db.execute(f"SET {name} = {value!r}")
+    db.execute("SELECT now()").fetchall()  # reads the time zone from its file
+    for dialect in ("duckdb", *dialects.DIALECTS):
+        dialects.Dialect.get_or_raise(dialect)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 3}
     if sys.platform == "linux":
-        limits[resource.RLIMIT_AS] = heap + INTERPRETER_BYTES
-    for name, value in limits.items():
-        resource.setrlimit(name, (value, value))
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + (megabytes + ROOM) * MEGABYTE,) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    return db
 
 
-def step(action: Callable[[float], dict], limits: dict) -> dict:
+def step(action: Callable[[], dict], db: Database, limits: dict) -> dict:
     """What the action returns, or the kind and detail of what stopped it."""
     signal.setitimer(signal.ITIMER_REAL, limits["seconds"] + GRACE)
+    timer = threading.Timer(limits["seconds"], db.interrupt)
+    timer.start()
     try:
-        return action(time.monotonic() + limits["seconds"])
+        return action()
     except Refused as error:
         kind, detail = error.args
-    except MemoryError:
+    except duckdb.InterruptException:
+        kind, detail = "timed out", f"longer than {limits['seconds']:g} s"
+    except (duckdb.OutOfMemoryException, MemoryError):
         kind, detail = "timed out", f"more than {limits['megabytes']} MB of memory"
-    except sqlite3.DataError as error:  # longer than one of SIZES
-        kind, detail = "timed out", str(error)
-    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:  # ValueError: a NUL, half a surrogate
-        kind, detail = "does not run", str(error)
-        if detail == "interrupted":
-            kind, detail = "timed out", f"longer than {limits['seconds']:g} s"
+    except (duckdb.Error, RuntimeError, ValueError) as error:  # ValueError: half a surrogate
+        kind, detail = "does not run", str(error).partition("\n")[0]
     finally:
+        timer.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0)
     return {"kind": kind, "detail": detail}
 
 
-def build(context: str, limits: dict, deadline: float) -> dict:
-    """The database of the context's first reading that SQLite takes, each on a fresh one."""
+def build(db: Database, context: str) -> dict:
+    """The dialect in which DuckDB takes the context, and whether a table has rows then."""
+    if len(context.encode()) > SQL_BYTES:
+        raise Refused("timed out", f"a context of more than {SQL_BYTES // MEGABYTE} MB")
+    readings = dialects.contexts(context)
+    dialect, _ = first_that_runs(db, readings, lambda statements: [db.execute(sql) for sql in statements])
+    (rows,) = db.execute("SELECT SUM(estimated_size) FROM duckdb_tables()").fetchone()
+    return {"context_dialect": dialect, "filled": bool(rows)}
 
-    def execute(sql: str) -> sqlite3.Connection:
-        db = sqlite3.connect(":memory:", isolation_level=None)
-        db.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+
+def read(db: Database, answer: str, limits: dict) -> dict:
+    """The rows of an answer's first SELECT, and whether it orders them."""
+    if len(answer.encode()) > MEGABYTE:
+        raise Refused("timed out", "a query of more than 1 MB")
+    query = dialects.first_query(answer)
+    word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
+    if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
+        raise Refused("not SELECT", f"begins with {word[0][:20]!r}" if word else "")
+    dialect, (columns, rows) = first_that_runs(
+        db, dialects.queries(query), partial(fetch, db, limits), "READ ONLY"
+    )
+    found = {"columns": columns, "rows": rows, "ordered": dialects.is_ordered(query), "dialect": dialect}
+    return {"kind": "rows", **found}
+
+
+def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple[str, Any]:
+    """(dialect, result) of the first reading that runs, each in a transaction; else the error of the first."""
+    errors = []
+    for dialect, sql in readings:
+        db.execute(f"BEGIN TRANSACTION {mode}")
         try:
-            for category, size in SIZES.items():
-                db.setlimit(category, size)
-            db.execute("PRAGMA temp_store = MEMORY")
-            db.execute(f"PRAGMA hard_heap_limit = {limits['megabytes'] * MEGABYTE}")
-            guard(db, BUILD, deadline)
-            db.executescript(sql)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    dialect, _, db = first_that_runs(context, execute)
-    return {"context_dialect": dialect, "db": db}
-
-
-def guard(db: sqlite3.Connection, allowed: set[int], deadline: float) -> list[tuple[int, str | None]]:
-    """Authorize `allowed` until the deadline. Returns the list that refused actions are added to."""
-    refused = []
-
-    def decide(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        if second.lower() in FUNCTIONS if action == sqlite3.SQLITE_FUNCTION else action in allowed:
-            return sqlite3.SQLITE_OK
-        refused.append((action, first))
-        return sqlite3.SQLITE_DENY
-
-    db.set_authorizer(decide)
-    db.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
-    return refused
-
-
-def read(db: sqlite3.Connection, query: str, limits: dict, deadline: float) -> dict:
-    """The rows of one SELECT, and whether it orders them."""
-    if not SELECT.match(query):
-        raise Refused("not SELECT", f"begins with {query.split(None, 1)[0][:20]!r}" if query.strip() else "")
-    refused = guard(db, READ, deadline)
-    try:
-        dialect, sql, (columns, rows) = first_that_runs(query, lambda sql: fetch(db, sql, limits))
-    except sqlite3.DatabaseError as error:
-        if any(action in WRITES and not table.startswith("sqlite_") for action, table in refused):
-            raise Refused("not SELECT", f"{error}: it writes") from None
-        raise
-    ordered = dialects.is_ordered(sql)
-    return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
-
-
-def first_that_runs(text: str, execute: Callable[[str], Any]) -> tuple[str, str, Any]:
-    """(dialect, SQL, result) of the first reading that runs; else the error of the text as it is."""
-    errors = {}
-    for dialect, sql in dialects.readings(text):
-        try:
-            return dialect, sql, execute(sql)
-        except sqlite3.OperationalError as error:
-            if not FOREIGN.search(str(error)):
+            result = run(sql)
+        except duckdb.Error as error:
+            db.rollback()
+            if isinstance(error, STOPS):
                 raise
-            errors[dialect] = error
-    raise errors["sqlite"]
+            errors.append(error)
+        else:
+            db.commit()
+            return dialect, result
+    raise errors[0]
 
 
-def fetch(db: sqlite3.Connection, sql: str, limits: dict) -> tuple[list[str], list[list]]:
-    """Column names and rows; a blob as SQLite writes it, x'00ff'. Refused beyond the limits."""
-    cursor = db.execute(sql)
-    rows, size = [], 0
-    for row in cursor:
-        size += sum(len(value) if isinstance(value, (str, bytes)) else 8 for value in row)
-        if len(rows) == limits["rows"]:
-            raise Refused("too many rows", f"more than {limits['rows']} rows")
-        if size > RESULT_BYTES:
-            raise Refused("timed out", f"a result of more than {RESULT_BYTES // MEGABYTE} MB")
-        rows.append([f"x'{value.hex()}'" if isinstance(value, bytes) else value for value in row])
-    return [name for name, *_ in cursor.description], rows
+def fetch(db: Database, limits: dict, sql: str) -> tuple[list[str], list[list]]:
+    """Column names and rows, as JSON has them. Refused beyond the limits, and where it is no single SELECT."""
+    if [each.type for each in db.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
+        raise Refused("not SELECT", "it writes, or is more than one statement")
+    found = db.execute(sql).fetchmany(limits["rows"] + 1)
+    if len(found) > limits["rows"]:
+        raise Refused("too many rows", f"more than {limits['rows']} rows")
+    rows = [[plain(value) for value in row] for row in found]
+    if sum(len(value) if isinstance(value, str) else 8 for row in rows for value in row) > RESULT_BYTES:
+        raise Refused("timed out", f"a result of more than {RESULT_BYTES // MEGABYTE} MB")
+    return [name for name, *_ in db.description], rows
+
+
+def plain(value: object) -> object:
+    """A number, a text or None: TRUE as 1, a blob as x'00ff', a time at midnight as its date."""
+    if isinstance(value, bool | decimal.Decimal):
+        return int(value) if isinstance(value, bool) else float(value)
+    if value is None or isinstance(value, int | str) or isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, datetime.datetime):
+        value = value.replace(tzinfo=None)
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else str(value).removesuffix(" 00:00:00")
 
 
 if __name__ == "__main__":

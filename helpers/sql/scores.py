@@ -1,5 +1,6 @@
 """Base versus tuned by running their SQL: the numbers, tables and examples of notebook 09.
 
+    test, counts = scores.check(test)                        # before the training
     result = scores.compare(test, base_answers, tuned_answers)
 
 Execution accuracy is the share of questions whose SQL gives the rows of the gold SQL. It does not
@@ -20,11 +21,34 @@ SIDES = ("base", "tuned")
 COLOURS = [plots.BLUE, plots.ORANGE, plots.GREY, "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"]
 
 
+def check(rows: list[dict], least: int = 10) -> tuple[list[dict], dict]:
+    """(the rows that can judge a model, how many there are of each kind), by running every gold query twice.
+
+    A row cannot judge where its context does not build, its gold does not run, gives no rows, or gives others the
+    second time. Raises ValueError, with the first cause, when fewer than `least` and less than half are left.
+    """
+    outcomes = judge.judge_all((row["sql_context"], row["sql"], row["sql"]) for row in rows)
+    pairs = list(zip(rows, outcomes))
+    left = [row for row, outcome in pairs if outcome.kind == judge.RIGHT]
+    causes = [f"{o.kind}: {o.detail} ({row['sql_prompt']})" for row, o in pairs if o.kind != judge.RIGHT]
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    runs = len(rows) - kinds[judge.GOLD_BROKEN]
+    builds = sum(bool(outcome.gold.context_dialect) for outcome in outcomes)
+    counts = {"questions": len(rows), "context builds": builds, "gold runs": runs}
+    counts |= {"gives rows": runs - kinds[judge.NO_ROWS], "can judge": len(left)}
+    if len(left) < min(least, len(rows) / 2):
+        raise ValueError(
+            f"Only {len(left)} of {len(rows)} questions can judge a model. The first that cannot is {causes[0]}. "
+            "Each sql_context needs CREATE statements and rows (INSERT) on which its sql gives rows."
+        )
+    return left, counts | {"first cause": "".join(causes[:1])}
+
+
 def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str = "schema") -> dict:
     """Both models' outcomes, their accuracies, and the difference with its 95 % interval.
 
-    Rows whose gold SQL does not run are left out and counted. The interval resamples whole groups, since
-    questions over one schema are easy or hard together. Raises ValueError when no gold runs.
+    Rows whose gold SQL does not run or gives no rows are left out and counted. The interval resamples whole groups,
+    since questions over one schema are easy or hard together. Raises ValueError when no row is left.
     """
     examples = [dict(row) for row in rows]
     for side, texts in zip(SIDES, (base, tuned)):
@@ -32,21 +56,23 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
         for example, text, outcome in zip(examples, texts, judge.judge_all(jobs)):
             example |= {side: text, f"{side}_outcome": outcome.kind, f"{side}_detail": outcome.detail}
             example["translated"] = outcome.translated
-    sound = [example for example in examples if example["base_outcome"] != judge.GOLD_BROKEN]
+    kinds = Counter(example["base_outcome"] for example in examples)
+    sound = [row for row in examples if row["base_outcome"] not in (judge.GOLD_BROKEN, judge.NO_ROWS)]
     if not sound:
         raise ValueError(
-            f"None of {len(rows)} gold queries runs, the first: {examples[0]['base_detail']}. Check the contexts."
+            f"None of {len(rows)} gold queries can judge, the first: {examples[0]['base_detail']}. Check the contexts."
         )
-    right = {side: [float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES}
+    base, tuned = ([float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES)
     groups = [data.group(row, group_by) for row in sound]
     return {
         "count": len(sound),
-        "gold_broken": len(rows) - len(sound),
+        "gold_broken": kinds[judge.GOLD_BROKEN],
+        "no_rows": kinds[judge.NO_ROWS],
         "groups": len(set(groups)),
         "translated": sum(bool(row["translated"]) for row in sound),
-        "base": sum(right["base"]) / len(sound),
-        "tuned": sum(right["tuned"]) / len(sound),
-        "difference": evaluation.paired_interval(right["base"], right["tuned"], groups=groups),
+        "base": sum(base) / len(sound),
+        "tuned": sum(tuned) / len(sound),
+        "difference": evaluation.paired_interval(base, tuned, groups=groups),
         "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES},
         "examples": sound,
     }

@@ -20,9 +20,16 @@ from tests.sql import sql_attacks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TABLE = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y');"
-EVERYTHING = "SELECT * FROM t, sqlite_master"
+EVERYTHING = "SELECT t.*, u.sql FROM t, duckdb_tables() u"
 TIGHT = judge.Limits(seconds=2, rows=1000, megabytes=32)
 SECRET = "the canary's song 5f2c"
+
+
+CASES = Path(__file__).with_name("cases")
+
+
+def cases(name: str) -> list[dict]:
+    return [json.loads(line) for line in (CASES / name).read_text("utf-8").splitlines()]
 
 
 def run(context: str, query: str) -> judge.Result:
@@ -41,6 +48,11 @@ def run(context: str, query: str) -> judge.Result:
         "```sql\nSELECT 1",
         "To select one with the schema, run:\nSELECT 1;",
         "The query is: SELECT 1",
+        "With the tables above, the query is: SELECT 1",
+        "SELECT 1;\n```\n",
+        "The query:\nSELECT 1\n```\nIt selects one.",
+        "SELECT 1;</s> SELECT",
+        "SELECT 1<|im_end|>",
     ],
 )
 def test_sql_is_taken_out_of_an_answer(text):
@@ -84,8 +96,13 @@ JUDGED = [
         "wrong result",
         "",
     ),
-    ("SELECT name FROM scores WHERE 0", "SELECT name FROM scores WHERE 1 = 0", "right", ""),
-    ("SELECT name FROM scores WHERE 0", "SELECT 1, 2 WHERE 1 = 0", "wrong result", "2 columns, not 1"),
+    ("SELECT name FROM scores", "SELECT 1, 2 WHERE 1 = 0", "wrong result", "2 columns, not 1"),
+    (
+        "SELECT name FROM scores WHERE 1 = 0",
+        "SELECT name FROM scores WHERE 1 = 0",
+        "no rows",
+        "the gold gives",
+    ),
     # Order
     ("SELECT name FROM scores ORDER BY name", "SELECT name FROM scores ORDER BY 1", "right", ""),
     (
@@ -100,7 +117,7 @@ JUDGED = [
         "wrong result",
         "other order",
     ),
-    # Equal keys: SQLite's order counts
+    # Equal keys: DuckDB's order counts
     (
         "SELECT name FROM scores ORDER BY points",
         "SELECT name FROM scores ORDER BY points, name DESC",
@@ -150,12 +167,38 @@ JUDGED = [
     ("SELECT NULL", "SELECT NULLIF(1, 1)", "right", ""),
     ("SELECT x'00ff'", "SELECT CAST(x'00ff' AS BLOB)", "right", ""),
     ("SELECT name, share FROM scores", "SELECT name, share + 1e-15 FROM scores ORDER BY 2 DESC", "right", ""),
-    ("SELECT CAST(x'ff41' AS TEXT)", "SELECT CAST(x'ff41' AS TEXT)", "right", ""),  # no UTF-8
-    ("SELECT CAST(x'ff41' AS TEXT)", "SELECT CAST(x'fe41' AS TEXT)", "wrong result", "other values"),
+    ("SELECT CAST('NaN' AS REAL)", "SELECT CAST('NaN' AS REAL)", "right", ""),
+    ("SELECT TRUE", "SELECT 1", "right", ""),
+    ("SELECT CAST(3 AS DECIMAL(9, 2))", "SELECT 3", "right", ""),
+    ("SELECT DATE '2024-05-01'", "SELECT CAST('2024-05-01 00:00:00' AS TIMESTAMP)", "right", ""),
+    ("SELECT DATE '2024-05-01'", "SELECT '2024-05-01'", "right", ""),
+    # As SQLite and MySQL count and sort
+    ("SELECT 3", "SELECT 7 / 2", "right", ""),
+    ("SELECT NULL", "SELECT 1 / 0", "right", ""),
+    (
+        "SELECT note FROM scores ORDER BY note",
+        "SELECT note FROM scores ORDER BY note NULLS FIRST",
+        "right",
+        "",
+    ),
+    (
+        "SELECT name FROM scores WHERE team = 'blue'",
+        'SELECT name FROM scores WHERE team = "blue"',
+        "right",
+        "",
+    ),
+    (
+        "SELECT 'blue', 'Cy', 1 UNION SELECT 'red', 'Ada', 2",
+        "SELECT team, name, COUNT(*) FROM scores GROUP BY team",
+        "right",
+        "",
+    ),
+    ("SELECT 'Ada', 5", "SELECT name, MAX(points) FROM scores", "right", ""),
+    ("SELECT 'Cy', 3", "SELECT name, MIN(points) FROM scores WHERE team = 'blue'", "right", ""),
     # Everything else
-    ("SELECT name FROM scores", "SELECT nome FROM scores", "does not run", "no such column: nome"),
-    ("SELECT name FROM scores", "SELECT name FROM", "does not run", "incomplete input"),
-    ("SELECT name FROM scores", "SELECT 1; SELECT 2", "does not run", "one statement at a time"),
+    ("SELECT name FROM scores", "SELECT nome FROM scores", "does not run", 'column "nome" not found'),
+    ("SELECT name FROM scores", "SELECT name FROM", "does not run", "syntax error"),
+    ("SELECT name FROM scores", "SELECT name FROM scores; SELECT 2", "right", ""),
     ("SELECT name FROM scores", "I cannot answer that.", "not SELECT", "begins with 'I'"),
     ("SELECT name FROM scores", "UPDATE scores SET points = 0", "not SELECT", "begins with 'UPDATE'"),
     ("SELECT name FROM scores", "WITH x AS (SELECT 1) DELETE FROM scores", "not SELECT", "it writes"),
@@ -166,10 +209,10 @@ JUDGED = [
         "SELECT nome FROM scores",
         "SELECT name FROM scores",
         "gold broken",
-        "does not run: no such column: nome",
+        'does not run: Binder Error: Referenced column "nome"',
     ),
     ("DELETE FROM scores", "DELETE FROM scores", "gold broken", "not SELECT: begins with 'DELETE'"),
-    ("SELECT nome FROM scores", "", "gold broken", "does not run: no such column: nome"),
+    ("SELECT nome FROM scores", "", "gold broken", 'does not run: Binder Error: Referenced column "nome"'),
 ]
 
 
@@ -204,8 +247,52 @@ def test_a_broken_context_is_a_broken_gold():
     assert outcome.kind == "gold broken" and outcome.detail.startswith("does not run: context: ")
 
 
-def test_a_blob_is_shown_as_sqlite_writes_it():
-    assert run(TABLE, "SELECT COUNT(*), x'00ff' FROM t").rows == [[2, "x'00ff'"]]
+@pytest.mark.parametrize("gold", ["SELECT a FROM t", "SELECT COUNT(*) FROM t", "SELECT SUM(a) FROM t"])
+def test_without_rows_nothing_is_right(gold):
+    """Every query gave no rows there, so that everything was right."""
+    (outcome,) = judge.judge_all([("CREATE TABLE t (a INT)", gold, "SELECT a FROM t WHERE a > 5")])
+    assert (outcome.kind, outcome.detail) == ("no rows", "the context has no rows")
+
+
+@pytest.mark.parametrize("case", cases("answers.jsonl"), ids=lambda case: case["generated"][:40])
+def test_what_stands_around_the_sql_does_not_count(case):
+    context = (
+        "CREATE TABLE orders (id INT); INSERT INTO orders VALUES (1), (2); CREATE TABLE shop (name TEXT);"
+    )
+    (outcome,) = judge.judge_all([(context, case["gold"], case["generated"])])
+    assert outcome.kind == "right" == case["expected"].partition(",")[0], outcome.detail
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "SELECT b FROM t WHERE b <> ';'; The customer's order.",
+        "SELECT b FROM t -- all; of them\nWHERE a > 0\n\nIt's every one; no more.",
+        "SELECT b\nFROM t\nThis query lists what's there.",
+        "SELECT b FROM t /* ; */;\n\n```\nSELECT 1",
+        "Here you are:\n```sql\nSELECT b\n\nFROM t\n```\nSELECT 2 would be wrong.",
+        "SELECT b FROM t\n\n### Explanation\n- `b` is the letter",
+        "WITH x AS (\n  SELECT b FROM t\n)\n\nSELECT b FROM x\nNote: that's all",
+    ],
+)
+def test_prose_behind_the_sql_is_left_out(answer):
+    (outcome,) = judge.judge_all([(TABLE, "SELECT b FROM t", answer)])
+    assert outcome.kind == "right", outcome
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["SELECT b FROM t\n\nWHERE a = 1", "SELECT b FROM t\nWHERE = 1", "SELECT b FROM t WHERE = 1; thanks"],
+)
+def test_a_condition_is_no_prose(answer):
+    (outcome,) = judge.judge_all([(TABLE, "SELECT b FROM t", answer)])
+    assert outcome.kind in ("wrong result", "does not run"), outcome
+
+
+@pytest.mark.parametrize("case", cases("contexts.jsonl"), ids=lambda case: case["name"])
+def test_a_context_as_databases_give_it(case):
+    result = run(case["sql_context"], case["query"])
+    assert result.rows == [[1]], result.detail
 
 
 def test_an_order_is_one_of_the_outermost_select():
@@ -289,9 +376,14 @@ FOREIGN = {
     "SELECT DATEADD(week, 2, d), DATEADD(month, -1, d), DATEADD(hour, 1, ts) FROM o WHERE id = 1": [
         ["2024-01-29", "2023-12-15", "2024-01-15 09:30:00"]
     ],
-    "SELECT DATE_SUB(ts, INTERVAL 90 MINUTE), DATE_TRUNC('hour', ts) FROM o WHERE id = 1": [
-        ["2024-01-15 07:00:00", "2024-01-15 08:00:00"]
+    "SELECT DATE_SUB(ts, INTERVAL 90 MINUTE) FROM o WHERE id = 1": [["2024-01-15 07:00:00"]],
+    "SELECT DATE(d, '+1 month', 'start of month', '-1 day') FROM o WHERE id = 1": [["2024-01-31"]],
+    "SELECT STRFTIME('%Y', ts, '+1 year'), ROUND(JULIANDAY(ts) - JULIANDAY(d), 3) FROM o WHERE id = 2": [
+        ["2025", 0.958]
     ],
+    "SELECT name FROM o WHERE name ~ '^A'": [["Ada"]],
+    "SELECT id FROM o WHERE id = '2' AND d LIKE '2024-03%' AND SUBSTR(d, 1, 4) = '2024'": [[2]],
+    "SELECT YEAR(ts), COUNT(*) FROM o GROUP BY YEAR(ts) ORDER BY 1": [[2023, 1], [2024, 2]],
     "SELECT DATE_ADD(d, INTERVAL 1 QUARTER) FROM o WHERE id = 1": [["2024-04-15"]],
     "SELECT ADD_MONTHS(d, 1), LAST_DAY(d) FROM o WHERE id = 1": [["2024-02-15", "2024-01-31"]],
     "SELECT id FROM o WHERE d BETWEEN DATE '2024-01-01' AND DATE '2024-12-31'": [[1], [2]],
@@ -318,14 +410,14 @@ FOREIGN_CONTEXTS = {
         [2, "y"],
     ],
     "CREATE SCHEMA s; CREATE TABLE s.t (id INT AUTO_INCREMENT PRIMARY KEY, e ENUM('x', 'y'), tags TEXT[]); "
-    "INSERT INTO s.t (e, tags) VALUES ('x', ARRAY['p', 'q']);": [[1, "x", '["p","q"]']],
+    "INSERT INTO s.t (e, tags) VALUES ('x', ARRAY['p', 'q']);": [[1, "x", "['p', 'q']"]],
     "CREATE TABLE t (id INT IDENTITY(1,1) PRIMARY KEY, a NVARCHAR(MAX)); INSERT INTO t (a) VALUES (N'x');": [
         [1, "x"]
     ],
     "CREATE TABLE t (id INT NOT NULL AUTO_INCREMENT, at DATETIME DEFAULT '2024-04-01 12:00:00', PRIMARY KEY (id)) "
     "ENGINE=InnoDB DEFAULT CHARSET=utf8; INSERT INTO t (id) VALUES (1);": [[1, "2024-04-01 12:00:00"]],
     "CREATE TABLE t (at TIMESTAMP WITH TIME ZONE); INSERT INTO t VALUES ('2024-01-01 00:00:00'::timestamp);": [
-        ["2024-01-01 00:00:00"]
+        ["2024-01-01"]
     ],
     "CREATE TABLE t (d DATE); INSERT INTO t VALUES (DATE '2024-01-01'), (DATE '2024-04-01' - INTERVAL '1 day');": [
         ["2024-01-01"],
@@ -339,17 +431,34 @@ FOREIGN_CONTEXTS = {
     "CREATE TABLE t (a NUMBER(10), d DATE); INSERT INTO t VALUES (1, TO_DATE('2024-01-02', 'YYYY-MM-DD'));": [
         [1, "2024-01-02"]
     ],
+    "DROP TABLE IF EXISTS `t`;\nCREATE TABLE `t` (`a` tinyint unsigned COMMENT 'x;y', KEY `k` (`a`)) ENGINE=InnoDB;\n"
+    "/*!40000 ALTER TABLE `t` DISABLE KEYS */;\nINSERT IGNORE INTO `t` VALUES (300);\nUNLOCK TABLES;": [
+        [300]
+    ],
+    "SET statement_timeout = 0;\nCREATE TABLE public.t (a money, b character varying(2));\nALTER TABLE ONLY public.t "
+    "ADD CONSTRAINT k PRIMARY KEY (a);\nCOMMENT ON TABLE t IS 'it''s';\nINSERT INTO public.t VALUES (1.5, 'long');": [
+        [1.5, "long"]
+    ],
+    "CREATE TABLE [dbo].[t] ([a] [int] NOT NULL, [b] [nvarchar](9) NULL)\nGO\nINSERT [dbo].[t] ([a], [b]) "
+    "VALUES (1, N'x')\nGO\n": [[1, "x"]],
+    "CREATE TABLE t (a INT); ALTER TABLE t ADD COLUMN b INT DEFAULT 3; INSERT INTO t (a) VALUES (1); "
+    "UPDATE t SET a = 2; DELETE FROM t WHERE a = 1": [[2, 3]],
+    "CREATE TABLE u (a INT); INSERT INTO u VALUES (1); CREATE TABLE t AS SELECT a + 1 AS b FROM u": [[2]],
+    "CREATE TABLE u (a INT); INSERT INTO u VALUES (1); CREATE VIEW t AS SELECT a FROM u": [[1]],
+    "CREATE TABLE t (a INTEGER PRIMARY KEY, b FLOAT, c ENUM('x')); INSERT INTO t (b, c) VALUES (0.1, \"x\")": [
+        [1, 0.1, "x"]
+    ],
 }
 
 
-# What another database says of today, and the same in SQLite, which judges it on the day it runs.
+# What databases say of today, and the same in DuckDB.
 TODAY = {
-    "CURRENT_DATE - INTERVAL '1 month'": "DATE('now', '-1 months')",
-    "NOW() - INTERVAL '30 days'": "DATETIME('now', '-30 days')",
-    "CURRENT_DATE - 30": "DATE('now', '-30 days')",
-    "DATE_SUB(CURDATE(), INTERVAL 1 MONTH)": "DATE('now', '-1 months')",
-    "DATEADD(month, -1, GETDATE())": "DATETIME('now', '-1 months')",
-    "CURRENT_TIMESTAMP": "DATETIME('now')",
+    "NOW() - INTERVAL '30 days'": "CURRENT_DATE - 30",
+    "DATE_SUB(CURDATE(), INTERVAL 1 MONTH)": "CURRENT_DATE - INTERVAL 1 MONTH",
+    "DATEADD(month, -1, GETDATE())": "CURRENT_DATE - INTERVAL 1 MONTH",
+    "DATE('now', '-1 month')": "CURRENT_DATE - INTERVAL 1 MONTH",
+    "DATETIME('now', 'start of year')": "DATE_TRUNC('year', CURRENT_DATE)",
+    "CURRENT_TIMESTAMP": "CURRENT_DATE",
 }
 
 
@@ -373,24 +482,14 @@ def test_other_dialects(foreign, text):
     assert foreign[text].rows == (FOREIGN | FOREIGN_CONTEXTS)[text]
 
 
-def test_most_of_them_needed_the_translation(foreign):
-    """Newer SQLite has learned some of these, such as CONCAT."""
-    assert sum(foreign[query].dialect != "sqlite" for query in FOREIGN) >= len(FOREIGN) - 6
-    assert all(foreign[context].context_dialect != "sqlite" for context in FOREIGN_CONTEXTS)
-
-
-@pytest.mark.parametrize(
-    "query", ["SELECT name FROM o WHERE name ~ '^A'", "SELECT EXTRACT(WEEK FROM d) FROM o"]
-)
-def test_what_has_no_counterpart_does_not_run(query):
-    assert run(ORDERS, query).kind == "does not run"
+def test_what_has_no_counterpart_does_not_run():
+    assert run(ORDERS, "SELECT SOUNDEX(name) FROM o").kind == "does not run"
 
 
 def test_outcome_names_what_was_translated():
     context = "CREATE SCHEMA s; CREATE TABLE s.t (a DATE); INSERT INTO s.t VALUES ('2024-01-02')"
     (outcome,) = judge.judge_all([(context, "SELECT YEAR(a) FROM t", "SELECT DATEPART(year, a) FROM s.t")])
-    assert outcome.kind == "right"
-    assert outcome.translated == {"context": "postgres", "gold": "postgres", "generated": "tsql"}
+    assert outcome.kind == "right" and outcome.translated == {"generated": "tsql"}
 
 
 @pytest.fixture(scope="module")
@@ -423,29 +522,30 @@ def raid(cage):
 def test_attack_by_a_query(raid, name):
     before, attack, after = raid[name]
     kind, detail = sql_attacks.QUERIES[name][1]
-    assert attack.kind == kind, attack
+    assert attack.kind == kind or not kind and attack.kind in ("does not run", "timed out"), attack
     assert detail in attack.detail
     assert before.rows and (
-        after.rows == before.rows or "was ended" in attack.detail
+        after.rows == before.rows or after.detail == attack.detail
     )  # the database died with it
 
 
 @pytest.mark.parametrize("name", sql_attacks.CONTEXTS)
 def test_attack_by_a_context(raid, name):
+    """What makes no rows is not run: then the query sees the good context."""
     (result,) = raid[f"c {name}"]
-    assert result.kind in ("does not run", "timed out"), result
+    assert result.rows == [[1]] or result.kind in ("does not run", "timed out"), result
     assert sql_attacks.CONTEXTS[name][2] in result.detail
 
 
 def test_no_attack_reads_a_file_or_writes_one(raid, cage):
     folder, _ = cage
-    assert len(raid) == 124
+    assert len(raid) == 134
     assert SECRET not in json.dumps([dataclasses.asdict(result) for row in raid.values() for result in row])
     assert (folder / "canary").read_text() == SECRET
     assert sorted(path.name for path in folder.rglob("*")) == ["canary", "folder"]
 
 
-@pytest.mark.parametrize("name", ["endless", "long function"])
+@pytest.mark.parametrize("name", ["endless", "translation"])
 def test_no_attack_takes_longer_than_the_limit(name):
     begun = time.monotonic()
     judge.run_all([(TABLE, sql_attacks.QUERIES[name][0])], limits=TIGHT)
@@ -453,17 +553,26 @@ def test_no_attack_takes_longer_than_the_limit(name):
     assert 2 <= time.monotonic() - begun < 2 + 1 + 10
 
 
-def test_sqlite_is_asked_to_stop_before_its_process_is_ended(raid):
+def test_duckdb_is_asked_to_stop_before_its_process_is_ended(raid):
     assert raid["endless"][1].detail == raid["cartesian numbers"][1].detail == "longer than 2 s"
 
 
 def test_memory_of_the_processes_stays_within_the_limit():
     """The attacks on memory in a process of its own, because the largest child is counted there."""
-    attacks = ["sorted blobs", "many columns", "large rows", "doubling", "zeroblob", "json", "many rows"]
+    attacks = [
+        "sorted",
+        "many columns",
+        "large rows",
+        "doubling",
+        "repeat",
+        "list_agg",
+        "many rows",
+        "printf",
+    ]
     program = (
         "import json, resource, sys; from helpers.sql import judge\n"
         "jobs = json.load(sys.stdin)\n"
-        "judge.run_all(jobs, 1, limits=judge.Limits(megabytes=32))\n"
+        "judge.run_all(jobs, 1, limits=judge.Limits(seconds=2, megabytes=32))\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     )
     jobs = [(TABLE, sql_attacks.QUERIES[name][0]) for name in attacks]
@@ -475,19 +584,19 @@ def test_memory_of_the_processes_stays_within_the_limit():
         text=True,
         cwd=REPOSITORY,
     )
-    assert 32 < int(ran.stdout) < 32 + 100  # the heap, the interpreter with sqlglot, one result
+    assert 32 < int(ran.stdout) < 32 + 200, ran.stderr  # with the interpreter, DuckDB, sqlglot, one result
 
 
 def test_the_process_can_open_no_file_and_not_grow(tmp_path):
-    """What stands behind the authorizer: the kernel's own limits."""
+    """What stands behind DuckDB's settings: the kernel's own limits."""
     (tmp_path / "canary").write_text(SECRET)
     program = f"""
 from helpers.sql import sandbox
-sandbox.lock(32 * 2**20)
+sandbox.connect(32)
 for attempt in (
     lambda: open({str(tmp_path / "canary")!r}).read(),
     lambda: open({str(tmp_path / "new")!r}, "w"),
-    lambda: bytearray(400 * 2**20),
+    lambda: bytearray(2 * 2**30),
 ):
     assert sandbox.resource.getrlimit(sandbox.resource.RLIMIT_CORE) == (0, 0)
     try:
@@ -527,7 +636,7 @@ def test_a_process_that_cannot_start_says_why(tmp_path, monkeypatch):
 def test_a_process_short_of_memory_is_not_used_again(tmp_path, monkeypatch):
     real = sys.executable
     stand_in(tmp_path, monkeypatch, f'echo started >> {tmp_path}/log; exec {real} "$@"')
-    full = (TABLE, sql_attacks.QUERIES["sorted blobs"][0], "SELECT b FROM t")
+    full = (TABLE, sql_attacks.QUERIES["repeat"][0], "SELECT b FROM t")
     first, second, third = judge.run_all([full, (TABLE, "SELECT 1"), (TABLE, "SELECT 2")], 1, limits=TIGHT)
     assert [result.kind for result in first] == ["timed out", "rows"]
     assert (second[0].rows, third[0].rows) == ([[1]], [[2]])
@@ -535,7 +644,7 @@ def test_a_process_short_of_memory_is_not_used_again(tmp_path, monkeypatch):
 
 
 def test_a_row_after_one_that_ended_the_process():
-    bad, good = sql_attacks.QUERIES["long function"][0], "SELECT b FROM t"
+    bad, good = sql_attacks.QUERIES["translation"][0], "SELECT b FROM t"
     outcomes = judge.judge_all([(TABLE, good, text) for text in (good, bad, good)], 1, limits=TIGHT)
     assert [outcome.kind for outcome in outcomes] == ["right", "timed out", "right"]
 
@@ -552,7 +661,8 @@ def test_many_rows_keep_their_order_over_processes():
     order = list(range(300))
     random.Random(0).shuffle(order)
     rows = [
-        (f"CREATE TABLE t (a); INSERT INTO t VALUES ({n})", "SELECT a FROM t", f"SELECT {n}") for n in order
+        (f"CREATE TABLE t (a INT); INSERT INTO t VALUES ({n})", "SELECT a FROM t", f"SELECT {n}")
+        for n in order
     ]
     outcomes = judge.judge_all(rows, 2)
     assert [outcome.gold.rows[0][0] for outcome in outcomes] == order
@@ -560,7 +670,7 @@ def test_many_rows_keep_their_order_over_processes():
 
 
 def test_rows_over_the_limit_are_a_wrong_result_and_a_broken_gold():
-    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT i FROM n"
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i FROM n"
     wrong, broken = judge.judge_all([(TABLE, "SELECT 1", many), (TABLE, many, many)], 1, limits=TIGHT)
     assert (wrong.kind, wrong.detail) == ("wrong result", "more than 1000 rows")
     assert (broken.kind, broken.detail) == ("gold broken", "too many rows: more than 1000 rows")

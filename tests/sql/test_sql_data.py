@@ -15,6 +15,7 @@ from helpers.train import models
 from tests.conftest import REPOSITORY
 from tests.fakes.hub import FakeHub
 
+CASES_FOLDER = REPOSITORY / "tests" / "sql" / "cases"
 CONTEXT = "CREATE TABLE bees (id INT, hive TEXT); INSERT INTO bees VALUES (1, 'a;b');"
 
 
@@ -115,8 +116,55 @@ def test_a_schema_is_its_create_statements_alone():
         "create  table b (y text default 'create; x');\nCREATE TABLE a (x INT);INSERT INTO a VALUES (2), (3)"
     )
     assert data.schema(one) == data.schema(two)
-    assert data.schema(CONTEXT) == "create table bees (id int, hive text)"
+    assert data.schema(CONTEXT) == "create table bees ( id int , hive text )"
     assert data.schema(one) != data.schema(CONTEXT)
+
+
+CASES = [json.loads(line) for line in (CASES_FOLDER / "schemas.jsonl").read_text("utf-8").splitlines()]
+# What the prompt shows of each case that has `shown`, in its order.
+SHOWN = [
+    ["CREATE TABLE a (id INT)", "CREATE TABLE p (a_id INT, amount REAL)"],
+    ["CREATE TABLE t (id INT, n TEXT)"],
+    ["CREATE TABLE t (id INT)"],
+    ["CREATE TABLE t (id INT)"],
+]
+
+
+def test_comments_hide_no_table_and_no_row_is_shown():
+    shown = [data.create_statements(case["sql_context"]) for case in CASES if "shown" in case]
+    assert shown == SHOWN
+
+
+@pytest.mark.parametrize("spellings", [case["same_schema"] for case in CASES if "same_schema" in case])
+def test_a_schema_written_differently_is_one_group(spellings):
+    more = [
+        'create table "A" (ID integer)',
+        "/* x */ CREATE TABLE [a] (\n  id INT -- it's\n)",
+        "\ufeff" + spellings[0],
+    ]
+    assert len({data.schema(context) for context in [*spellings, *more]}) == 1
+    assert data.schema("CREATE TABLE a (id TEXT)") != data.schema(spellings[0])
+
+
+def test_statements_of_other_databases_are_told_apart():
+    """Escaped quotes, comments after #, no semicolons, GO, and a trigger's body, which is none of its own."""
+    assert data.create_statements("INSERT INTO t VALUES ('it\\'s; CREATE'); CREATE TABLE p (a INT)") == [
+        "CREATE TABLE p (a INT)"
+    ]
+    assert data.create_statements("# it's\nCREATE TABLE p (a INT)") == ["CREATE TABLE p (a INT)"]
+    two = ["CREATE TABLE p (a INT)", "CREATE TABLE q (b INT)"]
+    assert data.create_statements("\n".join(two)) == data.create_statements("\nGO\n".join(two)) == two
+    trigger = "CREATE TRIGGER x AFTER INSERT ON p BEGIN DELETE FROM q; DELETE FROM p; END"
+    assert data.create_statements(f"BEGIN; {two[0]}; {trigger}; {two[1]}; COMMIT;") == [
+        two[0],
+        trigger,
+        two[1],
+    ]
+
+
+def test_torn_sql_has_no_statements_and_is_a_schema_of_its_own():
+    assert data.create_statements("CREATE TABLE t (a TEXT DEFAULT 'x") == []
+    assert data.schema("orders(id, town)") != data.schema("shops(id, town)")
 
 
 def sides(*arguments, **options):

@@ -26,9 +26,10 @@ ROWS = [
     row(2, "SELECT name FROM t2 WHERE id = 2;"),
     row(2, "SELECT missing FROM nowhere;"),  # the gold itself is broken
     row(3, "SELECT id FROM t3 ORDER BY id DESC;"),
-    row(3, "SELECT LEFT(name, 1) FROM t3;"),  # another dialect
+    row(3, "SELECT TOP 2 LEFT(name, 1) FROM t3;"),  # another dialect
+    row(3, "SELECT name FROM t3 WHERE id > 2;"),  # gives no rows
 ]
-BASE = ["<SCHEMA> once more", "SELECT 2", "DROP TABLE t2;", "SELECT 1", "", "SELECT name FROM t3"]
+BASE = ["<SCHEMA> once more", "SELECT 2", "DROP TABLE t2;", "SELECT 1", "", "SELECT name FROM t3", "SELECT 1"]
 TUNED = [
     "SELECT name FROM t1;",
     "SELECT COUNT(id) FROM t1",
@@ -36,6 +37,7 @@ TUNED = [
     "SELECT 1",
     "```sql\nSELECT id FROM t3 ORDER BY id DESC;\n```",
     "SELECT name FROM t3;",
+    "SELECT name FROM t3 WHERE id > 2;",
 ]
 
 
@@ -45,13 +47,14 @@ def result():
 
 
 def test_accuracy_leaves_out_broken_gold_and_counts_it(result):
-    assert (result["count"], result["gold_broken"], result["groups"], result["translated"]) == (5, 1, 3, 1)
+    assert (result["count"], result["groups"], result["translated"]) == (5, 3, 1)
+    assert (result["gold_broken"], result["no_rows"]) == (1, 1)
     assert (result["base"], result["tuned"]) == (pytest.approx(2 / 5), pytest.approx(4 / 5))
     assert result["difference"]["mean"] == pytest.approx(2 / 5)
     assert "Right: 40.0% before, 80.0% after, over 5 questions and 3 groups" in scores.sentence(result)
     assert "+40.0 points" in scores.sentence(result)
     assert [(row["base"], row["tuned"]) for row in result["examples"]] == [
-        pair for number, pair in enumerate(zip(BASE, TUNED)) if number != 3
+        pair for number, pair in enumerate(zip(BASE, TUNED)) if number not in (3, 6)
     ]
 
 
@@ -97,7 +100,7 @@ def test_the_picture_has_one_bar_per_model_and_one_colour_per_outcome(result):
 
 
 def test_gold_that_never_runs_is_an_error():
-    with pytest.raises(ValueError, match="None of 1 gold queries runs, the first: .*nowhere"):
+    with pytest.raises(ValueError, match="None of 1 gold queries can judge, the first: .*nowhere"):
         scores.compare([ROWS[3]], ["SELECT 1"], ["SELECT 1"])
 
 
@@ -115,3 +118,41 @@ def test_an_interval_over_groups_is_wider_where_their_members_are_alike():
     assert grouped["high"] - grouped["low"] > 2.5 * (alone["high"] - alone["low"])
     single = evaluation.paired_interval([0.0] * 200, after, groups=list(range(200)))
     assert single == alone
+
+
+EMPTY = {
+    "sql_prompt": "How many?",
+    "sql_context": "CREATE TABLE t (id INT);",
+    "sql": "SELECT COUNT(*) FROM t",
+}
+BROKEN = {**EMPTY, "sql_context": "CREATE TABLE t (id INT; INSERT"}
+
+
+def test_before_the_training_gold_is_run_and_what_cannot_judge_is_left_out():
+    chance = row(1, "SELECT RANDOM() FROM t1;")
+    left, counts = scores.check([*ROWS, EMPTY, BROKEN, chance] + ROWS[:1] * 9)
+    assert left == ROWS[:3] + ROWS[4:6] + ROWS[:1] * 9
+    cause = counts.pop("first cause")
+    assert list(counts.values()) == [19, 18, 17, 15, 14]
+    assert list(counts) == ["questions", "context builds", "gold runs", "gives rows", "can judge"]
+    assert cause.startswith("gold broken: does not run: ") and "nowhere" in cause and "(Question 2?)" in cause
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        (
+            [EMPTY] * 30,
+            "Only 0 of 30 questions can judge a model.* no rows: the context has no rows .How many",
+        ),
+        (ROWS[:2] + [BROKEN] * 5, "Only 2 of 7 questions.*gold broken: does not run: context: "),
+    ],
+)
+def test_too_little_that_can_judge_stops_with_the_first_cause(rows, says):
+    with pytest.raises(ValueError, match=says):
+        scores.check(rows)
+    assert scores.check(rows, least=0)[1]["questions"] == len(rows)
+
+
+def test_a_small_set_that_can_judge_goes_on():
+    assert scores.check(ROWS[:2])[0] == ROWS[:2]
