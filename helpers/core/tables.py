@@ -97,18 +97,22 @@ def _delimiter(text: str) -> str:
 
 
 def _csv_values(text: str, delimiter: str) -> Iterator[dict]:
-    """Line and values of each row that has any. Where a quotation mark breaks it, its text and the reason."""
+    """Line and values of each row that has any. Where a quotation mark breaks it, its line and the reason."""
     csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
-    lines = list(io.StringIO(text, newline=""))
-    reader = csv.reader(iter(lines), delimiter=delimiter, skipinitialspace=True, strict=True)
-    while (start := reader.line_num) < len(lines):
+    lines, start = list(io.StringIO(text, newline="")), 0
+    while start < len(lines):
+        rest, row = (
+            (lines[at] for at in range(start, len(lines))),
+            {"line": start + 1, "record": lines[start]},
+        )
+        reader = csv.reader(rest, delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
-            row = {"line": start + 1, "record": next(reader)}
-        except csv.Error as error:
-            row = {"line": start + 1, "record": ["".join(lines[start : reader.line_num])]}
-            where = f"lines {start + 1} to {reader.line_num} cannot be told apart"
-            row["reason"] = f"a quotation mark is not closed or not doubled ({error}); {where}"
-        if any(map(str.strip, row["record"])):
+            row["record"] = next(reader)
+            start += reader.line_num
+        except csv.Error as error:  # the mark has swallowed the rest: read on behind its first line
+            row["reason"] = f"a quotation mark is not closed or not doubled ({error})"
+            start += 1
+        if "reason" in row or any(map(str.strip, row["record"])):
             yield row
 
 
@@ -122,13 +126,12 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
     for number, name in enumerate(map(str.strip, head["record"]), 1):
         known = not name or name in header  # then it gets its number
         header.append(f"{name} (column {number})".strip() if known else name)
-    width, too_long = len(header), [any(row["record"][len(header) :]) for row in rows]
-    unquoted = (
-        sum(too_long) > len(rows) / 2 or width == 1
-    )  # such texts hold delimiters, and nobody quoted them
+    width, too_long = len(header), ["reason" not in row and any(row["record"][len(header) :]) for row in rows]
+    # A last column of texts that hold delimiters and have no quotation marks:
+    unquoted = sum(too_long) > len(rows) / 2 or width == 1
     for row, surplus in zip(rows, too_long):
         values = row["record"]
-        if surplus and "reason" not in row:
+        if surplus:
             what = f"wrong number of fields ({len(values)} instead of {width})"
             row |= {"guess": f"{what}, the last ones read as one"} if unquoted else {"reason": what}
             values = [*values[: width - 1], f"{delimiter} ".join(values[width - 1 :])]

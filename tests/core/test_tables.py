@@ -46,15 +46,16 @@ def test_quoted_newlines_keep_the_line_numbers_of_the_editor(mine):
 def test_a_quotation_mark_that_is_not_doubled_costs_its_row(mine):
     rows = read(mine, 'text,stars\n"A "good" one",5\nFine,4\n')
     assert [row.get("reason", "")[:15] for row in rows] == ["a quotation mar", ""]
-    assert rows[0]["record"] == ['"A "good" one",5\n'] and rows[1]["record"]["text"] == "Fine"
+    assert rows[0]["record"] == '"A "good" one",5\n' and rows[1]["record"]["text"] == "Fine"
 
 
-def test_what_a_quotation_mark_has_swallowed_is_one_row_with_its_lines(mine):
-    rows = read(mine, 'text,stars\nGood,5\n"Bad,1\nFine,4\nFine,4\n')
-    assert [row["line"] for row in rows] == [2, 3] and "lines 3 to 5 cannot be told apart" in rows[1][
-        "reason"
-    ]
-    assert rows[1]["record"] == ['"Bad,1\nFine,4\nFine,4\n']
+@pytest.mark.parametrize("after", ["Fine {0},4\n", '"Fine {0}",4\n', '"So ""{0}""",4\n'])
+def test_a_quotation_mark_that_never_closes_costs_one_line(mine, after):
+    lines = "".join(after.format(number) for number in range(3))
+    rows = read(mine, f'text,stars\nGood,5\n"Bad,1\n{lines}')
+    (broken,) = [row for row in rows if "reason" in row]
+    assert len(rows) == 5 and broken["line"] == 3 and broken["record"] == '"Bad,1\n'
+    assert broken["reason"].startswith("a quotation mark is not closed")
 
 
 def test_a_text_longer_than_csv_allows_is_one_text(mine):
