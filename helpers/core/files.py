@@ -12,9 +12,9 @@ import errno
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -103,8 +103,13 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def _row(pairs: list[tuple[str, object]]) -> dict:
-    """The row, with one copy in memory of each name for all rows."""
-    return {sys.intern(name): value for name, value in pairs}
+    """The row, with one copy in memory of each name and of a text that many rows repeat."""
+    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
+
+
+@lru_cache(maxsize=4096)
+def _one(text: str) -> str:
+    return text
 
 
 def content_id(value: object) -> str:
