@@ -91,7 +91,7 @@ def read_reply(body: dict) -> Reply:
         content = message.get("content") or ""
         if isinstance(content, list):  # of parts, some of which may be thinking
             content = "".join(part.get("text") or "" for part in content)
-        thought, closed, text = content.rpartition("</think>")
+        _, closed, text = content.rpartition("</think>")
         text = "" if not closed and text.lstrip().startswith("<think>") else text
         details = usage.get("completion_tokens_details") or {}
         reasoned = text != content or message.get("reasoning_content") or details.get("reasoning_tokens")

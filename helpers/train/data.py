@@ -45,7 +45,9 @@ def from_row(row: dict, where: str) -> dict:
     elif "prompt" in row and "completion" in row:
         question, answer = row["prompt"], row["completion"]
     elif "instruction" in row and "output" in row:
-        question, answer = "\n\n".join(filter(None, (row["instruction"], row.get("input")))), row["output"]
+        parts = [part for part in (row["instruction"], row.get("input")) if part]
+        question = "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else None
+        answer = row["output"]
     else:
         question, answer = row.get("question"), row.get("answer")
     for name, text in (("question", question), ("answer", answer)):

@@ -249,3 +249,13 @@ def test_two_splits_that_could_be_train_are_named(tmp_path):
         ValueError, match="has the splits train_sft, train_gen, and 'train_gen' is one too many"
     ):
         data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
+
+
+def test_an_instruction_that_is_no_text_is_named_with_its_row(tmp_path):
+    """It was a TypeError without the row."""
+    rows = [
+        {"instruction": "Why?", "output": "So."},
+        {"instruction": "Why?", "input": ["a"], "output": "So."},
+    ]
+    with pytest.raises(ValueError, match="mine.json, row 2: the question is missing, empty or not text"):
+        data.read(write(tmp_path / "mine.json", rows))
