@@ -12,6 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 
 demo: setup
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08 $(DEMO)
+	$(PY) -m helpers.prove.chat $(WORK_DIR)/answers.jsonl
 
 # Two processes with a thread each: what waits for kernels, servers and disks goes on beside what computes.
 test: lint

@@ -2,12 +2,14 @@
 
     for answer in stream(model, tokenizer, "Why?"):  # answers that grow; the last one says why it ended
     row = side_by_side(model, tokenizer, "Why?")     # prints both as they come
+    python -m helpers.prove.chat answers.jsonl       # ends with 1 where the tuned answers do not stop
 
 The same seed gives the same answer. There is no memory: every question is asked on its own, as in training.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Event, Lock
 
+from helpers.core import files
 from helpers.train import models
 
 # The questions that people ask first about any company's reviews.
@@ -132,3 +135,20 @@ def side_by_side(model, tokenizer, question: str, **settings) -> dict:
             row[f"{name}_stopped"] = answer.ended
     print()
     return row
+
+
+def running_on(answers: list[dict]) -> str:
+    """What is wrong and what to do where more than one tuned answer in four was cut off; empty where all is well."""
+    cut = sum(row["tuned_stopped"] == "at max_new_tokens" for row in answers)
+    if cut <= max(1, len(answers) / 4):
+        return ""
+    return (
+        f"{cut} of {len(answers)} answers of the tuned model did not stop by themselves: it has not learned to end its "
+        "turn. An adapter of an earlier version, trained before the turn markers had rows of their own, runs on like "
+        "this: run notebook 05 again. After a short training: raise num_train_epochs. If the answers are whole sentences "
+        "that only take longer, raise max_new_tokens."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(running_on(files.read_jsonl(sys.argv[1])) or 0)

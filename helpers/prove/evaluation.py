@@ -25,6 +25,7 @@ METRICS = {  # name: what it says, better direction, format
     "perplexity": ("perplexity of the answers", "lower", "{:.1f}"),
     "rouge_l": ("ROUGE-L (F1)", "higher", "{:.3f}"),
     "chrf": ("chrF (0 to 100)", "higher", "{:.1f}"),
+    "end": ("probability of the end where the reference ends", "higher", "{:.2f}"),
     "stopped": ("stops by itself (share of answers)", "higher", "{:.2f}"),
     "words": ("words an answer", "", "{:.0f}"),
     "distinct_2": ("distinct-2 (share of word pairs)", "", "{:.2f}"),
@@ -83,6 +84,7 @@ def measure(model, tokenizer, pairs: list[dict], train_answers=(), max_new_token
     for pair, answer, tokens, losses in zip(pairs, answers, ids, nats):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
         row["answer_loss"] = sum(losses) / len(losses)
+        row["end"] = math.exp(-losses[-1])
         row["rouge_l"] = rouge.score(pair["answer"], answer)["rougeL"].fmeasure
         row["chrf"] = chrf.sentence_score(answer, [pair["answer"]]).score
         rows.append(row | {"stopped": float(tokens[-1] in stops)})

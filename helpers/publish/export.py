@@ -67,10 +67,11 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
     """Name, shape and a function that computes each weight of base + adapter, one at a time; tied ones come once.
 
     Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; a base in 4 bits is taken as the
-    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`) is as trained.
+    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`), or row by row (`trainable_token_indices`), is as trained.
     """
     import torch
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.trainable_tokens import TrainableTokensLayer
     from peft.utils.integrations import dequantize_module_weight
 
     modules, seen = dict(model.get_base_model().named_modules()), set()
@@ -80,16 +81,21 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
         layer = modules.get(name.removesuffix(".base_layer"))
         if isinstance(layer, LoraLayer) and key == "weight":
             weight = weight.float() + layer.get_delta_weight("default").float()
+        if isinstance(layer, TrainableTokensLayer) and key == "weight":
+            weight = layer.get_merged_weights(["default"])
         return weight.detach().to(getattr(torch, dtype)).cpu().contiguous()
 
+    aside = (".lora_", ".trainable_tokens_", ".original_module")
     for name, module in modules.items():
         for key, parameter in module.named_parameters(recurse=False):
-            if parameter in seen or ".lora_" in name or name.endswith(".original_module"):
+            if parameter in seen or any(part in name for part in aside):
                 continue
             seen.add(parameter)
             linear = isinstance(module, torch.nn.Linear) and key == "weight"  # 4 bits have another shape
             shape = torch.Size((module.out_features, module.in_features)) if linear else parameter.shape
-            saved = f"{name}.{key}".replace(".base_layer", "").replace(".modules_to_save.default", "")
+            saved = f"{name}.{key}"
+            for part in (".base_layer", ".token_adapter", ".modules_to_save.default"):
+                saved = saved.replace(part, "")
             yield saved, shape, partial(value, name, key)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from helpers.core import hub, runtime, workdir
 from helpers.sql import data
-from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
+from helpers.train import checkpoints, cpu_loss, local_gemma, markers, memory, models, progress, training
 from helpers.train import data as qa_data
 
 if TYPE_CHECKING:
@@ -118,8 +118,22 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     return model, tokenizer
 
 
-def lora(options: Options, model) -> LoraConfig:
-    """LoRA on every linear layer of the language model; the images' layers of the larger Gemmas are left alone."""
+def begin_markers(model, tokenizer) -> list[int]:
+    """Ids of the turn markers where a base model has never trained them, their rows begun anew; else none."""
+    turns, stops = models.turns(tokenizer), models.stop_ids(tokenizer)
+    if markers.lookalikes(model, stops) <= markers.MANY:
+        return []
+    eos, end = stops
+    start, newline = (tokenizer(text, add_special_tokens=False).input_ids[0] for text in (turns.user, "\n"))
+    markers.begin_anew(model, {end: eos, start: newline})
+    return [start, end]
+
+
+def lora(options: Options, model, tokens: list[int] = ()) -> LoraConfig:
+    """LoRA on every linear layer of the language model, and the rows of `tokens` trained with it.
+
+    The images' layers of the larger Gemmas are left alone.
+    """
     from peft import LoraConfig
 
     multimodal = model.config.get_text_config() is not model.config
@@ -131,6 +145,7 @@ def lora(options: Options, model) -> LoraConfig:
         target_modules="all-linear",
         exclude_modules=r".*(vision_tower|multi_modal_projector).*" if multimodal else None,
         modules_to_save=["lm_head", "embed_tokens"] if options.train_embeddings else None,
+        trainable_token_indices={"embed_tokens": [*tokens]} if tokens else None,
         task_type="CAUSAL_LM",
     )
 
@@ -215,24 +230,28 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
 def make_trainer(
     options: Options, model, tokenizer, train_dataset: Dataset, validation: Dataset, config: SFTConfig
 ) -> SFTTrainer:
-    """TRL's trainer with the adapter on the model; without a GPU its loss needs no logits."""
+    """TRL's trainer with the adapter on the model; without a GPU its loss needs no logits.
+
+    Where a base model has never trained the turn markers, the adapter trains and carries their rows.
+    """
     import torch
     from transformers import set_seed
     from trl import SFTTrainer
 
     set_seed(options.seed)  # the adapter's first values
+    tokens = [] if options.train_embeddings else begin_markers(model, tokenizer)
     trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=train_dataset,
         eval_dataset=validation,
         processing_class=tokenizer,
-        peft_config=lora(options, model),
+        peft_config=lora(options, model, tokens),
     )
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
         for weight in trainer.model.parameters():
             weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
-    if not options.train_embeddings:
+    if not (options.train_embeddings or tokens):
         cpu_loss.train_without_logits(trainer)
     return trainer
 

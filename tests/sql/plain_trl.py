@@ -164,6 +164,43 @@ def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_
     assert files.fingerprint(tmp_path / "again" / name) == files.fingerprint(adapter / name)
 
 
+@pytest.fixture
+def untrained(tmp_path, tiny_gemma) -> Path:
+    """The tiny model with the fault of a base model: the row of the turn's end lies among those of other tokens."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
+    config = AutoConfig.from_pretrained(tiny_gemma, tie_word_embeddings=True)  # as Gemma does
+    model = AutoModelForCausalLM.from_config(config)
+    rows, end = model.get_input_embeddings().weight.data, models.stop_ids(tokenizer)[-1]
+    rows[-20:] = rows[end] + 0.05 * rows[end].norm() * torch.nn.functional.normalize(torch.randn(20, rows.shape[1]))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "untrained")
+    return tmp_path / "untrained"
+
+
+def test_markers_that_a_base_model_never_trained_are_trained_and_travel_with_the_adapter(tmp_path, untrained):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    trainer, tokenizer, _, choice, rows = prepare(untrained, tmp_path, max_steps=12)
+    stops = models.stop_ids(tokenizer)
+    assert training.markers.lookalikes(AutoModelForCausalLM.from_pretrained(untrained), stops) == 20
+    assert training.check_end_of_turn(trainer.model, tokenizer) == {"look-alikes of <end_of_turn>": 0}
+    trainer.train()
+    losses = [row["loss"] for row in progress.losses(trainer)]
+    canary = tuple(data.pair(rows[0]).values())
+    training.save_adapter(trainer.model, tokenizer, tmp_path / "adapter", choice.name, losses, canary)
+    questions = [data.pair(row)["question"] for row in rows[:8]]
+    tuned = models.generate_ids(trainer.model, tokenizer, questions, 8)
+    stock = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(untrained), tmp_path / "adapter")
+    assert models.generate_ids(stock, tokenizer, questions, 8) == tuned
+    export.merge(stock, tokenizer, tmp_path / "merged", "float32")
+    assert scores.answers_of_folder(tmp_path / "merged", questions, 8) == models.texts(tokenizer, tuned)
+
+
 def test_the_collators_rows_pass_the_check_of_stage_05(tmp_path, tiny_gemma, capsys):
     trainer, tokenizer, _, _, rows = prepare(tiny_gemma, tmp_path)
     dataset, _ = data.tokenize(rows, tokenizer, 2048)

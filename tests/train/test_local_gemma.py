@@ -107,7 +107,7 @@ def test_weights_and_tokenizer_belong_together(tokenizer, model):
 
 def test_a_cache_that_fails_its_checksum_stops_with_the_fix(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = local_gemma.cache_dir() / local_gemma.NAME
+    folder = local_gemma.cache_dir() / local_gemma.FOLDER
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     files.write_json(folder / local_gemma.SEAL, files.seal(folder, ["model.safetensors"]))
@@ -122,7 +122,7 @@ def test_a_cache_of_an_older_version_is_built_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(local_gemma, "_assemble", lambda folder: folder)
     monkeypatch.setattr(local_gemma, "_build", lambda gguf, folder: (folder / "new").touch())
-    folder = local_gemma.cache_dir() / local_gemma.NAME
+    folder = local_gemma.cache_dir() / local_gemma.FOLDER
     folder.mkdir(parents=True)
     (folder / "SHA256SUMS").write_text("0  model.safetensors\n")
     assert local_gemma.path() == folder and {file.name for file in folder.iterdir()} == {
