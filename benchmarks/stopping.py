@@ -54,7 +54,9 @@ def main() -> None:
         "sampled answers": len(answers),
         "stopped by themselves": stopped,
         "with a letter of a foreign script": sum(not scripts(answer) <= known for answer in answers),
-        "probability of the end: lowest, quartiles, highest": np.quantile(end, [0, 0.25, 0.5, 0.75, 1]).round(2).tolist(),
+        "probability of the end: lowest, quartiles, highest": np.quantile(end, [0, 0.25, 0.5, 0.75, 1])
+        .round(2)
+        .tolist(),
         "answer loss": round(float(np.mean([np.mean(losses) for losses in nats])), 3),
     }
     result = files.read_json(RESULT) if RESULT.exists() else {}

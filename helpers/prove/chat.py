@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Lock
 
 from helpers.core import files
@@ -145,10 +146,10 @@ def running_on(answers: list[dict]) -> str:
     return (
         f"{cut} of {len(answers)} answers of the tuned model did not stop by themselves: it has not learned to end its "
         "turn. An adapter of an earlier version, trained before the turn markers had rows of their own, runs on like "
-        "this: run notebook 05 again. After a short training: raise num_train_epochs. If the answers are whole sentences "
-        "that only take longer, raise max_new_tokens."
+        "this: run notebook 05 again. After a short training: raise num_train_epochs. If the answers are good and only "
+        "longer than that, raise max_new_tokens."
     )
 
 
 if __name__ == "__main__":
-    sys.exit(running_on(files.read_jsonl(sys.argv[1])) or 0)
+    sys.exit(running_on(files.read_jsonl(Path(sys.argv[1]))) or 0)

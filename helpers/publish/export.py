@@ -67,7 +67,8 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
     """Name, shape and a function that computes each weight of base + adapter, one at a time; tied ones come once.
 
     Beside an adapter it is base + scale · B·A in float32, rounded once, to `dtype`; a base in 4 bits is taken as the
-    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`), or row by row (`trainable_token_indices`), is as trained.
+    adapter was trained on it, in those 4 bits; what was trained whole (`modules_to_save`) or row by row
+    (`trainable_token_indices`) is as trained.
     """
     import torch
     from peft.tuners.lora import LoraLayer

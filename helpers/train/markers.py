@@ -13,9 +13,9 @@ KEPT, RANDOM, SEED = 0.9, 0.3, 3407
 
 
 def lookalikes(model, stops: list[int]) -> int:
-    """How many rows of the head have a cosine over NEAR with that of the last of `stops`, the tokens that end an answer.
+    """How many rows of the head have a cosine over NEAR with that of the last of `stops`.
 
-    Those are not counted.
+    Those, the tokens that end an answer, are not counted.
     """
     import torch
 
@@ -27,7 +27,7 @@ def lookalikes(model, stops: list[int]) -> int:
 
 
 def begin_anew(model, trained: dict[int, int]) -> None:
-    """Give each token the row of a trained one, by ids: KEPT of it and RANDOM of a direction drawn with SEED, at its norm.
+    """Give each token the row of a `trained` one, by ids: KEPT of it and RANDOM of a drawn direction, at its norm.
 
     The usual way to begin a new token; the random part lets the model tell the two apart.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import stopping
 from helpers.ask import teacher
 from helpers.clean import reviews
 from helpers.core import files, runtime
@@ -146,3 +147,11 @@ def real_tuned(real_gemma):
     model, tokenizer = models.load_tuned(models.SAMPLE_ADAPTER, runtime.device())
     assert evaluation.use_float32(model).startswith("float32")
     return model, tokenizer
+
+
+def test_sampled_answers_of_the_bundled_adapter_stop_by_themselves_and_stay_in_their_script(real_tuned):
+    """With the turn markers as the base model has them, three of four run on behind a foreign token."""
+    rounds = 10 if ALL else 2
+    stopped, answers = stopping.sampled(*real_tuned, seeds=1, questions=stopping.chat.QUESTIONS * rounds)
+    assert stopped >= 3.6 * rounds and len(answers) == 4 * rounds
+    assert set().union(*map(stopping.scripts, answers)) == {"LATIN"}

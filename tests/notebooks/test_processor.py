@@ -78,7 +78,8 @@ def test_06_measures_it(work_dir):
 
 
 def test_07_streams_its_answers(work_dir):
-    run("07", work_dir, questions=["What of the sand?"], max_new_tokens=16, temperature=0)
+    done = run("07", work_dir, questions=["What of the sand?"], max_new_tokens=16, temperature=0)
+    assert "1 of 1 answers of the tuned model stopped by themselves" in text(done)
     (row,) = files.read_jsonl(work_dir / "answers.jsonl")
     assert row["tuned"] == ANSWER != row["base"] and row["tuned_stopped"] == "by itself"
 

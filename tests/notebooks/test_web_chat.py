@@ -208,7 +208,12 @@ def test_notebook_07_opens_the_page_and_goes_on(tuned, tiny_gemma, tmp_path):
     work_dir = tmp_path / "work"
     model.peft_config["default"].base_model_name_or_path = str(tiny_gemma)
     model.save_pretrained(work_dir / "adapter")
-    parameters = {"questions": ["Why?"], "max_new_tokens": 8, "web_chat": True, "work_dir": str(work_dir)}
+    parameters = {
+        "questions": ["Why?", "How?"],
+        "max_new_tokens": 8,
+        "web_chat": True,
+        "work_dir": str(work_dir),
+    }
     done = papermill.execute_notebook(
         str(REPOSITORY / "notebooks" / "07_chat.ipynb"),
         str(tmp_path / "out.ipynb"),
@@ -219,6 +224,7 @@ def test_notebook_07_opens_the_page_and_goes_on(tuned, tiny_gemma, tmp_path):
     )
     said = text(done)
     assert re.search(r"Open http://127\.0\.0\.1:\d+/: the page is on this machine only\.", said)
-    (row,) = files.read_jsonl(work_dir / "answers.jsonl")
+    row, _ = files.read_jsonl(work_dir / "answers.jsonl")
     assert row["question"] == "Why?" and row["tuned"] != row["base"]
+    assert "### ⚠️ 2 of 2 answers of the tuned model did not stop by themselves" in said
     assert "tokens a second" in said and "at max_new_tokens" in said

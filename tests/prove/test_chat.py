@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from threading import Event
 
 import pytest
 
+from helpers.core import files
 from helpers.prove import chat
 from helpers.train import models
+from tests.conftest import REPOSITORY
 
 
 def last(*args, **settings) -> chat.Answer:
@@ -104,3 +108,34 @@ def test_side_by_side_prints_both_and_returns_a_row(tuned, capsys):
         assert row[f"{name}_tokens"] == 12 and row[f"{name}_stopped"] == "at max_new_tokens"
         assert row[f"{name}_tokens_per_second"] > 0
     assert row["tuned"] != row["base"]
+
+
+CUT, ENDED = ({"tuned_stopped": how} for how in ("at max_new_tokens", "by itself"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "wrong"),
+    [
+        ([ENDED] * 4, False),
+        ([CUT] + [ENDED] * 3, False),
+        ([CUT] * 2 + [ENDED] * 2, True),
+        ([CUT] * 4, True),
+        ([CUT], False),
+        ([CUT] * 2, True),
+        ([CUT] * 3 + [ENDED] * 9, False),
+        ([CUT] * 4 + [ENDED] * 8, True),
+        ([{"tuned_stopped": "by you"}] * 4, False),
+    ],
+)
+def test_answers_that_run_on_are_said_with_the_fix(answers, wrong):
+    said = chat.running_on(answers)
+    assert said.startswith(f"{answers.count(CUT)} of {len(answers)} answers") is wrong is bool(said)
+    assert not wrong or "run notebook 05 again" in said and "raise max_new_tokens" in said
+
+
+def test_the_demo_fails_where_its_answers_run_on(tmp_path):
+    for answers, status in (([ENDED] * 4, 0), ([CUT] * 3 + [ENDED], 1)):
+        files.write_jsonl(tmp_path / "answers.jsonl", answers)
+        command = [sys.executable, "-m", "helpers.prove.chat", str(tmp_path / "answers.jsonl")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+        assert done.returncode == status and ("3 of 4 answers" in done.stderr) is bool(status)

@@ -37,6 +37,9 @@ def test_measure_has_every_metric_and_is_repeatable(loaded):
     assert first == evaluation.measure(*loaded, PAIRS, max_new_tokens=8)
     assert all(set(evaluation.METRICS) - {"perplexity"} <= set(row) for row in first)
     assert [row["stopped"] for row in first] == [0.0] * 3
+    nats = evaluation.answer_nats(*loaded, PAIRS)  # the last token of an answer ends its turn
+    assert [row["end"] for row in first] == pytest.approx([math.exp(-tokens[-1]) for tokens in nats])
+    assert all(0 < row["end"] < 0.1 for row in first)
 
 
 def test_an_answer_that_ends_its_turn_stops_by_itself_and_one_that_is_cut_off_does_not(loaded, monkeypatch):
@@ -80,7 +83,7 @@ def test_a_run_of_seven_words_is_not_copied():
 
 
 def rows(losses: list[float]) -> list[dict]:
-    same = {"question": "q", "words": 5, "stopped": 1.0, "distinct_2": 0.9, "copied": 0.0}
+    same = {"question": "q", "words": 5, "end": 0.5, "stopped": 1.0, "distinct_2": 0.9, "copied": 0.0}
     return [{**same, "answer_loss": x, "rouge_l": 1 / x, "chrf": 10 / x} for x in losses]
 
 
@@ -99,7 +102,7 @@ def test_a_better_model_is_called_better_and_its_worse_examples_are_listed():
     assert result["base"]["answer_loss"] == pytest.approx(sum([4.0, 4.2, 3.9, 4.1, 4.0, 4.3]) / 6)
     assert result["tuned"]["perplexity"] == pytest.approx(math.exp(15 / 6))
     assert [verdicts(result)[metric] for metric in QUALITY[:3]] == ["better"] * 3
-    assert result["worse"] == {"answer_loss": 1, "rouge_l": 1, "chrf": 2, "stopped": 0}
+    assert result["worse"] == {"answer_loss": 1, "rouge_l": 1, "chrf": 2, "end": 0, "stopped": 0}
     loss, rouge, chrf = (evaluation.METRICS[metric][0] for metric in ("answer_loss", "rouge_l", "chrf"))
     assert evaluation.got_worse(base, tuned) == [
         {"question": "q", loss: "4.100 → 4.500", rouge: "0.244 → 0.222", chrf: "2.4 → 2.2"},

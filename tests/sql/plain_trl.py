@@ -175,7 +175,9 @@ def untrained(tmp_path, tiny_gemma) -> Path:
     config = AutoConfig.from_pretrained(tiny_gemma, tie_word_embeddings=True)  # as Gemma does
     model = AutoModelForCausalLM.from_config(config)
     rows, end = model.get_input_embeddings().weight.data, models.stop_ids(tokenizer)[-1]
-    rows[-20:] = rows[end] + 0.05 * rows[end].norm() * torch.nn.functional.normalize(torch.randn(20, rows.shape[1]))
+    rows[-20:] = rows[end] + 0.05 * rows[end].norm() * torch.nn.functional.normalize(
+        torch.randn(20, rows.shape[1])
+    )
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "untrained")
     return tmp_path / "untrained"
