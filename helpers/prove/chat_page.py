@@ -75,7 +75,7 @@ def open_page(
         both, once = [*panes.values()], dict(trigger_mode="once", concurrency_limit=1, show_progress="hidden")
         asked = box.submit(answer, [box, *both, *controls, seed], [box, *both], **once)
         box.stop(None, cancels=asked)
-        gradio.on([pane.clear for pane in both], lambda: ([], []), None, both, cancels=asked)
+        gradio.on([pane.clear for pane in both], None, cancels=asked).then(lambda: ([], []), None, both)
     share = web_chat == "share"
     options = dict(prevent_thread_lock=True, quiet=True, ssr_mode=False, footer_links=[], height=700)
     page.launch(server_name="127.0.0.1", share=share, **options)
