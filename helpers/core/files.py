@@ -102,14 +102,12 @@ def read_jsonl(path: Path) -> list[dict]:
     return rows
 
 
+_one = lru_cache(maxsize=4096)(str)  # the copy that stands for all texts like it
+
+
 def _row(pairs: list[tuple[str, object]]) -> dict:
     """The row, with one copy in memory of each name and of a text that many rows repeat."""
     return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
-
-
-@lru_cache(maxsize=4096)
-def _one(text: str) -> str:
-    return text
 
 
 def content_id(value: object) -> str:

@@ -55,9 +55,8 @@ def read_rows(path: Path) -> list[dict]:
         elif not isinstance(row["record"], dict):
             row.setdefault("reason", "not a JSON object")
     if guesses := [row for row in rows if "guess" in row]:
-        print(
-            f"{path.name}, {len(guesses)} rows, the first in line {guesses[0]['line']}: {guesses[0]['guess']}"
-        )
+        first = guesses[0]
+        print(f"{path.name}, {len(guesses)} rows, the first in line {first['line']}: {first['guess']}")
     return rows
 
 
@@ -76,10 +75,9 @@ def _text(path: Path) -> tuple[str, bool]:
         from charset_normalizer import from_bytes
 
         likely = [match.encoding for match in from_bytes(data) if not NOT_WESTERN.search(str(match))]
-        fix = f"open it in its own encoding (by its letters, {' or '.join(likely) or 'unknown'}) and save it as UTF-8"
-        raise ValueError(
-            f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r}); {fix}"
-        )
+        what = f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r})"
+        encoding = f"its own encoding (by its letters, {' or '.join(likely) or 'unknown'})"
+        raise ValueError(f"{what}; open it in {encoding} and save it as UTF-8")
     print(f"{path.name} is not UTF-8: read as Windows-1252. Save it as UTF-8 if line {number} looks wrong:")
     print(f"  {line.strip()[:100]}")
     return text, False
@@ -101,10 +99,8 @@ def _csv_values(text: str, delimiter: str) -> Iterator[dict]:
     csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
     lines, start = list(io.StringIO(text, newline="")), 0
     while start < len(lines):
-        rest, row = (
-            (lines[at] for at in range(start, len(lines))),
-            {"line": start + 1, "record": lines[start]},
-        )
+        row = {"line": start + 1, "record": lines[start]}
+        rest = map(lines.__getitem__, range(start, len(lines)))
         reader = csv.reader(rest, delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
             row["record"] = next(reader)
@@ -149,7 +145,8 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
             where = f"{path}, line {error.lineno}, column {error.colno}: {error.msg}"
             fix = "The file is damaged or was cut off: mend it there, or export it again"
             raise ValueError(f"{where}. {fix}") from None
-        yield from filter(None, map(_json_line, itertools.count(1), text.split("\n")))
+        lines = enumerate(text.split("\n"), 1)
+        yield from (_json_line(number, line) for number, line in lines if line.strip())
         return
     if isinstance(whole, dict):
         lists = [
@@ -161,8 +158,8 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         yield {"line": number, "record": record}
 
 
-def _json_line(number: int, line: str) -> dict | None:
+def _json_line(number: int, line: str) -> dict:
     try:
-        return {"line": number, "record": json.loads(line)} if line.strip() else None
+        return {"line": number, "record": json.loads(line)}
     except json.JSONDecodeError as error:
         return {"line": number, "record": line, "reason": f"not JSON ({error.msg}, column {error.colno})"}

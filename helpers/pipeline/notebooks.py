@@ -28,7 +28,7 @@ def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def own_cells(notebook: NotebookNode) -> list[NotebookNode]:
+def authored(notebook: NotebookNode) -> list[NotebookNode]:
     """The cells that a person wrote, without the one that papermill adds."""
     return [cell for cell in notebook.cells if INJECTED not in tags(cell)]
 
@@ -47,7 +47,7 @@ def parameters(path: Path) -> dict[str, object]:
     constants, or when the injected cell of an earlier run would take new values where they have no effect.
     """
     notebook = read(path)
-    if own_cells(notebook) != notebook.cells:
+    if authored(notebook) != notebook.cells:
         raise ValueError(f"{path.name}: delete the cell tagged `{INJECTED}`, which papermill added")
     cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if len(cells) != 1:
@@ -81,7 +81,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     their tags. Cell ids stay as they are.
     """
     cleaned = copy.deepcopy(notebook)
-    cleaned.cells = own_cells(cleaned)
+    cleaned.cells = authored(cleaned)
     for name in ("widgets", "papermill"):
         cleaned.metadata.pop(name, None)
     cleaned.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}

@@ -55,8 +55,8 @@ def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path,
         raise ValueError(f"-p {unknown}: not a parameter of any selected notebook. They have{listing}")
     planned = {}
     for path, defaults in known.items():
-        own = {name: value_of(name, given[name], defaults[name]) for name in given if name in defaults}
-        planned[path] = {"work_dir": str(work_dir), **own}
+        fitting = {name: value_of(name, given[name], defaults[name]) for name in given if name in defaults}
+        planned[path] = {"work_dir": str(work_dir), **fitting}
     return planned
 
 
@@ -82,7 +82,7 @@ def is_done(path: Path, executed: Path, parameters: dict[str, object]) -> bool:
         return False
     now, then = notebooks.read(path), notebooks.read(executed)
     before = then.metadata.papermill.parameters | {"work_dir": parameters["work_dir"]}  # it may have moved
-    sources = [[(cell.cell_type, cell.source) for cell in notebooks.own_cells(book)] for book in (now, then)]
+    sources = [[(cell.cell_type, cell.source) for cell in notebooks.authored(book)] for book in (now, then)]
     return before == parameters and sources[0] == sources[1]
 
 
