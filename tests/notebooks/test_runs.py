@@ -34,7 +34,7 @@ def text(notebook) -> str:
             if output.output_type == "stream" and output.name == "stdout":
                 parts.append(output.text)
             elif "data" in output:
-                parts.append(output.data.get("text/html", ""))
+                parts.append(output.data.get("text/html", output.data.get("text/markdown", "")))
     return "\n".join(parts)
 
 
