@@ -180,14 +180,14 @@ def review_markdown(row: dict) -> str:
 
 def review_header(row: dict) -> str:
     """Heading and facts of a review, without its text."""
-    place = f" ({_line(row['reviewer_location'])})" if row["reviewer_location"] else ""
+    place = f" ({_line(row['reviewer_location'])[:80]})" if row["reviewer_location"] else ""
     facts = {
         "Posted on": (row["review_date"] or "")[:10],
         "Experience Date": (row["review_date_of_experience"] or "")[:10],
         "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
         "Title": _line(row["review_title"] or ""),
     }
-    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')}{place}"
+    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')[:80]}{place}"
     return f"{heading}\n{_facts(facts)}".strip()
 
 
