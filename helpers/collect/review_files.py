@@ -135,7 +135,8 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
         rank, field = known[name]
         doubt = _doubt(field, name, held[name], held.get(taken.get("review_content"), {})) if rank else None
         if field in taken:
-            notes += [f"{name!r} may be {field} too; {taken[field]!r} was taken"] if rank < GUESS else []
+            if taken[field] != field and rank < GUESS:
+                notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
         elif doubt:
             notes.append(f"{name!r} is not taken for {field}: {doubt}")
         else:
@@ -160,11 +161,13 @@ def _doubt(field: str, name: str, held: dict[int, str], texts: dict[int, str]) -
     fit, values = sum(_fits(field, value) for value in held.values()), list(held.values())
     if values and (fit == 0 or (field == "review_rating" and fit < len(values) / 2)):
         return f"its values are of another kind, such as {values[0]!r}"
-    if field == "review_id" and len({(v, texts.get(n)) for n, v in held.items()}) > 1.1 * len(set(values)):
+    pairs = {(value, texts.get(number)) for number, value in held.items()}
+    if field == "review_id" and len(pairs) > 1.1 * len(set(values)):
         return "the same one stands beside different texts"
-    most, times = max(Counter(values).items(), key=lambda item: item[1], default=("", 0))
-    if _key(name) in ("name", "title", "user") and times > max(1, len(values) / 3) and not NOBODY.match(most):
-        return f"{most!r} stands in {times} of {len(values)} rows, as a product or a shop does"
+    most, times = max(Counter(value for value, _ in pairs).items(), key=lambda item: item[1], default=("", 0))
+    often = times >= max(3, len(pairs) / 3) or times > max(1, len(pairs) / 2)
+    if _key(name) in ("name", "title", "user") and often and not NOBODY.match(most):
+        return f"{most!r} stands beside {times} of {len(pairs)} texts, as a product or a shop does"
     return None
 
 
