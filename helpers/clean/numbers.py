@@ -131,9 +131,9 @@ def _numbered(text: str, region: str | None) -> Iterator[Span]:
             yield start, end, "ORDER" if match["ORDER"] else "ACCOUNT"
 
 
-def _order_forms(text: str, region: str | None) -> Iterator[Span]:
-    for match in ORDER_FORM.finditer(text):
-        yield *match.span(), "ORDER"
+def _forms(text: str, region: str | None) -> Iterator[Span]:
+    yield from ((*match.span(), "ORDER") for match in ORDER_FORM.finditer(text))
+    yield from ((*match.span(), "ACCOUNT") for match in SOCIAL.finditer(text))
 
 
 def _bare_numbers(text: str, region: str | None) -> Iterator[Span]:
@@ -142,11 +142,6 @@ def _bare_numbers(text: str, region: str | None) -> Iterator[Span]:
         known = MOMENT.fullmatch(match.group()) or match.group().endswith("00000")
         if not known and not _is_measure(text, *match.span()):
             yield *match.span(), "ACCOUNT"
-
-
-def _social(text: str, region: str | None) -> Iterator[Span]:
-    for match in SOCIAL.finditer(text):
-        yield *match.span(), "ACCOUNT"
 
 
 def _phones(text: str, region: str | None) -> Iterator[Span]:
@@ -205,4 +200,4 @@ def _is_measure(text: str, start: int, end: int) -> bool:
     return bool(UNIT.match(text, end) or CURRENCY.search(before) or BARCODE.search(before))
 
 
-RULES = (_ibans, _long_numbers, _numbered, _order_forms, _social, _phones, _bare_numbers)  # the surest first
+RULES = (_ibans, _long_numbers, _numbered, _forms, _phones, _bare_numbers)  # the surest first

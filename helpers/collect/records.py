@@ -83,7 +83,7 @@ def date(value: object) -> datetime:
     for day, clock in itertools.product(DAYS, CLOCKS):
         with contextlib.suppress(ValueError):
             return datetime.strptime(spaced, day + clock)
-    raise ValueError("not a date (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
+    raise ValueError("not a date, or one of two (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
 
 
 Stars = Annotated[Annotated[int, Field(ge=1, le=5)], BeforeValidator(stars)]
@@ -111,10 +111,10 @@ class _Lenient(BaseModel):
         """Null for what is missing, and for what cannot be read, which the context counts, unless it is COSTLY."""
         try:
             return None if is_missing(value) else read(value)
-        except ValueError:
+        except ValidationError as error:
             if info.field_name in COSTLY:
                 raise
-            info.context.setdefault(info.field_name, []).append(value)
+            info.context.setdefault(info.field_name, []).append(f"{str(value)[:80]!r} ({_why(error)})")
             return None
 
 
@@ -135,7 +135,8 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
 
     A rejected one is `{"file", "line", "field", "value", "reason", "record"}`: `field` is named as in the
     file; a service's record has no file, and `line` is its number. Rejected are broken lines, error rows
-    of the service, fields that do not parse, and an id that comes again. Without an id each record is a
+    of the service, ratings and texts that do not parse, and an id that comes again. What other fields hold
+    and cannot be read is left empty, counted and printed. Without an id each record is a
     review, and gets one from its content.
     """
     parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
@@ -158,9 +159,7 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
         rejected.append(_writable({**where, "reason": reason, "record": origin["record"]}))
     for field, values in unread.items():
-        print(
-            f"{field}: {len(values)} values cannot be read and are left empty, such as {str(values[0])[:80]!r}"
-        )
+        print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected
 
 
@@ -173,8 +172,11 @@ def _review(record: dict, unread: dict[str, list]) -> tuple[dict | None, str | N
         row = Review.model_validate({name: record.get(name) for name in FIELDS}, context=unread)
         return _writable(row.model_dump(mode="json")), None, None
     except ValidationError as error:
-        first = error.errors()[0]
-        return None, str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+        return None, str(error.errors()[0]["loc"][0]), _why(error)
+
+
+def _why(error: ValidationError) -> str:
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
 def _writable(value: dict) -> dict:

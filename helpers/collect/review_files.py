@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.collect.records import FIELDS, ORIGIN, date, is_missing, stars
@@ -54,23 +55,16 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
     path = Path(source).expanduser()
-    if not path.exists():
-        fix = "give 'sample', 'brightdata' or a path"
-        raise FileNotFoundError(f"{str(source)!r} is no file in {Path.cwd()}; {fix}")
     rows = tables.read_rows(path)
-    whole = [row for row in rows if "reason" not in row]
-    if not rows:
-        raise ValueError(f"{path} holds no reviews, only the frame for them; export it again")
-    if not whole:
-        raise ValueError(f"No line of {path} can be read. Line {rows[0]['line']}: {rows[0]['reason']}")
-    for row in whole:
+    for row in (whole := [row for row in rows if "reason" not in row]):
         row["record"] = _flat(row["record"])
+    if not any(row["record"] for row in whole):
+        why = f"Line {rows[0]['line']}: {rows[0].get('reason', 'empty')}" if rows else "Export it again"
+        raise ValueError(f"{path} holds no reviews that can be read. {why}")
     if headers := whole[: _second_headers([row["record"] for row in whole])]:
-        print(
-            f"{path.name}: {len(headers)} more header rows, the last in line {headers[-1]['line']}, are left out"
-        )
-        rows, whole = [row for row in rows if row not in headers], whole[len(headers) :]
-    taken = _taken(path, [row["record"] for row in whole], columns or {})
+        print(f"{path.name}: rows to line {headers[-1]['line']} are second headers, and left out")
+        rows = [row for row in rows if row["line"] > headers[-1]["line"]]
+    taken = _taken(path, [row["record"] for row in whole[len(headers) :]], columns or {})
     records = []
     for row in rows:
         found = {f: row["record"][c] for f, c in taken.items() if "reason" not in row and c in row["record"]}
@@ -122,26 +116,21 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
     asked = _asked(path, list(held), columns)
     taken = {field: name for name, field in asked.items() if field}
     known = {name: KNOWN[_key(name)] for name in held if _key(name) in KNOWN and name not in asked}
-    others = [name for name in held if name not in known | asked]
-    long = {
-        name: sum(len(text) for text in set(held[name].values()) if " " in text and text[0] not in "[{")
-        for name in others
-    }
+    long = {name: _size(values.values()) for name, values in held.items() if name not in known | asked}
     longest = max(long, key=long.get, default=next(iter(held)))
-    if long.get(longest) and long[longest] >= 20 * len(held[longest]):
+    if long.get(longest, 0) >= 20 * max(1, len(held[longest])):
         known[longest] = GUESS, "review_content"
     notes = []
     for name in sorted(known, key=lambda n: (known[n][1] != "review_content", not held[n], known[n][0])):
         rank, field = known[name]
         doubt = _doubt(field, name, held[name], held.get(taken.get("review_content"), {})) if rank else None
-        if field in taken:
-            if taken[field] != field and rank < GUESS:
-                notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
-        elif doubt:
-            notes.append(f"{name!r} is not taken for {field}: {doubt}")
-        else:
+        if field not in taken and not doubt:
             taken[field] = name
             notes += [f"{name!r} is taken for {field}: its texts are the longest"] if rank == GUESS else []
+        elif field not in taken:
+            notes.append(f"{name!r} is not taken for {field}: {doubt}")
+        elif taken[field] != field and rank < GUESS:
+            notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
     if not {"review_content", "review_title", "error_code"} & set(taken):
         raise ValueError(
             f"{path} has no column that is known to hold the text of a review; it has: {', '.join(held)}. "
@@ -154,6 +143,11 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
     for note in notes:
         print(f"  {note}. `columns` can change that")
     return taken
+
+
+def _size(values: Iterable[str]) -> int:
+    """How many characters of different texts there are, without codes, links and JSON."""
+    return sum(len(v) for v in set(values) if (" " in v or not v.isascii()) and v[0] not in "[{")
 
 
 def _doubt(field: str, name: str, held: dict[int, str], texts: dict[int, str]) -> str | None:
@@ -199,23 +193,19 @@ def _asked(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
 
 
 def _order_dates(records: list[dict], field: str) -> None:
-    """Bring 31/01/2026, 1/31/26 and 31.01.2026 into ISO form; what can be either is left empty.
+    """Bring 31/01/2026, 1/31/26 and 31.01.2026 into ISO form; what can be either is left, and not read.
 
     Dots mean day first. With slashes and hyphens the other dates of the column decide.
     """
     found = [(r, match) for r in records if (match := DAY_MONTH_YEAR.fullmatch(str(r.get(field)).strip()))]
-    slashed = [match for _, match in found if match[2] != "."]
-    orders = {int(match[1]) > 12 for match in slashed if int(match[1]) > 12 or int(match[3]) > 12}
-    unclear = []
+    slashed = [(int(match[1]), int(match[3])) for _, match in found if match[2] != "."]
+    orders = {first > 12 for first, second in slashed if max(first, second) > 12}
     for record, match in found:
         day, month = int(match[1]), int(match[3])
-        if match[2] != "." and day <= 12 and (month > 12 or orders == {False}):
-            day, month = month, day
-        elif match[2] != "." and day <= 12 and day != month and orders != {True}:
-            unclear.append(record.pop(field))
-            continue
+        if match[2] != "." and day <= 12:
+            if month > 12 or orders == {False}:
+                day, month = month, day
+            elif day != month and orders != {True}:
+                continue
         if month <= 12:
             record[field] = f"{match[4] or 20}{match[5]}-{month:02}-{day:02}{match[6]}"
-    if unclear:
-        print(f"{field}: {unclear[0]!r} can be day first or month first, and the file does not say which.")
-        print(f"  {len(unclear)} such dates are left empty; written as 2026-01-31 they would be read.")

@@ -111,7 +111,7 @@ def test_without_a_country_the_groups_of_digits_tell_a_phone(number):
 
 @pytest.mark.parametrize(
     "text",
-    ["parts 100-200-3000 and 123-456-7890", "219-00-9999", "000-12-3456", "2019-09-9999", "from 12-05-2026"],
+    ["parts 100-200-3000 and 123-456-7890", "219-00-9999", "2019-09-9999", "from 12-05-2026"],
 )
 def test_without_a_country_other_groups_of_digits_are_none(text):
     assert redaction.redact_text(text) == (text, Counter())
@@ -320,4 +320,4 @@ def test_work_grows_with_the_text_and_not_faster(unit):
 def test_the_kinds_are_those_the_rules_yield():
     yielded = {kind for figures in FIGURES.values() for kind in figures} - {"total", "decoys"}
     assert yielded | {"PLACE"} == set(redaction.KINDS)
-    assert len(numbers.RULES) == 7
+    assert len(numbers.RULES) == 6
