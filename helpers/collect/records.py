@@ -16,16 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-    field_validator,
-)
+import pydantic
 
 from helpers.core import files
 
@@ -86,8 +77,8 @@ def date(value: object) -> datetime:
     raise ValueError("not a date, or one of two (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
 
 
-Stars = Annotated[Annotated[int, Field(ge=1, le=5)], BeforeValidator(stars)]
-Day = Annotated[datetime, BeforeValidator(date)]
+Stars = Annotated[Annotated[int, pydantic.Field(ge=1, le=5)], pydantic.BeforeValidator(stars)]
+Day = Annotated[datetime, pydantic.BeforeValidator(date)]
 TYPES = {
     str: "company_name, company_id, company_logo, company_website, company_rating_name, company_about, company_email, "
     "company_phone, company_location, company_country, company_category, review_id, review_title, review_content, "
@@ -99,19 +90,19 @@ TYPES = {
     bool: "is_verified_company, is_verified_review",
     list | dict | str: "company_other_categories, company activity, breadcrumbs, review_replies",
 }
-FIELDS = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
+FIELDS = {name: (kind | None, None) for kind, names in TYPES.items() for name in names.split(", ")}
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(coerce_numbers_to_str=True)
+class _Lenient(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(coerce_numbers_to_str=True)
 
-    @field_validator("*", mode="wrap")
+    @pydantic.field_validator("*", mode="wrap")
     @classmethod
-    def _read(cls, value: object, read: Callable, info: ValidationInfo) -> object:
+    def _read(cls, value: object, read: Callable, info: pydantic.ValidationInfo) -> object:
         """Null for what is missing, and for what cannot be read, which the context counts, unless it is COSTLY."""
         try:
             return None if is_missing(value) else read(value)
-        except ValidationError as error:
+        except pydantic.ValidationError as error:
             if info.field_name in COSTLY:
                 raise
             info.context.setdefault(info.field_name, []).append(f"{str(value)[:80]!r} ({_why(error)})")
@@ -119,9 +110,7 @@ class _Lenient(BaseModel):
 
 
 # Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null.
-Review = create_model(
-    "Review", __base__=_Lenient, **{name: (kind | None, None) for name, kind in FIELDS.items()}
-)
+Review = pydantic.create_model("Review", __base__=_Lenient, **FIELDS)
 
 
 def is_error_row(record: dict) -> bool:
@@ -171,11 +160,11 @@ def _review(record: dict, unread: dict[str, list]) -> tuple[dict | None, str | N
     try:
         row = Review.model_validate({name: record.get(name) for name in FIELDS}, context=unread)
         return _writable(row.model_dump(mode="json")), None, None
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         return None, str(error.errors()[0]["loc"][0]), _why(error)
 
 
-def _why(error: ValidationError) -> str:
+def _why(error: pydantic.ValidationError) -> str:
     return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 

@@ -44,6 +44,15 @@ def test_a_csv_with_other_column_names(mine, capsys):
         ("rating,title,body,reviewerNickname,createdDate,territory", 6),  # App Store Connect
         ("review_id,stars,text,date", 4),  # Yelp's data set
         ("Review Created (UTC),Review Username,Review Title,Review Content,Review Stars,Review ID", 6),
+        (
+            "product_handle,state,rating,title,author,email,location,body,reply,created_at,replied_at",
+            7,
+        ),  # Shopify
+        ("reviewId,productId,rating,title,body,reviewer.name,reviewer.email,dateCreated", 6),  # Okendo
+        ("Id,ProductId,UserId,ProfileName,HelpfulnessNumerator,Score,Summary,Text", 5),  # Amazon's fine foods
+        ("Name,Email,Sale Date,Feedback Date,Product Id,Service Rating,Service Comment", 4),  # Feefo
+        ("date,review,rating,isEdited,title,userName,developerResponse", 6),  # App Store scrapers
+        ("reviewer,date_reviewed,star_rating,message,order_id", 4),  # Etsy
     ],
 )
 def test_the_exports_of_other_sites_need_no_columns(mine, header, fields):

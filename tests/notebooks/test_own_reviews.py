@@ -151,6 +151,19 @@ def test_a_file_that_cannot_be_used_stops_with_the_fix(work_dir, tmp_path, name,
     assert not (work_dir / "reviews.jsonl").exists()
 
 
+def test_a_teacher_is_not_asked_about_a_company_without_a_name(work_dir, monkeypatch):
+    """Where answers were paid for already, they are read as before."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    chunk = {"id": "1", "review_ids": ["a"], "company": None, "text": "### Review by [NAME]\n\nIt came late."}
+    files.write_jsonl(work_dir / "chunks.jsonl", [chunk])
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="run notebooks 01 to 03 again .* company_name"
+    ):
+        run("04", work_dir, teacher="openai")
+    assert not (work_dir / "qa_journal.jsonl").exists()
+
+
 def test_the_sentences_about_the_sample_are_what_its_reviews_say(alone):
     done, work_dir = alone("01")
     said = text(done)
