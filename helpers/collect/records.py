@@ -101,7 +101,8 @@ class _Lenient(pydantic.BaseModel):
     def _read(cls, value: object, read: Callable, info: pydantic.ValidationInfo) -> object:
         """Null for what is missing, and for what cannot be read, which the context counts, unless it is COSTLY."""
         try:
-            return None if is_missing(value) else read(value)
+            plain = isinstance(value, str) and value.isprintable()
+            return None if is_missing(value) else read(value if plain else _writable(value))
         except pydantic.ValidationError as error:
             if info.field_name in COSTLY:
                 raise
@@ -159,7 +160,7 @@ def _review(record: dict, unread: dict[str, list]) -> tuple[dict | None, str | N
         return None, field, f"the service reports an error ({record.get('error_code') or record['error']})"
     try:
         row = Review.model_validate({name: record.get(name) for name in FIELDS}, context=unread)
-        return _writable(row.model_dump(mode="json")), None, None
+        return row.model_dump(mode="json"), None, None
     except pydantic.ValidationError as error:
         return None, str(error.errors()[0]["loc"][0]), _why(error)
 
@@ -168,6 +169,6 @@ def _why(error: pydantic.ValidationError) -> str:
     return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
-def _writable(value: dict) -> dict:
+def _writable(value: object) -> object:
     """The JSON value with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

@@ -42,6 +42,7 @@ OTHER_NAMES = {
 }
 # What stands around a name: "reviews.text", "attributes.body", "title.label".
 FRAME = re.compile(r"^(reviews?|attributes|properties|fields)\.(?=.)|(?<=.)\.(label|value|text)$")
+JUDGED = 5_000  # records by whose values a column is judged; more would take memory
 GUESS = 99  # the rank of the column with the longest texts, behind every known name
 NOBODY = re.compile("anonym|a google user|guest|.*customer", re.IGNORECASE)
 DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
@@ -109,7 +110,7 @@ KNOWN = {
 def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str, str]:
     """The column that is taken for each field; prints them unless all have the fields' own names."""
     held = {name: {} for record in records for name in record}  # each column's values by their record
-    for number, record in enumerate(records):
+    for number, record in enumerate(records[:JUDGED]):
         for name in record:
             if not is_missing(record[name]):
                 held[name][number] = str(record[name])
