@@ -28,20 +28,22 @@ OTHER_NAMES = {
     "review_date": "date, created at, created, date created, created date, create time, time created, published at, "
     "published at date, publish time, at, timestamp, timestamp created, review datetime utc, review posted date, "
     "review created (utc), review submit date and time, date reviewed, feedback date, recorded date, "
-    "submit date (utc), response created at, unix review time, updated, time, end date",
+    "submit date (utc), response created at, unix review time, updated, last modified seconds, time, end date",
     "review_id": "id, recommendation id, response id, respondent id",
     "reviewer_name": "author, reviewer, user, username, author name, author title, author username, "
     "author display name, author attribution display name, user username, user display name, customer name, "
     "consumer display name, profile name, nickname, reviewer nickname, reviewer display name, display name, "
-    "review username, full name, your name, name",
+    "review username, full name, your name, name, first name, recipient first name",
     "reviewer_location": "country, country code, location, reviewer country, review country, territory, "
     "consumer country code, consumer display location",
     "review_replies": "reply, reply content, reply text, developer reply text, company reply, company reply text, "
     "response, developer response, owner answer, response from owner text",
-    "company_name": "company, business, business name, place name, location name, brand",
+    "company_name": "company, business, business name, place name, brand",
 }
 # What stands around a name: "reviews.text", "attributes.body", "title.label".
-FRAME = re.compile(r"^(reviews?|attributes|properties|fields)\.(?=.)|(?<=.)\.(label|value|text)$")
+FRAME = re.compile(
+    r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)\.(label|value|text)$"
+)
 JUDGED = 5_000  # records by whose values a column is judged; more would take memory
 GUESS = 99  # the rank of the column with the longest texts, behind every known name
 NOBODY = re.compile("anonym|a google user|guest|.*customer", re.IGNORECASE)
@@ -76,11 +78,12 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
 
 
 def _flat(record: dict, prefix: str = "") -> dict:
-    """The record with nested objects opened, `reviewer.displayName`; the record's own fields stay."""
+    """The record with nested objects opened, `reviewer.displayName`, alone in a list too; its own fields stay."""
     flat = {}
     for name, value in record.items():
-        nested = isinstance(value, dict) and name not in FIELDS
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+        alone = value[0] if isinstance(value, list) and len(value) == 1 else value
+        nested = isinstance(alone, dict) and name not in FIELDS
+        flat |= _flat(alone, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 
 

@@ -258,6 +258,17 @@ def test_authors_are_found_where_they_are_nested(tmp_path, person):
     assert rows[0]["reviewer_name"] == "Ann"
 
 
+def test_an_object_alone_in_a_list_is_opened(tmp_path):
+    """So Google Play's API has its comments; a list of several is left as it is."""
+    comment = {"text": "Good", "starRating": 4, "lastModified": {"seconds": "1769853600"}}
+    rows, _ = read(
+        tmp_path / "a.json",
+        json.dumps({"reviews": [{"reviewId": "1", "comments": [{"userComment": comment}]}]}),
+    )
+    assert (rows[0]["review_content"], rows[0]["review_rating"]) == ("Good", 4)
+    assert rows[0]["review_date"] == "2026-01-31T10:00:00Z"
+
+
 def test_the_replies_of_the_company_are_no_reviews(mine):
     """They may be longer than what they answer."""
     rows, _ = read(
