@@ -129,7 +129,8 @@ def test_the_same_text_twice_has_two_ids():
 @pytest.mark.parametrize("text", ["Title " * 90, "Another text. " * 90, None])
 def test_a_title_that_leaves_no_room_begins_the_text_and_stops_nobody(text):
     """Some exports cut the title out of the text, or put the whole text there."""
-    two = rows("short", text, review_title="Title " * 60)
+    two = rows("short", text)
+    two[1]["review_title"] = "Title " * 60
     made = chunks.split(two, chunk_size=300, chunk_overlap=20)
     assert [chunk["review_ids"] for chunk in made if "r0" in chunk["review_ids"]] == [["r0"]]
     said = " ".join(chunk["text"] for chunk in made if "r1" in chunk["review_ids"])
