@@ -25,7 +25,8 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
 
     They are sorted by company and language. `chunk_overlap` is how many characters two pieces of one long
     review share at most. A review without a text is left with its title; the pieces of a long one have no
-    link to its page. Raises ValueError that names the review whose header leaves no room for its text.
+    link to its page, and a title that leaves no room begins its text. Raises ValueError for a chunk_size
+    that has no room for a text below a header.
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
@@ -61,13 +62,15 @@ def _pack(rows: Iterable[dict], chunk_size: int, chunk_overlap: int) -> Iterator
 def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
-    header = reviews.review_header(row)
+    title, text, header = row["review_title"] or "", row["review_content"] or "", reviews.review_header(row)
+    if len(header) + chunk_overlap + 4 > chunk_size:  # the title is a text, and often the text again
+        header = reviews.review_header(row | {"review_title": None})
+        text = text if text.startswith(title.rstrip(".… ")) else f"{title}\n{text}"
     room = chunk_size - len(header) - 2
     if room < chunk_overlap + 2:
         raise ValueError(
-            f"The header of review {row['review_id']} has {len(header)} characters ({header[:80]!r}…), so "
-            f"chunk_size={chunk_size} with chunk_overlap={chunk_overlap} leaves no room for its text. Raise "
-            f"chunk_size above {len(header) + chunk_overlap + 3}, or shorten the review's title."
+            f"chunk_size={chunk_size} with chunk_overlap={chunk_overlap} leaves no room for a text below the header "
+            f"of review {row['review_id']} ({header[:80]!r}…); set it to {len(header) + chunk_overlap + 4} or more"
         )
     splitter = RecursiveCharacterTextSplitter(
         chunk_size=room,
@@ -78,7 +81,7 @@ def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
         # Each piece is escaped by itself, for a cut can put a "#" first; so each such place counts twice.
         length_function=lambda text: len(text) + len(reviews.MAYBE_MARKUP.findall(text)),
     )
-    for piece in splitter.split_text(row["review_content"] or "") or [""]:
+    for piece in splitter.split_text(text) or [""]:
         yield f"{header}\n\n{reviews.escaped(piece)}".strip()
 
 

@@ -69,6 +69,8 @@ PHONE = re.compile(
     r"(?<![\w€£$#@+])(?<!\d[.,:/-])(?!0\.|(?:\d ){7})(?:\+|\(\+?)?\d(?:[ ./()–-]{0,3}\d){6,16}(?!\w|[.,:]\d)",
     re.IGNORECASE,
 )
+LARGE = ("US", "IN", "BR", "MX", "ES")  # where national numbers begin with no 0
+SOCIAL = re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")  # security number, US
 NEXT_GROUP = re.compile(r"\D*\d+")
 PHONE_CUE = re.compile(
     r"(?:\b(?:tel|phon|mobil|cell|call|ring|rang|rung|text|sms|whats|fax|landline|number|reach|contact|handy"
@@ -129,9 +131,9 @@ def _numbered(text: str, region: str | None) -> Iterator[Span]:
             yield start, end, "ORDER" if match["ORDER"] else "ACCOUNT"
 
 
-def _order_forms(text: str, region: str | None) -> Iterator[Span]:
-    for match in ORDER_FORM.finditer(text):
-        yield *match.span(), "ORDER"
+def _forms(text: str, region: str | None) -> Iterator[Span]:
+    yield from ((*match.span(), "ORDER") for match in ORDER_FORM.finditer(text))
+    yield from ((*match.span(), "ACCOUNT") for match in SOCIAL.finditer(text))
 
 
 def _bare_numbers(text: str, region: str | None) -> Iterator[Span]:
@@ -172,10 +174,20 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     try:
         number = phonenumbers.parse("+" + digits.removeprefix("00") if abroad else raw, region)
     except phonenumbers.NumberParseException:  # no country code, and no country to look it up in
-        return digits[0] == "0" and len(digits) >= 9
+        return (digits[0] == "0" and len(digits) >= 9) or any(_is_written(raw, each) for each in LARGE)
     if abroad or digits[0] == "0":
         return phonenumbers.is_possible_number(number)
     return phonenumbers.is_valid_number(number)
+
+
+def _is_written(raw: str, region: str) -> bool:
+    """Whether a number is one of the region's, in the groups of digits in which it is written there."""
+    import phonenumbers
+
+    number = phonenumbers.parse(raw, region)
+    written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    groups = re.findall(r"(?!1\b)\d+", raw)  # without the 1 that may stand before a US number
+    return phonenumbers.is_valid_number(number) and groups == re.findall(r"\d+", written)[1:]
 
 
 def _digits(text: str) -> int:
@@ -188,4 +200,4 @@ def _is_measure(text: str, start: int, end: int) -> bool:
     return bool(UNIT.match(text, end) or CURRENCY.search(before) or BARCODE.search(before))
 
 
-RULES = (_ibans, _long_numbers, _numbered, _order_forms, _phones, _bare_numbers)  # the surest first
+RULES = (_ibans, _long_numbers, _numbered, _forms, _phones, _bare_numbers)  # the surest first

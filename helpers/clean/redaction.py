@@ -59,7 +59,7 @@ def redact(row: dict) -> dict:
     return row | {
         "review_title": title,
         "review_content": content,
-        "company_about": _company_text(row["company_about"] or "", region),
+        "company_about": redact_text(row["company_about"] or "", None, region)[0],
         "reviewer_name": "[NAME]" if name else None,
         "reviewer_location": country_code(place) or "[PLACE]" if place else None,
         "review_url": None,
@@ -68,12 +68,7 @@ def redact(row: dict) -> dict:
     }
 
 
-@lru_cache(maxsize=256)
-def _company_text(text: str, region: str | None) -> str:
-    """What every review of a company repeats, redacted once."""
-    return redact_text(text, country=region)[0]
-
-
+@lru_cache(maxsize=256)  # so that what every review of a company repeats is redacted once
 def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
     """The text with a placeholder for each piece of personal data, and the number of placeholders by kind.
 

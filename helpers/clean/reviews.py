@@ -29,6 +29,7 @@ FIELDS = (
     *("company_name", "company_website", "company_overall_rating", "company_total_reviews"),
     *("company_location", "company_category", "company_about", "language", "redacted"),
 )
+COMPANY_TEXTS = ("company_name", "company_about", "company_location", "company_category")
 # Below this many words, one word is so much of a text that only equal ones count as the same:
 # "very good bike" and "very bad bike" differ little.
 NEAR_WORDS = 10
@@ -59,11 +60,11 @@ def clean(
     placeholders by type. A redacted one has no `review_url`, for that page shows who wrote it.
     """
     rows, tokens, pairs, reasons = [], [], [], {}
-    about = lru_cache(texts.plain)  # the same in each review of a company
+    plain = lru_cache(texts.plain)  # for what is the same in each review of a company
     for index, review in enumerate(reviews):
         title, content = texts.plain(review["review_title"]), texts.plain(review["review_content"])
         row = {**review, "review_title": title, "review_content": content}
-        row["company_about"] = about(review["company_about"])
+        row |= {field: plain(review[field]) or None for field in COMPANY_TEXTS}
         # Compared before redaction, so that placeholders make no two reviews alike.
         said = texts.words(f"{title}\n{content}")
         if len(said) < min_words:
@@ -180,14 +181,14 @@ def review_markdown(row: dict) -> str:
 
 def review_header(row: dict) -> str:
     """Heading and facts of a review, without its text."""
-    place = f" ({_line(row['reviewer_location'])})" if row["reviewer_location"] else ""
+    place = f" ({_line(row['reviewer_location'])[:80]})" if row["reviewer_location"] else ""
     facts = {
         "Posted on": (row["review_date"] or "")[:10],
         "Experience Date": (row["review_date_of_experience"] or "")[:10],
         "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
         "Title": _line(row["review_title"] or ""),
     }
-    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')}{place}"
+    heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')[:80]}{place}"
     return f"{heading}\n{_facts(facts)}".strip()
 
 

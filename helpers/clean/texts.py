@@ -31,6 +31,10 @@ TAG = re.compile(
     r"|tbody|td|th|thead|tr|u|ul)(?:\s[^<>]*)?/?>",
     re.IGNORECASE,
 )
+# What no reader of a page sees; one that never ends hides the rest, as it does in a browser.
+HIDDEN = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(style|script)\b[^<>]*>.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
+)
 BREAK = re.compile(r"<br\s*/?>|</p>|</div>|</li>|</tr>", re.IGNORECASE)
 # Characters that nobody sees. Hidden orders travel in the tags (U+E00xx) and in runs of variation selectors.
 # A joiner stays where it is spelling: within Arabic and Indic scripts, and between the parts of an emoji.
@@ -47,12 +51,13 @@ INVISIBLE = re.compile(
 
 
 def plain(text: str | None) -> str:
-    """Text without HTML, control or invisible characters, in Unicode NFC, its spaces and empty lines folded.
+    """Text in Unicode NFC without HTML, what that hides, and invisible characters; spaces and lines are folded.
 
     Entities are decoded twice, because many exports encode them twice.
     """
     before = text or ""
-    text = TAG.sub("", BREAK.sub("\n", html.unescape(html.unescape(before))))
+    text = HIDDEN.sub(" ", html.unescape(html.unescape(before)))
+    text = TAG.sub("", BREAK.sub("\n", text))
     text = "\n".join(" ".join(line.split()) for line in text.splitlines())
     text = unicodedata.normalize("NFC", INVISIBLE.sub(r"\1", text))
     text = "\n".join(line for line in map(str.strip, re.sub("  +", " ", text).split("\n")) if line)

@@ -9,21 +9,37 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+import pydantic
 
 from helpers.core import files
 
 ORIGIN = "_origin"  # a record's key for where it comes from: file, line, columns, the record as it was
-STARS = re.compile(r"(\d+)([.,]0+)?( ?(/|of|out of) ?5([.,]0+)?)?( ?stars?)?", re.IGNORECASE)
+STARS = re.compile(
+    r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van) ?5([.,]0+)?)?"  # and as Amazon writes it in other languages
+    r"( ?(stars?|sternen?|étoiles?|estrellas?|stelle|sterren))?",
+    re.IGNORECASE,
+)
 STAR_WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]  # in exports of Google's Business Profile
 DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-NULLS = ("", "null", "none", "nan", "n/a")  # as other tools write an empty date or rating
+# As other tools write an empty field. A customer who is really called so has no name here.
+MISSING = ("", "null", "none", "nan", "n/a", "#n/a", "<na>", "undefined", "\\n")
+COSTLY = (
+    "review_rating",
+    "review_content",
+)  # any other field, when unreadable, costs itself and not the review
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is empty or a word for that: NULL, None, nan, N/A, \\N; NaN in JSON."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
 
 
 def stars(value: object) -> object:
@@ -34,8 +50,6 @@ def stars(value: object) -> object:
     if not isinstance(value, (str, bool)):
         return value
     text = str(value).strip().replace("\ufe0f", "")
-    if text.lower() in NULLS:
-        return None
     if text.upper() in STAR_WORDS:
         return STAR_WORDS.index(text.upper()) + 1
     if re.fullmatch("[★⭐]{1,5}|(?=.{5}$)★+☆*", text):
@@ -45,12 +59,10 @@ def stars(value: object) -> object:
     raise ValueError("not a whole number of stars (write 4, 4.0, 4/5 or ★★★★)")
 
 
-def date(value: object) -> datetime | None:
+def date(value: object) -> datetime:
     """A date in ISO 8601, as seconds or milliseconds since 1970 (in the years 2000 to 2099), or with the month's
     English name. Raises ValueError for any other."""
-    text = "" if value is None else str(value).strip()
-    if text.lower() in NULLS:
-        return None
+    text = re.sub("^Reviewed in .* on ", "", str(value).strip())  # so Amazon writes it
     if re.fullmatch(r"\d{9,}(\.\d+)?", text):
         seconds = float(text) if float(text) < 1e11 else float(text) / 1000
         if 946_684_800 <= seconds < 4_102_444_800:
@@ -58,76 +70,48 @@ def date(value: object) -> datetime | None:
     iso = re.sub(r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3", re.sub(r" (UTC|GMT)$", "Z", text))
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(re.sub(r" ([+-]\d\d)", r"\1", iso))
-    spaced = " ".join(re.sub(r"(?<=[a-zA-Z])-|-(?=[a-zA-Z])|[,.]", " ", iso).split())
+    spaced = " ".join(re.sub(r"(?<=[a-zA-Z])-|-(?=[a-zA-Z])|[,.]|(?<=\d)(st|nd|rd|th)\b", " ", iso).split())
     for day, clock in itertools.product(DAYS, CLOCKS):
         with contextlib.suppress(ValueError):
             return datetime.strptime(spaced, day + clock)
-    raise ValueError("not a date (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
+    raise ValueError("not a date, or one of two (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
 
 
-Stars = Annotated[Annotated[int, Field(ge=1, le=5)] | None, BeforeValidator(stars)]
-Day = Annotated[datetime | None, BeforeValidator(date)]
+Stars = Annotated[Annotated[int, pydantic.Field(ge=1, le=5)], pydantic.BeforeValidator(stars)]
+Day = Annotated[datetime, pydantic.BeforeValidator(date)]
+TYPES = {
+    str: "company_name, company_id, company_logo, company_website, company_rating_name, company_about, company_email, "
+    "company_phone, company_location, company_country, company_category, review_id, review_title, review_content, "
+    "review_url, date_posted, url, reviewer_name, reviewer_location",
+    Stars: "review_rating",
+    Day: "review_date, review_date_of_experience",
+    int: "company_total_reviews, 5_star, 4_star, 3_star, 2_star, 1_star, review_useful_count, reviews_posted_overall",
+    float: "company_overall_rating",
+    bool: "is_verified_company, is_verified_review",
+    list | dict | str: "company_other_categories, company activity, breadcrumbs, review_replies",
+}
+FIELDS = {name: (kind | None, None) for kind, names in TYPES.items() for name in names.split(", ")}
 
 
-class Review(BaseModel):
-    """Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null."""
+class _Lenient(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(coerce_numbers_to_str=True)
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True, coerce_numbers_to_str=True)
-
-    company_name: str | None = None
-    company_id: str | None = None
-    company_logo: str | None = None
-    company_website: str | None = None
-    company_rating_name: str | None = None
-    company_overall_rating: float | None = None
-    is_verified_company: bool | None = None
-    company_total_reviews: int | None = None
-    company_about: str | None = None
-    company_email: str | None = None
-    company_phone: str | None = None
-    company_location: str | None = None
-    company_country: str | None = None
-    company_category: str | None = None
-    company_other_categories: list[str] | str | None = None
-    company_activity: list | dict | str | None = Field(default=None, alias="company activity")
-    breadcrumbs: list | str | None = None
-    five_star: int | None = Field(default=None, alias="5_star")
-    four_star: int | None = Field(default=None, alias="4_star")
-    three_star: int | None = Field(default=None, alias="3_star")
-    two_star: int | None = Field(default=None, alias="2_star")
-    one_star: int | None = Field(default=None, alias="1_star")
-    review_id: str | None = None
-    review_date: Day = None
-    review_rating: Stars = None
-    review_title: str | None = None
-    review_content: str | None = None
-    is_verified_review: bool | None = None
-    review_date_of_experience: Day = None
-    review_replies: list | dict | str | None = None
-    review_useful_count: int | None = None
-    review_url: str | None = None
-    date_posted: str | None = None
-    url: str | None = None
-    reviewer_name: str | None = None
-    reviewer_location: str | None = None
-    reviews_posted_overall: int | None = None
-
-    @field_validator("*", mode="before")
+    @pydantic.field_validator("*", mode="wrap")
     @classmethod
-    def _empty_is_null(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else _writable(value)
+    def _read(cls, value: object, read: Callable, info: pydantic.ValidationInfo) -> object:
+        """Null for what is missing, and for what cannot be read, which the context counts, unless it is COSTLY."""
+        try:
+            plain = isinstance(value, str) and value.isprintable()
+            return None if is_missing(value) else read(value if plain else _writable(value))
+        except pydantic.ValidationError as error:
+            if info.field_name in COSTLY:
+                raise
+            info.context.setdefault(info.field_name, []).append(f"{str(value)[:80]!r} ({_why(error)})")
+            return None
 
 
-def _writable(value: object) -> object:
-    """The JSON value with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
-    if isinstance(value, str):
-        return value if value.isprintable() else value.encode(errors="replace").decode()
-    if isinstance(value, dict):
-        return {name: _writable(each) for name, each in value.items()}
-    return [_writable(each) for each in value] if isinstance(value, list) else value
-
-
-FIELDS = [field.alias or name for name, field in Review.model_fields.items()]
+# Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null.
+Review = pydantic.create_model("Review", __base__=_Lenient, **FIELDS)
 
 
 def is_error_row(record: dict) -> bool:
@@ -141,14 +125,15 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
 
     A rejected one is `{"file", "line", "field", "value", "reason", "record"}`: `field` is named as in the
     file; a service's record has no file, and `line` is its number. Rejected are broken lines, error rows
-    of the service, fields that do not parse, and an id that comes again. Without an id each record is a
+    of the service, ratings and texts that do not parse, and an id that comes again. What other fields hold
+    and cannot be read is left empty, counted and printed. Without an id each record is a
     review, and gets one from its content.
     """
-    parsed, rejected, seen, same = [], [], {}, Counter()
+    parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
     for number, record in enumerate(records, 1):
         origin = record.get(ORIGIN) or {"file": None, "line": number, "record": record, "columns": {}}
         broken = origin.get("reason")
-        row, field, reason = (None, None, broken) if broken else _review(record)
+        row, field, reason = (None, None, broken) if broken else _review(record, unread)
         if row and not row["review_id"]:
             own = files.content_id(row)
             same[own] += 1
@@ -163,16 +148,27 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
         rejected.append(_writable({**where, "reason": reason, "record": origin["record"]}))
+    for field, values in unread.items():
+        print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected
 
 
-def _review(record: dict) -> tuple[dict | None, str | None, str | None]:
+def _review(record: dict, unread: dict[str, list]) -> tuple[dict | None, str | None, str | None]:
     """The parsed row; or None, the field that is wrong, and why."""
     if is_error_row(record):
         field = "error" if record.get("error") else "error_code"
         return None, field, f"the service reports an error ({record.get('error_code') or record['error']})"
     try:
-        return Review.model_validate(record).model_dump(mode="json", by_alias=True), None, None
-    except ValidationError as error:
-        first = error.errors()[0]
-        return None, str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+        row = Review.model_validate({name: record.get(name) for name in FIELDS}, context=unread)
+        return row.model_dump(mode="json"), None, None
+    except pydantic.ValidationError as error:
+        return None, str(error.errors()[0]["loc"][0]), _why(error)
+
+
+def _why(error: pydantic.ValidationError) -> str:
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
+
+
+def _writable(value: object) -> object:
+    """The JSON value with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

@@ -2,34 +2,52 @@
 
     records = read_records("export.csv", columns={"Feedback": "review_content"})
 
-A broken line is marked for `records.parse` to reject; the rest survives. Nothing is guessed in
-silence: which columns were taken, another encoding and unclear dates are printed.
+A broken line is marked for `records.parse` to reject; the rest survives. Nothing is guessed in silence:
+which columns were taken and which not, second headers, another encoding and unclear dates are printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from helpers.collect.records import FIELDS, ORIGIN
+from helpers.collect.records import FIELDS, ORIGIN, date, is_missing, stars
 from helpers.core import tables
 
 # Column names of other review sites, shops and tools by the field that they mean, the best first.
-# Case, spaces, hyphens and underscores do not count; a dot leads into a nested JSON object.
+# Case, spaces, dots, hyphens and underscores do not count, and neither does a FRAME.
 OTHER_NAMES = {
-    "review_content": "text, review, body, content, comment, comments, message, feedback, review text, review body",
-    "review_title": "title, headline, summary, subject, review header",
-    "review_rating": "rating, stars, score, star rating, review stars, review score, overall rating",
-    "review_date": "date, created at, created, date created, created date, create time, published at, "
-    "published at date, at, review datetime utc, review posted date, review created (utc), "
-    "review submit date and time",
-    "review_id": "id",
-    "reviewer_name": "author, reviewer, user, user name, author name, nickname, reviewer nickname, "
-    "display name, review username, reviewer.display name, name",
-    "reviewer_location": "country, country code, location, reviewer country, review country, territory",
+    "review_content": "text, review, body, content, comment, comments, message, feedback, review text, review body, "
+    "review text published, service review, service comment, product review",
+    "review_title": "title, headline, summary, subject, header, review header",
+    "review_rating": "rating, stars, score, star rating, review stars, review score, overall rating, overall, "
+    "im rating, five star rating published, service rating, product rating",
+    "review_date": "date, created at, created, date created, created date, create time, time created, published at, "
+    "published at date, publish time, at, timestamp, timestamp created, review datetime utc, review posted date, "
+    "review created (utc), review submit date and time, date reviewed, feedback date, recorded date, "
+    "submit date (utc), response created at, unix review time, updated, last modified seconds, time, end date",
+    "review_id": "id, recommendation id, response id, respondent id",
+    "reviewer_name": "author, reviewer, user, username, author name, author title, author username, "
+    "author display name, author attribution display name, user username, user display name, customer name, "
+    "consumer display name, profile name, nickname, reviewer nickname, reviewer display name, display name, "
+    "review username, full name, your name, name, first name, recipient first name",
+    "reviewer_location": "country, country code, location, reviewer country, review country, territory, "
+    "consumer country code, consumer display location",
+    "review_replies": "reply, reply content, reply text, developer reply text, company reply, company reply text, "
+    "response, developer response, owner answer, response from owner text",
     "company_name": "company, business, business name, place name, brand",
 }
-DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?!\d)(.*)")
+# What stands around a name: "reviews.text", "attributes.body", "title.label".
+FRAME = re.compile(
+    r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)\.(label|value|text)$"
+)
+JUDGED = 5_000  # records by whose values a column is judged; more would take memory
+GUESS = 99  # the rank of the column with the longest texts, behind every known name
+NOBODY = re.compile("anonym|a google user|guest|.*customer", re.IGNORECASE)
+DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 
 
 def read_records(source: str | Path, columns: dict[str, str] | None = None) -> list[dict]:
@@ -40,19 +58,16 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
     path = Path(source).expanduser()
-    if not path.exists():
-        fix = "give 'sample', 'brightdata' or a path"
-        raise FileNotFoundError(f"{str(source)!r} is no file in {Path.cwd()}; {fix}")
     rows = tables.read_rows(path)
-    whole = [row for row in rows if "reason" not in row]
-    if not rows:
-        raise ValueError(f"{path} holds no reviews, only the frame for them; export it again")
-    if not whole:
-        raise ValueError(f"No line of {path} can be read. Line {rows[0]['line']}: {rows[0]['reason']}")
-    for row in whole:
+    for row in (whole := [row for row in rows if "reason" not in row]):
         row["record"] = _flat(row["record"])
-    present = list(dict.fromkeys(name for row in whole for name in row["record"]))
-    taken = _taken(path, present, columns or {})
+    if not any(row["record"] for row in whole):
+        why = f"Line {rows[0]['line']}: {rows[0].get('reason', 'empty')}" if rows else "Export it again"
+        raise ValueError(f"{path} holds no reviews that can be read. {why}")
+    if headers := whole[: _second_headers([row["record"] for row in whole])]:
+        print(f"{path.name}: rows to line {headers[-1]['line']} are second headers, and left out")
+        rows = [row for row in rows if row["line"] > headers[-1]["line"]]
+    taken = _taken(path, [row["record"] for row in whole[len(headers) :]], columns or {})
     records = []
     for row in rows:
         found = {f: row["record"][c] for f, c in taken.items() if "reason" not in row and c in row["record"]}
@@ -62,32 +77,115 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
     return records
 
 
-def _flat(record: dict) -> dict:
-    """The record with nested objects opened, `reviewer.displayName`; the record's own fields stay."""
+def _flat(record: dict, prefix: str = "") -> dict:
+    """The record with nested objects opened, `reviewer.displayName`, alone in a list too; its own fields stay."""
     flat = {}
     for name, value in record.items():
-        nested = isinstance(value, dict) and name not in FIELDS
-        flat |= {f"{name}.{key}": each for key, each in value.items()} if nested else {name: value}
+        alone = value[0] if isinstance(value, list) and len(value) == 1 else value
+        nested = isinstance(alone, dict) and name not in FIELDS
+        flat |= _flat(alone, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 
 
-def _squash(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).lower()
+def _second_headers(records: list[dict]) -> int:
+    """How many rows of a survey tool stand between header and answers: two of Qualtrics, one of SurveyMonkey."""
+    for number, record in enumerate(records[:2], 1):
+        if any(str(value).startswith('{"ImportId"') for value in record.values()):
+            return number
+    first, *rest = records  # each answer has ids and dates, and the second header has none
+    empty = [
+        name for name in first if is_missing(first[name]) and not any(is_missing(r.get(name)) for r in rest)
+    ]
+    return int(len(rest) > 1 and len(empty) > 2)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s._:-]+", "", FRAME.sub("", name)).lower()
 
 
 KNOWN = {
-    _squash(name): (rank, field)
+    _key(name): (rank, field)
     for field in (*FIELDS, "error", "error_code")  # the last two mark a service's error rows
     for rank, name in enumerate((field, *OTHER_NAMES.get(field, field).split(", ")))
 }
 
 
-def _taken(path: Path, present: list[str], columns: dict[str, str]) -> dict[str, str]:
+def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str, str]:
     """The column that is taken for each field; prints them unless all have the fields' own names."""
-    spelled = {_squash(name): name for name in reversed(present)} | {name: name for name in present}
+    held = {name: {} for record in records for name in record}  # each column's values by their record
+    for number, record in enumerate(records[:JUDGED]):
+        for name in record:
+            if not is_missing(record[name]):
+                held[name][number] = str(record[name])
+    asked = _asked(path, list(held), columns)
+    taken = {field: name for name, field in asked.items() if field}
+    known = {name: KNOWN[_key(name)] for name in held if _key(name) in KNOWN and name not in asked}
+    long = {name: _size(values.values()) for name, values in held.items() if name not in known | asked}
+    longest = max(long, key=long.get, default=next(iter(held)))
+    if long.get(longest, 0) >= 20 * max(1, len(held[longest])):
+        known[longest] = GUESS, "review_content"
+    notes = []
+    for name in sorted(known, key=lambda n: (known[n][1] != "review_content", not held[n], known[n][0])):
+        rank, field = known[name]
+        doubt = _doubt(field, name, held[name], held.get(taken.get("review_content"), {})) if rank else None
+        if field not in taken and not doubt:
+            taken[field] = name
+            notes += [f"{name!r} is taken for {field}: its texts are the longest"] if rank == GUESS else []
+        elif field not in taken:
+            notes.append(f"{name!r} is not taken for {field}: {doubt}")
+        elif taken[field] != field and rank < GUESS:
+            notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
+    if not {"review_content", "review_title", "error_code"} & set(taken):
+        raise ValueError(
+            f"{path} has no column that is known to hold the text of a review; it has: {', '.join(held)}. "
+            f"Say which one it is: columns = {{{longest!r}: 'review_content'}}"
+        )
+    renamed = [f"{name!r} is {field}" for field, name in taken.items() if name != field]
+    if renamed or notes:
+        unused = [name for name in held if name not in taken.values()]
+        print(f"{path.name}: {', '.join(renamed)}. Not used: {', '.join(unused) or 'nothing'}")
+    for note in notes:
+        print(f"  {note}. `columns` can change that")
+    return taken
+
+
+def _size(values: Iterable[str]) -> int:
+    """How many characters of different texts there are, without codes, links and JSON."""
+    return sum(len(v) for v in set(values) if (" " in v or not v.isascii()) and v[0] not in "[{")
+
+
+def _doubt(field: str, name: str, held: dict[int, str], texts: dict[int, str]) -> str | None:
+    """Why a column is not what its general name says, by its values; None where they agree."""
+    fit, values = sum(_fits(field, value) for value in held.values()), list(held.values())
+    if values and (fit == 0 or (field == "review_rating" and fit < len(values) / 2)):
+        return f"its values are of another kind, such as {values[0]!r}"
+    pairs = {(value, texts.get(number)) for number, value in held.items()}
+    if field == "review_id" and len(pairs) > 1.1 * len(set(values)):
+        return "the same one stands beside different texts"
+    most, times = max(Counter(value for value, _ in pairs).items(), key=lambda item: item[1], default=("", 0))
+    often = times >= max(3, len(pairs) / 3) or times > max(1, len(pairs) / 2)
+    if _key(name) in ("name", "title", "user") and often and not NOBODY.match(most):
+        return f"{most!r} stands beside {times} of {len(pairs)} texts, as a product or a shop does"
+    return None
+
+
+def _fits(field: str, value: str) -> bool:
+    """Whether a value can be what the field holds."""
+    with contextlib.suppress(ValueError):
+        if field == "review_rating":
+            return stars(value) in range(1, 6)
+        if field == "review_date":
+            return bool(DAY_MONTH_YEAR.fullmatch(value) or date(value))
+        return field not in ("review_content", "reviewer_name") or any(map(str.isalpha, value))
+    return False
+
+
+def _asked(path: Path, present: list[str], columns: dict[str, str]) -> dict[str, str | None]:
+    """The fields that `columns` gives, by the file's own spelling of the columns."""
+    spelled = {_key(name): name for name in reversed(present)} | {name: name for name in present}
     asked = {}
     for name, field in columns.items():
-        own = spelled.get(name) or spelled.get(_squash(name))
+        own = spelled.get(name) or spelled.get(_key(name))
         if not own:
             raise ValueError(f"columns has {name!r}, but the columns of {path} are: {', '.join(present)}")
         if field is not None and field not in FIELDS:
@@ -95,46 +193,23 @@ def _taken(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
         if field and field in asked.values():
             raise ValueError(f"columns = {columns} maps two columns to {field}; choose one")
         asked[own] = field
-    taken = {field: name for name, field in asked.items() if field}
-    known = {n: KNOWN[_squash(n)] for n in present if _squash(n) in KNOWN and n not in asked}
-    for name, (_, field) in sorted(known.items(), key=lambda item: item[1][0]):
-        taken.setdefault(field, name)
-    if not {"review_content", "review_title", "error_code"} & set(taken):
-        raise ValueError(
-            f"{path} has no column that is known to hold the text of a review; it has: {', '.join(present)}. "
-            f"Say which one it is: columns = {{{present[0]!r}: 'review_content'}}"
-        )
-    twice = [name for name in known if name not in taken.values()]
-    renamed = [f"{name!r} is {field}" for field, name in taken.items() if name != field]
-    if renamed or twice:
-        unused = [name for name in present if name not in taken.values()]
-        print(f"{path.name}: {', '.join(renamed)}. Not used: {', '.join(unused) or 'nothing'}")
-    for name in twice:
-        field = known[name][1]
-        print(f"  {name!r} may be {field} too; {taken[field]!r} was taken. `columns` can change that")
-    return taken
+    return asked
 
 
 def _order_dates(records: list[dict], field: str) -> None:
-    """Bring 31/01/2026, 01/31/2026 and 31.01.2026 into ISO form; what can be either is left empty.
+    """Bring 31/01/2026, 1/31/26 and 31.01.2026 into ISO form; what can be either is left, and not read.
 
     Dots mean day first. With slashes and hyphens the other dates of the column decide.
     """
     found = [(r, match) for r in records if (match := DAY_MONTH_YEAR.fullmatch(str(r.get(field)).strip()))]
-    slashed = [match for _, match in found if match[2] != "."]
-    day_first = any(int(match[1]) > 12 for match in slashed)
-    month_first = any(int(match[3]) > 12 for match in slashed)
-    unclear = []
+    slashed = [(int(match[1]), int(match[3])) for _, match in found if match[2] != "."]
+    orders = {first > 12 for first, second in slashed if max(first, second) > 12}
     for record, match in found:
         day, month = int(match[1]), int(match[3])
-        if match[2] != "." and day <= 12 and day != month:
-            if month > 12 or (month_first and not day_first):
+        if match[2] != "." and day <= 12:
+            if month > 12 or orders == {False}:
                 day, month = month, day
-            elif day_first == month_first:
-                unclear.append(record[field])
-                record[field] = None
+            elif day != month and orders != {True}:
                 continue
-        record[field] = f"{match[4]}-{month:02}-{day:02}{match[5]}"
-    if unclear:
-        print(f"{field}: {unclear[0]!r} can be day first or month first, and the file does not say which.")
-        print(f"  {len(unclear)} such dates are left empty; written as 2026-01-31 they would be read.")
+        if month <= 12:
+            record[field] = f"{match[4] or 20}{match[5]}-{month:02}-{day:02}{match[6]}"

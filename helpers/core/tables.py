@@ -137,7 +137,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:
-    """The rows of an array, of the one list of objects inside an object, or of JSON Lines."""
+    """The rows of an array, of the one list of objects inside an object, links apart, or of JSON Lines."""
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
@@ -148,12 +148,13 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         lines = enumerate(text.split("\n"), 1)
         yield from (_json_line(number, line) for number, line in lines if line.strip())
         return
-    if isinstance(whole, dict):
-        lists = [
-            rows for rows in whole.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
-        ]
-        # A single line of JSON Lines may hold a list too, such as a dialogue's messages.
-        whole = lists[0] if len(lists) == 1 and path.suffix.lower() == ".json" else [whole]
+    # A single line of JSON Lines may hold a list too, such as a dialogue's messages.
+    if isinstance(whole, dict) and path.suffix.lower() == ".json":
+        inner = next(iter(whole.values()), None)
+        frame = inner if len(whole) == 1 and isinstance(inner, dict) else whole
+        lists = [v for k, v in frame.items() if isinstance(v, list) and v and k.rstrip("s") != "link"]
+        lists = [rows for rows in lists if isinstance(rows[0], dict)]
+        whole = lists[0] if len(lists) == 1 else [whole]
     for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
         yield {"line": number, "record": record}
 

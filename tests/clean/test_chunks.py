@@ -126,13 +126,29 @@ def test_the_same_text_twice_has_two_ids():
     )
 
 
-def test_a_header_without_room_for_a_text_is_an_error_that_names_the_review():
-    two = rows("short", "long " * 100, review_title="Title " * 20)
+@pytest.mark.parametrize("text", ["Title " * 90, "Another text. " * 90, None])
+def test_a_title_that_leaves_no_room_begins_the_text_and_stops_nobody(text):
+    """Some exports cut the title out of the text, or put the whole text there."""
+    two = rows("short", text)
+    two[1]["review_title"] = "Title " * 60
+    made = chunks.split(two, chunk_size=300, chunk_overlap=20)
+    assert [chunk["review_ids"] for chunk in made if "r0" in chunk["review_ids"]] == [["r0"]]
+    said = " ".join(chunk["text"] for chunk in made if "r1" in chunk["review_ids"])
+    assert (
+        "**Title**" not in said
+        and said.count("Title") >= 60
+        and ("Another" in said) == ("Another" in str(text))
+    )
+    assert text != "Title " * 90 or said.count("Title") < 110
+
+
+def test_a_chunk_without_room_below_a_header_is_an_error_that_names_the_review():
+    two = rows("short", "long " * 100)
     with pytest.raises(
-        ValueError, match="header of review r1 has 166 .* chunk_size=180 with chunk_overlap=20 lea"
+        ValueError, match="chunk_size=50 .* leaves no room .* of review r1 .* set it to 57 or more"
     ):
-        chunks.split(two, chunk_size=180, chunk_overlap=20)
-    assert chunks.split(two, chunk_size=190, chunk_overlap=20)
+        chunks.split(two, chunk_size=50, chunk_overlap=20)
+    assert chunks.split(two, chunk_size=57, chunk_overlap=20)
     with pytest.raises(ValueError, match="chunk_overlap=300 must lie between 0 and chunk_size=300"):
         chunks.split(two, chunk_size=300, chunk_overlap=300)
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from helpers.clean import reviews, texts
+from helpers.clean import chunks, reviews, texts
 from helpers.collect import records, review_files
 
 LONG = "The bike came late and nobody at the shop could tell me why it had taken so many weeks to get here"
@@ -276,3 +276,19 @@ def test_the_exercise_of_notebook_02_is_true_of_the_sample():
     stay = {row["review_id"] for row in strict}
     left = Counter(row["review_rating"] for row in usual if row["review_id"] not in stay)
     assert left[1] == left[5] > 5
+
+
+def test_what_a_page_hides_reaches_neither_document_nor_chunk():
+    hidden = "<!-- obey --><style>obey {}</style><script>obey()</script>"
+    names = (
+        "company_name",
+        "company_about",
+        "company_location",
+        "company_category",
+        "review_title",
+        "review_content",
+    )
+    (row,), _ = records.parse([{name: f"Seen in the {name}{hidden}" for name in names}])
+    kept, _ = reviews.clean([row])
+    said = reviews.markdown(kept) + str(chunks.split(kept))
+    assert "obey" not in said and all(f"Seen in the {name}" in said for name in names)

@@ -18,6 +18,11 @@ from helpers.clean import reviews, texts
         ("a\u00a0 \u200bb\x07", "a b"),
         ("a\tb\u3000c\r\n\r\n d\u2028e\rf", "a b c\nd\ne\nf"),
         ("<b>bold</b> 3 < 4 > 2", "bold 3 < 4 > 2"),
+        (
+            "Good.<!-- obey me -->Cheap.<style type='x'>p {}</style> And <SCRIPT>obey()</script >small",
+            "Good. Cheap. And small",
+        ),
+        ("Good &lt;!-- obey --&gt; and &lt;!--\nnever closed", "Good and"),
         ("<jo@example.com> wrote <nothing>", "<jo@example.com> wrote <nothing>"),
         ("e\u0301", "\u00e9"),
         ("e\u200b\u0301", "\u00e9"),

@@ -21,6 +21,7 @@ def test_the_record_has_bright_datas_37_fields():
     "value, stars",
     [(5, 5), ("4", 4), ("3.0", 3), ("3,0", 3), (2.0, 2), (None, None), ("", None), (" N/A ", None)]
     + [("4/5", 4), ("4 of 5", 4), ("4.0 out of 5 stars", 4), ("1 star", 1), ("FOUR", 4)]
+    + [("2,0 von 5 Sternen", 2), ("4,0 sur 5 étoiles", 4), ("4,0 de 5 estrellas", 4), ("5,0 su 5 stelle", 5)]
     + [("★★★★", 4), ("★★☆☆☆", 2), ("⭐⭐⭐", 3), ("⭐️⭐️", 2)],
 )
 def test_ratings_come_as_numbers_and_texts(value, stars):
@@ -43,7 +44,8 @@ def test_other_scales_are_rejected_not_converted(value):
     + [("31 January 2026", "2026-01-31T00:00:00"), ("31-Jan-2026", "2026-01-31T00:00:00")]
     + [("Jan. 31, 2026 2:05 PM", "2026-01-31T14:05:00"), ("January 31, 2026", "2026-01-31T00:00:00")]
     + [(1769817600, "2026-01-31T00:00:00Z"), ("1769817600000", "2026-01-31T00:00:00Z")]
-    + [(None, None), ("", None), ("NaN", None)],
+    + [("Reviewed in the United States on January 5, 2024", "2024-01-05T00:00:00")]
+    + [("2nd July 2024", "2024-07-02T00:00:00"), (None, None), ("", None), ("NaN", None)],
 )
 def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
     assert review(review_date=value)["review_date"] == day
@@ -53,16 +55,38 @@ def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
     "value",
     ["yesterday", "2026", 2026, 45678, 123456789, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30],
 )
-def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value):
+def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value, capsys):
     """pydantic alone takes the year 2026 for the 34th minute of 1970."""
     parsed, rejected = records.parse([{"review_id": "1", "review_date": value}])
-    assert not parsed and rejected[0]["field"] == "review_date" and "not a date" in rejected[0]["reason"]
+    assert not rejected and parsed[0]["review_date"] is None
+    assert (
+        f"review_date: 1 values cannot be read and are left empty, such as {str(value)!r}"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "word", ["NULL", "\\N", "None", " nan ", "N/A", "#N/A", "<NA>", "undefined", "", float("nan")]
+)
+def test_words_for_missing_are_known_in_every_field(word):
+    (row,), rejected = records.parse([dict.fromkeys(records.FIELDS, word)])
+    assert not rejected and {value for name, value in row.items() if name != "review_id"} == {None}
+
+
+def test_a_side_field_that_cannot_be_read_costs_itself_and_the_rating_costs_the_review(capsys):
+    side = {"company_overall_rating": "good", "is_verified_review": "perhaps", "review_useful_count": [3]}
+    rows = [{"review_content": "It came late", "review_rating": rating, **side} for rating in (4, 4.5)]
+    (row,), (rejected,) = records.parse(rows)
+    assert row["review_content"] == "It came late" and [row[name] for name in side] == [None] * 3
+    assert (
+        rejected["field"] == "review_rating" and "company_overall_rating: 2 values" in capsys.readouterr().out
+    )
 
 
 def test_what_cannot_be_parsed_is_kept_with_its_reason():
     rows = [
         {"review_id": "1", "review_rating": 9},
-        {"review_id": "2", "review_date": "yesterday"},
+        {"review_id": "2", "review_content": ["a", "list"]},
         {"error": "No data", "error_code": "dead_page"},
         {"review_id": "3"},
         {"review_id": "3"},
@@ -71,12 +95,13 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason():
     assert [row["review_id"] for row in parsed] == ["3"]
     assert [(row["file"], row["line"], row["field"], row["value"]) for row in rejected] == [
         (None, 1, "review_rating", 9),
-        (None, 2, "review_date", "yesterday"),
+        (None, 2, "review_content", ["a", "list"]),
         (None, 3, "error", "No data"),
         (None, 5, "review_id", "3"),
     ]
     for row, reason in zip(
-        rejected, ["less than or equal to 5", "not a date", "dead_page", "delivered twice (first in line 4)"]
+        rejected,
+        ["less than or equal to 5", "valid string", "dead_page", "delivered twice (first in line 4)"],
     ):
         assert reason in row["reason"]
     assert rejected[0]["record"] == rows[0]

@@ -109,6 +109,8 @@ def test_json_lines_an_array_and_the_one_list_of_an_object_are_the_same(tmp_path
     records = [{"id": "1", "text": "good"}, {"id": "2", "text": "bad"}]
     array = read(tmp_path / "a.json", json.dumps(records, indent=1))
     assert array == read(tmp_path / "b.json", json.dumps({"company": "A", "page": [], "reviews": records}))
+    feed = {"feed": {"title": {"label": "A"}, "entry": records, "link": [{"rel": "self"}]}}
+    assert array == read(tmp_path / "d.json", json.dumps(feed))
     assert array == read(tmp_path / "c.jsonl", "\n".join(json.dumps(row) for row in records))
     assert [row["line"] for row in array] == [1, 2]
 

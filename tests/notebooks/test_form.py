@@ -19,7 +19,8 @@ NAMES = [path.stem for path in PATHS]
 # The public interface: names, and the parameters besides work_dir.
 PARAMETERS = {
     "00_teach_one_sentence": "model_name question answer max_steps learning_rate lora_r seed",
-    "01_collect_reviews": "source company_url max_reviews confirm_spend columns dataset_id poll_timeout_minutes",
+    "01_collect_reviews": "source company_url company_name max_reviews confirm_spend columns dataset_id "
+    "poll_timeout_minutes",
     "02_reviews_to_markdown": "redact_pii min_words",
     "03_chunk_reviews": "chunk_size chunk_overlap refine teacher_model max_cost_usd",
     "04_generate_qa_pairs": "teacher teacher_model teacher_price mode pairs_per_chunk max_cost_usd max_concurrency "

@@ -10,6 +10,7 @@ import pytest
 
 from helpers.clean import reviews
 from helpers.core import files
+from tests.conftest import ALL
 from tests.notebooks.test_runs import pictures, run, text
 
 
@@ -85,12 +86,50 @@ def test_json_lines_with_a_torn_line_and_an_array_with_ratings_of_another_scale(
     half = [{"text": "Helped", "score": 4.5}, {"text": "Did not", "score": 80}]
     (tmp_path / "b.json").write_text(json.dumps({"reviews": half}, indent=1))
     with pytest.raises(papermill.PapermillExecutionError, match="No review could be read"):
-        run("01", tmp_path / "two", source=str(tmp_path / "b.json"))
-    run("01", tmp_path / "two", source=str(tmp_path / "b.json"), columns={"score": None})
-    assert [row["review_rating"] for row in files.read_jsonl(tmp_path / "two" / "reviews.jsonl")] == [
-        None,
-        None,
-    ]
+        run("01", tmp_path / "two", source=str(tmp_path / "b.json"), columns={"score": "review_rating"})
+    said = text(run("01", tmp_path / "two", source=str(tmp_path / "b.json"), company_name="Velomarsh"))
+    assert "'score' is not taken for review_rating" in said and "0 of 2 reviews do not say which" in said
+    rows = files.read_jsonl(tmp_path / "two" / "reviews.jsonl")
+    assert [(row["review_rating"], row["company_name"]) for row in rows] == [(None, "Velomarsh")] * 2
+
+
+CASES = Path(__file__).parents[1] / "fixtures" / "reviews"
+READ = {  # how many reviews of each file 01 reads, and what is in the chunks of 03
+    "01_datafiniti_product_id.csv": (5, "reading in bed"),
+    "02_outscraper.csv": (
+        2,
+        "Harbour Bakery sells the best rye bread in town. Ask for the seeded loaf, says [NAME].",
+    ),
+    "03_null_words.csv": (4, "Great product overall"),
+    "04_surveymonkey.csv": (2, "Support solved my problem"),
+    "05_semicolon_commas_in_header.csv": (2, "der Techniker kam erst"),
+    "06_excel_trailing.csv": (4, "Instructions are only in German"),
+    "09_one_cut_byte_utf8.csv": (199, "Bestellung 0 kam pünktlich"),
+    "10_amazon.csv": (4, "Der Deckel ist nach zwei Wochen gebrochen"),
+    "11_app_store_connect.json": (2, "it is always right"),
+    "16_amazon_2023.jsonl": (2, "no scratches.\nWould buy again."),
+    "17_us_phones_no_country.csv": (
+        4,
+        "manager at [PHONE] never called back, and the office line [PHONE] just",
+    ),
+    "18_title_is_whole_text.csv": (2, "The second review is short"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", READ if ALL else ["02_outscraper.csv", "10_amazon.csv", "18_title_is_whole_text.csv"]
+)
+def test_files_that_went_wrong_go_through_the_notebooks(work_dir, name):
+    """tests/collect and tests/clean have each of them at the level of the functions."""
+    count, expected = READ[name]
+    said = text(run("01", work_dir, source=str(CASES / name), company_name="Velomarsh"))
+    assert f"{count} reviews, " in said
+    nameless = sum(not row["reviewer_name"] for row in files.read_jsonl(work_dir / "reviews.jsonl"))
+    assert f"{nameless} of {count} reviews do not say who wrote them" in text(run("02", work_dir))
+    run("03", work_dir)
+    pieces = files.read_jsonl(work_dir / "chunks.jsonl")
+    assert expected in "\n".join(piece["text"] for piece in pieces)
+    assert {piece["company"] for piece in pieces} == ({"Lumo"} if name.startswith("01") else {"Velomarsh"})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +149,19 @@ def test_a_file_that_cannot_be_used_stops_with_the_fix(work_dir, tmp_path, name,
     with pytest.raises(papermill.PapermillExecutionError, match=message):
         run("01", work_dir, source=str(tmp_path / name), columns=columns)
     assert not (work_dir / "reviews.jsonl").exists()
+
+
+def test_a_teacher_is_not_asked_about_a_company_without_a_name(work_dir, monkeypatch):
+    """Where answers were paid for already, they are read as before."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    chunk = {"id": "1", "review_ids": ["a"], "company": None, "text": "### Review by [NAME]\n\nIt came late."}
+    files.write_jsonl(work_dir / "chunks.jsonl", [chunk])
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="run notebooks 01 to 03 again .* company_name"
+    ):
+        run("04", work_dir, teacher="openai")
+    assert not (work_dir / "qa_journal.jsonl").exists()
 
 
 def test_the_sentences_about_the_sample_are_what_its_reviews_say(alone):
