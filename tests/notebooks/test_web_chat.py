@@ -231,8 +231,8 @@ def test_notebook_07_opens_the_page_and_goes_on(tuned, tiny_gemma, tmp_path):
     model.peft_config["default"].base_model_name_or_path = str(tiny_gemma)
     model.save_pretrained(work_dir / "adapter")
     parameters = {
-        "questions": ["Why?", "How?"],
-        "max_new_tokens": 8,
+        "questions": ["Why?"] * 2,
+        "max_new_tokens": 4,
         "web_chat": True,
         "work_dir": str(work_dir),
     }
