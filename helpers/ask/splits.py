@@ -34,7 +34,7 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     if len(size_of) < len(sides):
         raise ValueError(
             f"The {len(rows)} rows form {len(size_of)} group(s) that share something, and {', '.join(sides)} need "
-            "one each. Collect more reviews, or make smaller chunks (chunk_size)."
+            "one each. Bring more rows that share nothing with these, or make smaller chunks (chunk_size)."
         )
     order = list(size_of)
     if seed is not None:

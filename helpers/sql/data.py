@@ -1,6 +1,6 @@
 """Questions over a schema, with their SQL: reading them, the prompt, and a split by schema (09).
 
-    rows, why = data.load("sample", "schema")        # or a JSON Lines, JSON or CSV file, or a Hub id
+    rows, why = data.load("sample", "schema")        # or a file that core.tables reads, or a Hub id
     train, validation, test = data.split(rows, 10_000, 2_500)
     dataset, too_long = data.tokenize(train, tokenizer, 512)
 
@@ -70,8 +70,8 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
         why = "the Hub data set that the parameter names"
     else:
         raise FileNotFoundError(
-            f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines, JSON or CSV file, "
-            "or a Hub id such as philschmid/gretel-synthetic-text-to-sql."
+            f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines, JSON, CSV or "
+            "Parquet file, or a Hub id such as philschmid/gretel-synthetic-text-to-sql."
         )
     if not rows:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
