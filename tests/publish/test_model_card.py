@@ -60,7 +60,7 @@ def work_dir(tmp_path):
 
 
 def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
-    card = cards.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
+    card = cards.save(work_dir, shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter"), FORMS)
     assert (work_dir / "publish" / "README.md").read_text() == card
     front = yaml.safe_load(card.split("---\n")[1])
     assert (front["base_model"], front["license"], front["library_name"]) == (
