@@ -142,7 +142,7 @@ def split(
         )
     scale = min(1.0, len(rows) / (train_size + test_size))
     train_rows, test_rows = max(2, round(train_size * scale)), max(1, round(test_size * scale))
-    validation_rows = max(1, min(qa_data.VALIDATION_ROWS, train_rows // 10))
+    validation_rows = max(1, min(splits.VALIDATION_ROWS, train_rows // 10))
     order = sorted(groups)
     random.Random(seed).shuffle(order)
     named = [(name, row) for name in order for row in groups[name]]

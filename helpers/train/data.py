@@ -30,7 +30,6 @@ FORM = "question and answer, prompt and completion, instruction and output, or m
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
 KEPT = "trained_on"  # beside the adapter, the pairs of its training in their three parts
 SHAREGPT = {"human": "user", "gpt": "assistant"}
-VALIDATION_ROWS = 24  # at most a tenth of the training rows
 
 
 def read(path: Path) -> list[dict]:
@@ -97,18 +96,27 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
     test split gets one; validation comes out of train, so that early stopping never sees the test.
     Raises ValueError that names the row and the field.
     """
-    import datasets
+    from datasets import Dataset, DatasetDict
 
+    sides, why = _three_sides(dataset, work_dir)
+    return DatasetDict({side: Dataset.from_list(sides[side]) for side in SPLITS}), why
+
+
+def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
     sides, why = _read_sides(dataset, work_dir)
     if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
-    if not sides.get("test"):
+    if not sides.get("test") and not sides.get(
+        "validation"
+    ):  # at once: one after the other may leave one group
+        parts = splits.split_pairs(sides["train"], validation=0.1)
+        sides |= zip(("train", "test", "validation"), parts)
+    elif not sides.get("test"):
         sides["train"], sides["test"] = splits.split_pairs(sides["train"])
-    if not sides.get("validation"):
-        share = min(0.1, VALIDATION_ROWS / len(sides["train"]))
+    elif not sides.get("validation"):
+        share = min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
         sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
-    order = ("train", "validation", "test")
-    return datasets.DatasetDict({side: datasets.Dataset.from_list(sides[side]) for side in order}), why
+    return sides, why
 
 
 def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
@@ -144,13 +152,9 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
 def kept(adapter: Path) -> dict[str, list[dict]]:
     """The pairs of this adapter's training, in three parts, as notebook 05 kept them beside it; {} where it did not."""
     if adapter == models.SAMPLE_ADAPTER:
-        return _rows(load_qa_dataset("sample", adapter)[0])
+        return _three_sides("sample", adapter)[0]
     folder = adapter.parent / KEPT
-    return _rows(load_qa_dataset(str(folder), adapter)[0]) if folder.is_dir() else {}
-
-
-def _rows(sides: DatasetDict) -> dict[str, list[dict]]:
-    return {side: rows.to_list() for side, rows in sides.items()}
+    return _read_sides(str(folder), adapter)[0] if folder.is_dir() else {}
 
 
 def from_reviews(pairs: list[dict]) -> bool:
@@ -170,8 +174,7 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
         raise ValueError(why)
     sides, origin = kept(adapter), record.get("data", "the bundled sample")
     if not sides:
-        auto, origin = load_qa_dataset("auto", work_dir)
-        sides = _rows(auto)
+        sides, origin = _three_sides("auto", work_dir)
         if (known := record.get("data", origin)) != origin:
             fix = "run notebook 05 again, which trains nothing anew, and keeps them"
             raise ValueError(
@@ -181,8 +184,7 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
     learned, test = sides["train"] + sides["validation"], sides["test"]
     if dataset != "auto":
         given, origin = _read_sides(dataset, work_dir)
-        seen = {pair["question"] for pair in learned}
-        rows = [pair for side in ("test", "validation", "train") for pair in given.get(side, ())]
+        seen, rows = {pair["question"] for pair in learned}, sum(given.values(), [])
         test = [pair for pair in rows if pair["question"] not in seen]
         origin += f"; {len(rows) - len(test)} of its {len(rows)} rows were trained on and are left out"
         if not test:
