@@ -88,9 +88,8 @@ def _read(dataset: str) -> tuple[list[dict], str]:
     import datasets
 
     hub.log_in()
-    return datasets.load_dataset(
-        dataset, split="train"
-    ).to_list(), "the Hub data set that the parameter names"
+    rows = datasets.load_dataset(dataset, split="train").to_list()
+    return rows, "the Hub data set that the parameter names"
 
 
 def create_statements(context: str) -> list[str]:
@@ -110,9 +109,9 @@ def schema(context: str) -> str:
 
 def group(row: dict, group_by: str = "schema") -> str:
     """What the row shares with the others of its group: the schema, or the text of the column `group_by`."""
-    return (
-        schema(row["sql_context"]) if group_by == "schema" else " ".join(str(row[group_by]).lower().split())
-    )
+    if group_by == "schema":
+        return schema(row["sql_context"])
+    return " ".join(str(row[group_by]).lower().split())
 
 
 def split(
@@ -157,11 +156,8 @@ def split(
 
 def pair(row: dict) -> dict[str, str]:
     """The row as `question` (schema and all) and `answer`, the form of the training and the evaluation."""
-    context = row.get("shown", row["sql_context"])
-    return {
-        "question": PROMPT.format(context=context, question=row["sql_prompt"]),
-        "answer": row["sql"],
-    }
+    shown = row.get("shown", row["sql_context"])
+    return {"question": PROMPT.format(context=shown, question=row["sql_prompt"]), "answer": row["sql"]}
 
 
 def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
