@@ -29,8 +29,8 @@ WIDE = {"ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "", "(?<!PO)INT|SERIAL|YEAR|BIT"
 WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
 WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
-FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
+FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 
 logging.getLogger("sqlglot").disabled = True  # its warnings
 
@@ -134,13 +134,11 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
 
 def _date(node: exp.Expr) -> exp.Expr:
     """Times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
-    span = isinstance(node, exp.Add | exp.Sub) and isinstance(node.expression, exp.Interval)
-    if span or isinstance(node, MOVES):
+    if isinstance(node, MOVES):  # a text with a time would lose it
         node.set("this", exp.cast(node.this, "timestamp"))
-    if isinstance(node, exp.DateDiff | exp.TimestampDiff):
+    if isinstance(node, exp.TimestampDiff):  # of whole units
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
-        name = "DATE_SUB" if isinstance(node, exp.TimestampDiff) else "DATE_DIFF"  # whole units, or New Years
-        return exp.Anonymous(this=name, expressions=[exp.Literal.string(node.text("unit") or "day"), *times])
+        return exp.Anonymous(this="DATE_SUB", expressions=[exp.Literal.string(node.text("unit")), *times])
     if node.is_string and node.name.lower() == "now":
         return sqlglot.parse_one("CAST(CURRENT_TIMESTAMP AS TIMESTAMP)")
     name = node.name.upper() if isinstance(node, exp.Anonymous) else ""
