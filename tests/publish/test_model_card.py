@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.clean import reviews
 from helpers.core import files, workdir
 from helpers.prove import evaluation
 from helpers.publish import cards, dataset
@@ -161,3 +162,13 @@ def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
     assert front["license"] == licence and front["base_model"] == base
     assert ("Gemma Terms of Use" in card.split("## Licence")[1]) == (licence == "gemma")
     assert "third party" not in card
+
+
+def test_where_nothing_was_redacted_no_card_says_that_nothing_was_found(tmp_path):
+    """With redact_pii off, both cards said that personal data was replaced, and that none was found."""
+    kept, _ = reviews.clean(reviews.sample()[:9], redact_pii=False)
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
+    assert kept and cards.redacted_in(tmp_path) is None
+    kept, _ = reviews.clean(reviews.sample()[:9])
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
+    assert cards.redacted_in(tmp_path) is not None
