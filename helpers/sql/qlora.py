@@ -103,9 +103,8 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     hub.log_in()
     options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
     if choice.load_in_4bit:
-        kinds = dict.fromkeys(
-            ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"), options["dtype"]
-        )  # one for FSDP
+        # Stored and computed alike, since FSDP shards only what has one dtype.
+        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
         nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
         options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
     if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
@@ -153,9 +152,8 @@ def rows_per_update(options: Options) -> int:
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
     given = {name: value for name, value in dataclasses.asdict(options).items() if name not in ASIDE}
-    settings = {
-        name: float(value) if type(value) is int else value for name, value in given.items()
-    }  # 3 is 3.0
+    # The command reads 3 as 3.0.
+    settings = {name: float(value) if type(value) is int else value for name, value in given.items()}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
