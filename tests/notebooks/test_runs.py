@@ -140,6 +140,7 @@ def test_06_measures_the_adapter_that_05_trained(trained):
 
 def test_06_judges_of_a_file_of_ones_own_the_rows_that_05_did_not_train_on(tiny_gemma, tmp_path):
     """It judged the bundled sample's pairs, whatever 05 had trained on, and the card spoke of a company's reviews."""
+    from helpers.prove import chat
     from helpers.publish import cards
 
     words = "river stone cloud metal paper glass wood sand rain snow wind fire bread salt milk honey".split()
@@ -162,7 +163,7 @@ def test_06_judges_of_a_file_of_ones_own_the_rows_that_05_did_not_train_on(tiny_
     card = cards.model_card(work_dir, work_dir / "adapter", ["adapter"])
     assert "On 12 held-out questions, whose pairs were not trained on" in card
     assert not re.search("compan|redact|placeholder|customer-reviews|Trustpilot", card)
-    assert text(run("07", work_dir, max_new_tokens=4)).count("❯ What of ") == 4
+    assert set(chat.first_questions(work_dir / "adapter")) < judged
 
 
 def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, tmp_path):
