@@ -19,6 +19,7 @@ from helpers.clean import texts
 # longer, and share stock phrases without being the same; a short one, such as "Yes", may be everybody's.
 NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 LEAST_WORDS = {"question": 1, "answer": 20}
+VALIDATION_ROWS = 24
 
 
 def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
@@ -34,7 +35,7 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     if len(size_of) < len(sides):
         raise ValueError(
             f"The {len(rows)} rows form {len(size_of)} group(s) that share something, and {', '.join(sides)} need "
-            "one each. Collect more reviews, or make smaller chunks (chunk_size)."
+            "one each. Bring more rows that share nothing with these, or make smaller chunks (chunk_size)."
         )
     order = list(size_of)
     if seed is not None:
@@ -70,8 +71,12 @@ def _groups(rows: Sequence, keys: Callable) -> list:
     return [least[root(first)] for first in firsts]
 
 
-def split_pairs(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -> tuple[list, list]:
+def split_pairs(
+    pairs: list[dict], test_share: float = 0.15, seed: int = 3407, validation: float = 0
+) -> tuple[list, ...]:
     """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
+
+    With `validation` there is a third part, of about that share of what test leaves, and at most VALIDATION_ROWS.
 
     Pairs that share a review or a chunk, or nearly a question or an answer, stay on one side. Groups are named
     by their reviews: another prompt, teacher or chunk size holds out the same reviews, as far as the groups fit.
@@ -84,8 +89,11 @@ def split_pairs(pairs: list[dict], test_share: float = 0.15, seed: int = 3407) -
         for one, other in near_duplicates(pairs, field):
             keys[other].append(keys[one][0])
     sizes = {"test": math.ceil(test_share * len(pairs) - 0.5)}
+    if validation:
+        left = len(pairs) - sizes["test"]
+        sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * left) - 0.5)
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
-    return tuple([pairs[at] for at in sides[side]] for side in ("train", "test"))
+    return tuple([pairs[at] for at in sides[side]] for side in ("train", *sizes))
 
 
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:

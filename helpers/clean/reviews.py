@@ -57,7 +57,7 @@ def clean(
     an earlier one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of
     twins the first by date stays, whatever the order of `reviews`; without dates, the lowest id.
     A kept row has FIELDS: among them its `language` (`texts.language`), and in `redacted` the number of
-    placeholders by type. A redacted one has no `review_url`, for that page shows who wrote it.
+    placeholders by type, or None. A redacted one has no `review_url`, for that page shows who wrote it.
     """
     rows, tokens, pairs, reasons = [], [], [], {}
     plain = lru_cache(texts.plain)  # for what is the same in each review of a company
@@ -72,7 +72,7 @@ def clean(
         tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
         pairs.append(texts.hashed(texts.ngrams(said, 2) if len(said) >= NEAR_WORDS else ()))
         row["language"] = texts.language(f"{title}\n{content}")
-        row = redaction.redact(row) if redact_pii else {**row, "redacted": {}}
+        row = redaction.redact(row) if redact_pii else {**row, "redacted": None}
         rows.append({field: row[field] for field in FIELDS})
     order = sorted(
         set(range(len(rows))) - reasons.keys(),

@@ -1,4 +1,4 @@
-"""Tables that people bring: CSV, JSON and JSON Lines, in the encodings that programs save them in.
+"""Tables that people bring: CSV, JSON and JSON Lines, in the encodings that programs save them in, and Parquet.
 
     tables.read_rows(path)      # [{"line": 2, "record": {…}}, {"line": 3, "record": "…", "reason": "…"}]
     tables.read_records(path)   # [{…}, …], or ValueError for the first row that cannot be read
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 # Read as Windows-1252, another encoding has signs where letters should be, as in "obs³uga".
 NOT_WESTERN = re.compile(r"[^\W\d_][\ufffd¡-¿×÷][^\W\d_]")
 
@@ -36,7 +36,7 @@ def read_rows(path: Path) -> list[dict]:
     """Each record with its place, `{"line", "record"}`, and a `reason` where it cannot be read.
 
     A `guess` says how a row was read that does not fit its header. `line` is the line in CSV and JSON Lines, and
-    the record's number, from 1, in a JSON array.
+    the record's number, from 1, in a JSON array and in Parquet.
     Raises FileNotFoundError or ValueError that names the file and the fix.
     """
     if not path.is_file():
@@ -45,6 +45,8 @@ def read_rows(path: Path) -> list[dict]:
     if (kind := path.suffix.lower()) not in SUFFIXES:
         fix = f"save it as CSV (UTF-8) or JSON and name it {', '.join(SUFFIXES)}"
         raise ValueError(f"{str(path)!r} has the suffix {kind!r}, which is not read; {fix}")
+    if kind == ".parquet":
+        return _parquet_rows(path)
     text, damaged = _text(path)
     if not text.strip("\r\n\t ,;|"):
         raise ValueError(f"{path} is empty; export it again")
@@ -134,6 +136,21 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
         if "reason" not in row:
             row["record"] = dict(itertools.zip_longest(header, values[:width], fillvalue=""))
         yield row
+
+
+def _parquet_rows(path: Path) -> list[dict]:
+    """The rows as JSON would have them: times, decimals and bytes as texts."""
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        records = parquet.read_table(path).to_pylist()
+    except ArrowInvalid as error:
+        raise ValueError(f"{path} is no whole Parquet file ({error}); export it again") from None
+    if not records:
+        raise ValueError(f"{path} is empty; export it again")
+    return [
+        {"line": n, "record": json.loads(json.dumps(row, default=str))} for n, row in enumerate(records, 1)
+    ]
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:

@@ -108,6 +108,22 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
         hub.mirror(work_dir, repo, "dataset", f"work_dir after {stage}", ignore_patterns=NOT_CARRIED)
 
 
+def stale(record: Path, adapter: Path) -> str:
+    """Why `record`, training.json or evaluation.json, says nothing about this adapter; "" where it may be believed."""
+    stage, files_of = {"training": ("05_finetune_gemma", "writes"), "evaluation": ("06_evaluate", "reads")}[
+        record.stem
+    ]
+    manifest = files.read_json(
+        record.parent / "manifests" / f"{stage}.json", {}
+    )  # older records name no adapter
+    known = files.read_json(record, {}).get("adapter", manifest.get(files_of, {}).get("adapter", "absent"))
+    if known in ("absent", files.fingerprint(adapter)):
+        return ""
+    return (
+        f"{record.name} is about another adapter than {adapter.name}/ holds now: run notebook {stage} again"
+    )
+
+
 def is_finished(work_dir: Path, stage: str) -> bool:
     """True when the stage's manifest stands and every file in it is still as it was."""
     manifest = files.read_json(work_dir / "manifests" / f"{stage}.json", None)

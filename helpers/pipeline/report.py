@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 from markdown_it import MarkdownIt
 
-from helpers.core import files
+from helpers.core import files, workdir
 from helpers.pipeline import notebooks
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -38,10 +38,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
+def stale(work_dir: Path) -> str:
+    """Why the scores of DIR/evaluation.json are not those of DIR/adapter; "" where they are, or there is none."""
+    adapter = work_dir / "adapter"
+    return workdir.stale(work_dir / "evaluation.json", adapter) if adapter.exists() else ""
+
+
 def headline(work_dir: Path) -> list[dict]:
-    """The scores of DIR/evaluation.json, base against tuned, as the page shows them; [] without that file."""
+    """The scores of DIR/evaluation.json, base against tuned, as the page shows them; [] without, or where `stale`."""
     evaluation = files.read_json(work_dir / "evaluation.json", None)
-    if evaluation is None:
+    if evaluation is None or stale(work_dir):
         return []
     scores = []
     for key, (name, hint, form) in SCORES.items():
@@ -71,10 +77,12 @@ def write(work_dir: Path) -> Path:
     pages = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.filters.update(prose=prose, markdown=MARKDOWN.render, plain=plain, duration=duration)
     pages.filters.update(heading=notebooks.title, settled=notebooks.settled)
+    scores = headline(work_dir)
     html = pages.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         notebooks={path.stem: notebooks.read(path) for path in executed},
-        scores=headline(work_dir),
-        questions=files.read_json(work_dir / "evaluation.json", {}).get("count"),
+        scores=scores,
+        stale=stale(work_dir),
+        questions=scores and files.read_json(work_dir / "evaluation.json")["count"],
         training=files.read_json(work_dir / "training.json", {}),
         date=f"{datetime.now():%d %B %Y, %H:%M}",
     )

@@ -159,6 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
         run(planned, work_dir, options.timeout_minutes)
         for score in report.headline(work_dir):
             say("{name}  base {base}  tuned {tuned}  {change}".format(**score).rstrip())
+        if why := report.stale(work_dir):
+            say(f"no scores: {why}")
         say(f"report: {report.write(work_dir)}")
     except OSError as error:
         parser.exit(1, f"{error}\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from helpers.core import files
-from helpers.train import models
+from helpers.train import data, models
 
 # The questions that people ask first about any company's reviews.
 QUESTIONS = [
@@ -31,6 +31,13 @@ QUESTIONS = [
 
 # One answer at a time: the adapter is switched on and off for the whole model, and the seed is torch's only one.
 TURN = Lock()
+
+
+def first_questions(adapter: Path) -> list[str]:
+    """QUESTIONS, or four held-out ones where the adapter was trained on pairs that are not known to be of reviews."""
+    pairs = {} if adapter == models.SAMPLE_ADAPTER else data.kept(adapter)
+    foreign = pairs and not data.from_reviews(pairs["train"])
+    return [pair["question"] for pair in pairs["test"][:4]] if foreign else QUESTIONS
 
 
 @dataclass(frozen=True)

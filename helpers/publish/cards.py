@@ -8,10 +8,12 @@ from pathlib import Path
 
 from helpers.ask import answers
 from helpers.clean import reviews
-from helpers.core import files
+from helpers.core import files, workdir
 from helpers.prove import evaluation, judge
 from helpers.publish import export
-from helpers.train import local_gemma
+from helpers.train import data, local_gemma
+
+FROM_04 = "work_dir/qa_dataset"  # as training.json names the pairs of notebook 04
 
 
 def source_of(work_dir: Path, pairs: list[dict]) -> str:
@@ -25,10 +27,10 @@ def source_of(work_dir: Path, pairs: list[dict]) -> str:
 
 
 def redacted_in(work_dir: Path) -> Counter[str] | None:
-    """Placeholders by kind in stage 02's reviews; None where work_dir has none."""
+    """Placeholders by kind in stage 02's reviews; None where work_dir has none, or nothing was redacted there."""
     path = work_dir / "reviews_clean.jsonl"
-    rows = files.read_jsonl(path) if path.exists() else None
-    return None if rows is None else sum((Counter(row["redacted"]) for row in rows), Counter())
+    counts = [row["redacted"] for row in files.read_jsonl(path)] if path.exists() else [None]
+    return None if None in counts else sum(map(Counter, counts), Counter())
 
 
 def _render(name: str, **values: object) -> str:
@@ -59,24 +61,37 @@ def notice(adapter: Path) -> str:
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
-    """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out."""
+    """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out.
+
+    Raises ValueError for a training.json or an evaluation.json of another adapter.
+    """
     base = export.base_name(adapter)
+    for record in ("training.json", "evaluation.json"):
+        if why := workdir.stale(work_dir / record, adapter):
+            raise ValueError(why)
+    training = files.read_json(work_dir / "training.json", {})
+    pairs = sum(data.kept(adapter).values(), [])
     pairs_file, journal = work_dir / "qa_pairs.jsonl", work_dir / "qa_journal.jsonl"
-    pairs = files.read_jsonl(pairs_file) if pairs_file.exists() else []
+    if (
+        not pairs and pairs_file.exists() and training.get("data", FROM_04).startswith(FROM_04)
+    ):  # older than `kept`
+        pairs = files.read_jsonl(pairs_file)
+    from_reviews = data.from_reviews(pairs)
     if scores := files.read_json(work_dir / "evaluation.json", {}):
         scores["table"] = evaluation.table(scores)
         scores["table"] += evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)
     return _render(
         "model_card.md.jinja",
         base="google/gemma-3-270m" if base == local_gemma.NAME else base,
-        training=files.read_json(work_dir / "training.json", {}),
+        training=training,
         scores=scores,
         parity=files.read_json(work_dir / "publish" / "parity.json", {}),
         forms=forms,
-        cost=answers.summary(journal)["usd"] if journal.exists() else None,
-        source=source_of(work_dir, pairs).capitalize() if pairs else "",
-        teachers=Counter(pair["teacher"] for pair in pairs).most_common(),
-        redacted=redacted_in(work_dir),
+        cost=answers.summary(journal)["usd"] if from_reviews and journal.exists() else None,
+        from_reviews=from_reviews,
+        source=source_of(work_dir, pairs) if from_reviews else training.get("data", ""),
+        teachers=Counter(pair["teacher"] for pair in pairs if pair["teacher"] != "unknown").most_common(),
+        redacted=redacted_in(work_dir) if from_reviews else None,
         judge=judge.report(scores["judge"]).replace("\n", "; ") if "judge" in scores else "",
         notice=notice(adapter),
     )

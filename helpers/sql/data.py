@@ -1,6 +1,6 @@
 """Questions over a schema, with their SQL: reading them, the prompt, and a split by schema (09).
 
-    rows, why = data.load("sample", "schema")        # or a JSON Lines, JSON or CSV file, or a Hub id
+    rows, why = data.load("sample", "schema")        # or a file that core.tables reads, or a Hub id
     train, validation, test = data.split(rows, 10_000, 2_500)
     dataset, too_long = data.tokenize(train, tokenizer, 512)
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID, HUB_EXAMPLE = re.compile(r"[\w.-]+/[\w.-]+"), "philschmid/gretel-synthetic-text-to-sql"
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
 # ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
@@ -57,37 +57,39 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     """
     if context not in ("all", "schema"):
         raise ValueError(f"context = {context!r}: a prompt shows 'all' of sql_context, or its 'schema' alone")
-    path = Path(dataset).expanduser()
-    if dataset == "sample":
-        rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
-    elif path.is_file():
-        rows, why = tables.read_records(path), "the file that the parameter names"
-    elif path.suffix not in tables.SUFFIXES and HUB_ID.fullmatch(dataset):
-        import datasets
-
-        hub.log_in()
-        rows = datasets.load_dataset(dataset, split="train").to_list()
-        why = "the Hub data set that the parameter names"
-    else:
-        raise FileNotFoundError(
-            f"dataset = {dataset!r}: there is no such file. Use 'sample', the path of a JSON Lines, JSON or CSV file, "
-            "or a Hub id such as philschmid/gretel-synthetic-text-to-sql."
-        )
+    rows, why = _read(dataset)
     if not rows:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
     for number, row in enumerate(rows, 1):
-        for name in NEEDED:
-            if not isinstance(row.get(name), str) or not row[name].strip():
-                raise ValueError(
-                    f"{dataset}, row {number}: the column {name!r} is missing, empty or not text; it has "
-                    f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
-                )
+        if bad := [name for name in NEEDED if not isinstance(row.get(name), str) or not row[name].strip()]:
+            raise ValueError(
+                f"{dataset}, row {number}: the column {bad[0]!r} is missing, empty or not text; it has "
+                f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
+            )
         row["shown"] = row["sql_context"]
         if context == "schema":
             row["shown"] = "\n".join(f"{statement};" for statement in create_statements(row["sql_context"]))
         if not row["shown"]:
             raise ValueError(f"{dataset}, row {number} has no CREATE statement: set context to 'all'")
     return rows, why
+
+
+def _read(dataset: str) -> tuple[list[dict], str]:
+    path = Path(dataset).expanduser()
+    if dataset == "sample":
+        return files.read_jsonl(SAMPLE), "the bundled sample"
+    if path.is_file():
+        return tables.read_records(path), "the file that the parameter names"
+    if path.suffix in tables.SUFFIXES or not HUB_ID.fullmatch(dataset):
+        kinds = f"'sample', the path of a file ({', '.join(tables.SUFFIXES)}), or a Hub id"
+        raise FileNotFoundError(
+            f"dataset = {dataset!r}: there is no such file. Use {kinds} such as {HUB_EXAMPLE}"
+        )
+    import datasets
+
+    hub.log_in()
+    rows = datasets.load_dataset(dataset, split="train").to_list()
+    return rows, "the Hub data set that the parameter names"
 
 
 def create_statements(context: str) -> list[str]:
@@ -107,9 +109,9 @@ def schema(context: str) -> str:
 
 def group(row: dict, group_by: str = "schema") -> str:
     """What the row shares with the others of its group: the schema, or the text of the column `group_by`."""
-    return (
-        schema(row["sql_context"]) if group_by == "schema" else " ".join(str(row[group_by]).lower().split())
-    )
+    if group_by == "schema":
+        return schema(row["sql_context"])
+    return " ".join(str(row[group_by]).lower().split())
 
 
 def split(
@@ -139,7 +141,7 @@ def split(
         )
     scale = min(1.0, len(rows) / (train_size + test_size))
     train_rows, test_rows = max(2, round(train_size * scale)), max(1, round(test_size * scale))
-    validation_rows = max(1, min(qa_data.VALIDATION_ROWS, train_rows // 10))
+    validation_rows = max(1, min(splits.VALIDATION_ROWS, train_rows // 10))
     order = sorted(groups)
     random.Random(seed).shuffle(order)
     named = [(name, row) for name in order for row in groups[name]]
@@ -154,11 +156,8 @@ def split(
 
 def pair(row: dict) -> dict[str, str]:
     """The row as `question` (schema and all) and `answer`, the form of the training and the evaluation."""
-    context = row.get("shown", row["sql_context"])
-    return {
-        "question": PROMPT.format(context=context, question=row["sql_prompt"]),
-        "answer": row["sql"],
-    }
+    shown = row.get("shown", row["sql_context"])
+    return {"question": PROMPT.format(context=shown, question=row["sql_prompt"]), "answer": row["sql"]}
 
 
 def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
@@ -169,9 +168,9 @@ def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset,
     """
     pairs = [pair(row) for row in rows]
     dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length)
-    too_long = [long | {"question": rows[long["row"]]["sql_prompt"]} for long in too_long]
-    left_out = {long["row"] for long in too_long}
-    questions = [pair["question"] for number, pair in enumerate(pairs) if number not in left_out]
-    starts = [len(models.chat_ids(tokenizer, question)) for question in questions]
+    left_out = {long["row"]: rows[long["row"]]["sql_prompt"] for long in too_long}
+    fitting = [pair["question"] for number, pair in enumerate(pairs) if number not in left_out]
+    starts = [len(models.chat_ids(tokenizer, question)) for question in fitting]
     masks = [[0] * start + [1] * (len(ids) - start) for start, ids in zip(starts, dataset["input_ids"])]
+    too_long = [long | {"question": left_out[long["row"]]} for long in too_long]
     return dataset.add_column("completion_mask", masks), too_long

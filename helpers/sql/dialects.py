@@ -19,7 +19,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokens import Token, TokenType
 
 # T-SQL goes before MySQL, which reads ISNULL(a, 0) as a test and forgets the 0.
-DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "snowflake", "bigquery", "oracle")
+DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "oracle")
 # sqlglot was not written against hostile text: a tree it did not foresee ends in any of these.
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
@@ -29,8 +29,8 @@ WIDE = {"ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "", "(?<!PO)INT|SERIAL|YEAR|BIT"
 WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
 WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
-FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
+FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 
 logging.getLogger("sqlglot").disabled = True  # its warnings
 
@@ -134,13 +134,11 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
 
 def _date(node: exp.Expr) -> exp.Expr:
     """Times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
-    span = isinstance(node, exp.Add | exp.Sub) and isinstance(node.expression, exp.Interval)
-    if span or isinstance(node, MOVES):
+    if isinstance(node, MOVES):  # a text with a time would lose it
         node.set("this", exp.cast(node.this, "timestamp"))
-    if isinstance(node, exp.DateDiff | exp.TimestampDiff):
+    if isinstance(node, exp.TimestampDiff):  # of whole units
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
-        name = "DATE_SUB" if isinstance(node, exp.TimestampDiff) else "DATE_DIFF"  # whole units, or New Years
-        return exp.Anonymous(this=name, expressions=[exp.Literal.string(node.text("unit") or "day"), *times])
+        return exp.Anonymous(this="DATE_SUB", expressions=[exp.Literal.string(node.text("unit")), *times])
     if node.is_string and node.name.lower() == "now":
         return sqlglot.parse_one("CAST(CURRENT_TIMESTAMP AS TIMESTAMP)")
     name = node.name.upper() if isinstance(node, exp.Anonymous) else ""
@@ -162,31 +160,24 @@ def _date(node: exp.Expr) -> exp.Expr:
 
 def _pick_values(select: exp.Select) -> None:
     """Columns beside an aggregate get any value of their group, or, as in SQLite, that of the row with MIN or MAX."""
-    parts = [*select.expressions, *(select.args.get(name) for name in ("having", "order"))]
-    nodes = [node for part in parts if part for node in part.find_all(exp.AggFunc, exp.Column)]
+    nodes, group = select.find_all(exp.AggFunc), select.args.get("group")
     own = [node for node in nodes if node.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select]
-    aggregates, group = [node for node in own if isinstance(node, exp.AggFunc)], select.args.get("group")
-    if not aggregates and not group:
+    if not own and not group:
         return
-    one = aggregates[0] if len(aggregates) == 1 else None
-    known = {part.alias for part in select.expressions}
-    known |= {column.name for column in (group.find_all(exp.Column) if group else ())}
-    for column in own:
-        if isinstance(column, exp.Column) and column.name not in known:
-            pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(one))
-            picked = (
-                pick(this=column.copy(), expression=one.this.copy())
-                if pick
-                else exp.AnyValue(this=column.copy())
-            )
-            column.replace(exp.alias_(picked, column.name) if column.parent is select else picked)
+    pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(own[0])) if len(own) == 1 else None
+    by = {"expression": own[0].this.copy()} if pick else {}
+    known = {column.name for column in (group.find_all(exp.Column) if group else ())}
+    for part in select.expressions:
+        if isinstance(part.unalias(), exp.Column) and part.unalias().name not in known:
+            picked = (pick or exp.AnyValue)(this=part.unalias().copy(), **by)
+            part.replace(exp.alias_(picked, part.alias_or_name))
 
 
 def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
     """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
     serials, columns = [], tree.args.get("actions") or [None]
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
-        tree.set("properties", None)
+        tree.set("properties", None)  # among them TEMPORARY, which would outlive the context
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
             columns = [
                 each for each in tree.this.expressions if isinstance(each, (exp.ColumnDef, exp.Identifier))

@@ -103,13 +103,10 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     hub.log_in()
     options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
     if choice.load_in_4bit:
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=options["dtype"],
-            bnb_4bit_quant_storage=options["dtype"],  # FSDP shards only what has one dtype
-        )
+        # Stored and computed alike, since FSDP shards only what has one dtype.
+        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
+        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
     if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
     model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
@@ -129,25 +126,15 @@ def begin_markers(model, tokenizer) -> list[int]:
     return [start, end]
 
 
-def lora(options: Options, model, tokens: list[int] = ()) -> LoraConfig:
-    """LoRA on every linear layer of the language model, and the rows of `tokens` trained with it.
-
-    The images' layers of the larger Gemmas are left alone.
-    """
+def lora(options: Options, tokens: list[int] = ()) -> LoraConfig:
+    """LoRA on every linear layer of the language model, images' layers left alone; the rows of `tokens` are trained."""
     from peft import LoraConfig
 
-    multimodal = model.config.get_text_config() is not model.config
-    return LoraConfig(
-        r=options.lora_r,
-        lora_alpha=options.lora_alpha,
-        lora_dropout=options.lora_dropout,
-        bias="none",
-        target_modules="all-linear",
-        exclude_modules=r".*(vision_tower|multi_modal_projector).*" if multimodal else None,
-        modules_to_save=["lm_head", "embed_tokens"] if options.train_embeddings else None,
-        trainable_token_indices={"embed_tokens": [*tokens]} if tokens else None,
-        task_type="CAUSAL_LM",
-    )
+    sizes = dict(r=options.lora_r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout)
+    whole = ["lm_head", "embed_tokens"] if options.train_embeddings else None
+    where = dict(target_modules=models.LANGUAGE_LAYERS, modules_to_save=whole)
+    rows = {"embed_tokens": [*tokens]} if tokens else None
+    return LoraConfig(**sizes, **where, trainable_token_indices=rows, bias="none", task_type="CAUSAL_LM")
 
 
 def plan(options: Options, model, longest: int, device: runtime.Device) -> memory.Plan:
@@ -176,11 +163,9 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    settings = {
-        name: float(value) if type(value) is int else value  # the command reads 3 as 3.0
-        for name, value in dataclasses.asdict(options).items()
-        if name not in ASIDE
-    }
+    given = {name: value for name, value in dataclasses.asdict(options).items() if name not in ASIDE}
+    # The command reads 3 as 3.0.
+    settings = {name: float(value) if type(value) is int else value for name, value in given.items()}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
@@ -192,39 +177,20 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
 
     when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
     multiple = 64 if device.kind == "cpu" else None  # its kernels are compiled anew for each length
-    return SFTConfig(
-        output_dir=str(run),
-        max_length=options.max_seq_length,
-        packing=options.packing and pick_attention(device)[0] != "sdpa",
-        eval_packing=False,
-        pad_to_multiple_of=multiple,
-        completion_only_loss=True,
-        num_train_epochs=options.num_train_epochs,
-        max_steps=options.max_steps,
-        per_device_train_batch_size=plan.rows,
-        per_device_eval_batch_size=plan.rows,
-        gradient_accumulation_steps=plan.accumulation,
-        gradient_checkpointing=plan.checkpointing,
-        optim="adamw_torch_fused",
-        learning_rate=options.learning_rate,
-        lr_scheduler_type=options.lr_scheduler_type,
-        warmup_steps=options.warmup_ratio,  # below 1 it is a share of all steps
-        max_grad_norm=options.max_grad_norm,
-        bf16=dtype == "bfloat16",
-        use_cpu=device.kind == "cpu",
-        ddp_find_unused_parameters=False,
-        save_strategy=when,
-        save_steps=every,
-        save_total_limit=2,
-        eval_strategy=when,
-        eval_steps=every,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="non_padding",
-        report_to="tensorboard",
-        disable_tqdm=True,
-        seed=options.seed,
-    )
+    packing = options.packing and pick_attention(device)[0] != "sdpa"
+    same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
+    updates = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
+    updates |= dict(per_device_train_batch_size=plan.rows, gradient_accumulation_steps=plan.accumulation)
+    updates |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
+    rows = dict(max_length=options.max_seq_length, packing=packing, eval_packing=False)
+    rows |= dict(pad_to_multiple_of=multiple, completion_only_loss=True)
+    where = dict(gradient_checkpointing=plan.checkpointing, bf16=dtype == "bfloat16")
+    where |= dict(use_cpu=device.kind == "cpu", ddp_find_unused_parameters=False)
+    saving = dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)
+    looking = dict(eval_strategy=when, eval_steps=every, per_device_eval_batch_size=plan.rows)
+    logging = dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
+    logging |= dict(include_num_input_tokens_seen="non_padding")
+    return SFTConfig(**updates, **rows, **where, **saving, **looking, **logging)
 
 
 def make_trainer(
@@ -240,13 +206,9 @@ def make_trainer(
 
     set_seed(options.seed)  # the adapter's first values
     tokens = [] if options.train_embeddings else begin_markers(model, tokenizer)
+    sides = {"train_dataset": train_dataset, "eval_dataset": validation}
     trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=train_dataset,
-        eval_dataset=validation,
-        processing_class=tokenizer,
-        peft_config=lora(options, model, tokens),
+        model, config, **sides, processing_class=tokenizer, peft_config=lora(options, tokens)
     )
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
         for weight in trainer.model.parameters():

@@ -10,12 +10,10 @@ judge how the SQL reads, nor what it would do on other rows.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from helpers.core import plots
 from helpers.prove import evaluation
 from helpers.sql import data, judge
-from helpers.train import models
 
 SIDES = ("base", "tuned")
 COLOURS = [plots.BLUE, plots.ORANGE, plots.GREY, "#D55E00", "#CC79A7", "#56B4E9", "#F0E442"]
@@ -78,18 +76,6 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
     }
 
 
-def by(result: dict, column: str = "sql_complexity") -> list[dict]:
-    """Accuracy by the values of a column, the most frequent first; rows without the column count as one."""
-    rows = [{**row, column: str(row.get(column) or "not said")} for row in result["examples"]]
-    questions = Counter(row[column] for row in rows)
-    right = [Counter(row[column] for row in rows if row[f"{side}_outcome"] == judge.RIGHT) for side in SIDES]
-    return [
-        {column: value, "questions": count, "base right": right[0][value], "tuned right": right[1][value]}
-        | {"tuned accuracy": f"{right[1][value] / count:.0%}"}
-        for value, count in questions.most_common()
-    ]
-
-
 def picture(result: dict):
     """One stacked bar per model: how many of its queries were right, and what became of the others."""
     from pandas import DataFrame
@@ -104,19 +90,6 @@ def picture(result: dict):
     return figure
 
 
-def failures(result: dict, side: str = "tuned") -> list[dict]:
-    """The first example of every kind of failure."""
-    firsts: dict[str, dict] = {}
-    for row in result["examples"]:
-        firsts.setdefault(row[f"{side}_outcome"], row)
-    return [
-        {"outcome": kind, "question": row["sql_prompt"], "gold": row["sql"]}
-        | {side: judge.extract(row[side]), "why": row[f"{side}_detail"]}
-        for kind, row in firsts.items()
-        if kind != judge.RIGHT
-    ]
-
-
 def sentence(result: dict) -> str:
     """The result in a sentence, in points of execution accuracy."""
     change = {name: 100 * value for name, value in result["difference"].items()}
@@ -125,18 +98,3 @@ def sentence(result: dict) -> str:
         f"{result['groups']} groups held out: {change['mean']:+.1f} points, 95 % interval {change['low']:+.1f} … "
         f"{change['high']:+.1f}"
     )
-
-
-def answers_of_folder(folder: Path, questions: list[str], max_new_tokens: int = 256) -> list[str]:
-    """Greedy answers of the model in `folder` through transformers' pipeline, loaded as any user would.
-
-    The questions go in as chats. As a text from the chat template, each would get a second `<bos>`.
-    """
-    from transformers import pipeline
-
-    generate = pipeline("text-generation", model=str(folder), dtype="auto", device_map="auto")
-    generate.tokenizer.padding_side = "left"  # an answer starts right after its own prompt
-    generate.generation_config.update(max_new_tokens=max_new_tokens, max_length=None, **models.GREEDY)
-    chats = [[{"role": "user", "content": question}] for question in questions]
-    replies = generate(chats, batch_size=8, return_full_text=False)
-    return [reply["generated_text"].strip() for (reply,) in replies]

@@ -1,6 +1,6 @@
 """Question–answer pairs to train on, from the forms that people have them in (05, 06).
 
-    pairs, origin = data.load_qa_dataset("auto", work_dir)     # or a folder, a JSON, JSON Lines or CSV file, a Hub id
+    pairs, origin = data.load_qa_dataset("auto", work_dir)     # or a folder, a file, a Hub id
     train_dataset, too_long = data.tokenize(pairs["train"], tokenizer, max_seq_length)
 
 A row is one of
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from helpers.ask import gate, qa, splits
 from helpers.clean import chunks
-from helpers.core import files, hub, tables
+from helpers.core import files, hub, tables, workdir
 from helpers.train import models
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 FORM = "question and answer, prompt and completion, instruction and output, or messages"
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
+KEPT = "trained_on"  # beside the adapter, the pairs of its training in their three parts
 SHAREGPT = {"human": "user", "gpt": "assistant"}
-VALIDATION_ROWS = 24  # at most a tenth of the training rows
 
 
 def read(path: Path) -> list[dict]:
-    """The pairs of a JSON array, JSON Lines or CSV file; ValueError names file, row and field."""
+    """The pairs of a file that `core.tables` reads; ValueError names file, row and field."""
     rows = enumerate(tables.read_records(path), 1)
     return [from_row(row, f"{path}, row {number}") for number, row in rows]
 
@@ -91,11 +91,36 @@ def _text(content: object) -> str | None:
 def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
     """Question–answer pairs as `train`, `validation` and `test`, and where they came from.
 
-    `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), a folder that `save_to_disk`
-    wrote, a JSON, JSONL or CSV file, or a Hub id; its rows have one of the forms above. What has no
+    `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), `sample`, a folder that `save_to_disk`
+    wrote, a file of core.tables.SUFFIXES, or a Hub id; its rows have one of the forms above. What has no
     test split gets one; validation comes out of train, so that early stopping never sees the test.
     Raises ValueError that names the row and the field.
     """
+    from datasets import Dataset, DatasetDict
+
+    sides, why = _three_sides(dataset, work_dir)
+    return DatasetDict({side: Dataset.from_list(sides[side]) for side in SPLITS}), why
+
+
+def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
+    sides, why = _read_sides(dataset, work_dir)
+    if not sides.get("train"):
+        raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
+    if not sides.get("test") and not sides.get(
+        "validation"
+    ):  # at once: one after the other may leave one group
+        parts = splits.split_pairs(sides["train"], validation=0.1)
+        sides |= zip(("train", "test", "validation"), parts)
+    elif not sides.get("test"):
+        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
+    elif not sides.get("validation"):
+        share = min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
+        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
+    return sides, why
+
+
+def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
+    """The pairs by the names of SPLITS, as far as the data have them, and where they came from."""
     import datasets
 
     path = work_dir / "qa_dataset" if dataset == "auto" else Path(dataset).expanduser()
@@ -103,9 +128,10 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
         loaded = datasets.load_from_disk(str(path))
         names = {"auto": "work_dir/qa_dataset, from notebook 04"}
         why = names.get(dataset, "the folder that the parameter names")
-    elif dataset == "auto":
+    elif dataset in ("auto", "sample"):
         rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
-        loaded, why = {"train": rows}, "the bundled sample, because work_dir has no qa_dataset"
+        names = {"auto": "the bundled sample, because work_dir has no qa_dataset"}
+        loaded, why = {"train": rows}, names.get(dataset, "the bundled sample")
     elif path.suffix.lower() in tables.SUFFIXES:
         loaded, why = {"train": read(path)}, "the file that the parameter names"
     else:
@@ -120,15 +146,50 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
             problem = f"has the splits {', '.join(loaded)}, and {side!r} is one too many or none of {', '.join(SPLITS)}"
             raise ValueError(f"dataset = {dataset!r} {problem}: save those that you want with save_to_disk")
         sides[name] = [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
-    if not sides.get("train"):
-        raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(loaded)}, and no rows in train")
-    if "test" not in sides:
-        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
-    if "validation" not in sides:
-        share = min(0.1, VALIDATION_ROWS / len(sides["train"]))
-        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
-    order = ("train", "validation", "test")
-    return datasets.DatasetDict({side: datasets.Dataset.from_list(sides[side]) for side in order}), why
+    return sides, why
+
+
+def kept(adapter: Path) -> dict[str, list[dict]]:
+    """The pairs of this adapter's training, in three parts, as notebook 05 kept them beside it; {} where it did not."""
+    if adapter == models.SAMPLE_ADAPTER:
+        return _three_sides("sample", adapter)[0]
+    folder = adapter.parent / KEPT
+    return _read_sides(str(folder), adapter)[0] if folder.is_dir() else {}
+
+
+def from_reviews(pairs: list[dict]) -> bool:
+    """Whether a teacher wrote the pairs from reviews, in notebook 04; of pairs from elsewhere nothing is known."""
+    return any(pair["teacher"] != "unknown" for pair in pairs)
+
+
+def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], list[dict], str]:
+    """(pairs to judge this adapter on, those that it was trained on, where the first come from).
+
+    With "auto" it is the held-out part of what notebook 05 trained on. Another `dataset`, of any form of
+    `load_qa_dataset`, is taken whole, but for the rows of the training. Raises ValueError where the record is of
+    another adapter, and where an older notebook 05 kept none of data that are not in work_dir.
+    """
+    record = files.read_json(adapter.parent / "training.json", {})
+    if why := workdir.stale(adapter.parent / "training.json", adapter):
+        raise ValueError(why)
+    sides, origin = kept(adapter), record.get("data", "the bundled sample")
+    if not sides:
+        sides, origin = _three_sides("auto", work_dir)
+        if (known := record.get("data", origin)) != origin:
+            fix = "run notebook 05 again, which trains nothing anew, and keeps them"
+            raise ValueError(
+                f"{adapter} was trained on {known}; which of its rows were held out is unknown: {fix}"
+            )
+        origin += "" if record else "; what the adapter was trained on is not recorded"
+    learned, test = sides["train"] + sides["validation"], sides["test"]
+    if dataset != "auto":
+        given, origin = _read_sides(dataset, work_dir)
+        seen, rows = {pair["question"] for pair in learned}, sum(given.values(), [])
+        test = [pair for pair in rows if pair["question"] not in seen]
+        origin += f"; {len(rows) - len(test)} of its {len(rows)} rows were trained on and are left out"
+        if not test:
+            raise ValueError(f"dataset = {dataset!r} has no row that the adapter was not trained on")
+    return test, learned, origin
 
 
 def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:

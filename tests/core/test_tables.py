@@ -14,6 +14,30 @@ def read(path, content: str | bytes) -> list[dict]:
     return tables.read_rows(path)
 
 
+def test_parquet_gives_what_json_would(tmp_path):
+    """It was refused for its suffix, and most data sets of the Hub are in it."""
+    import datetime
+    import decimal
+
+    from pyarrow import Table, parquet
+
+    path, day = tmp_path / "mine.parquet", datetime.date(2026, 1, 31)
+    rows = [
+        {"text": "Gut", "turns": [{"role": "user", "content": "ä"}], "day": day, "stars": 5, "price": None},
+        {"text": None, "turns": [], "day": None, "stars": None, "price": decimal.Decimal("1.50")},
+    ]
+    parquet.write_table(Table.from_pylist(rows), path)
+    first, second = tables.read_records(path)
+    assert first == {**rows[0], "day": "2026-01-31"} and second == {**rows[1], "price": "1.50"}
+    assert [row["line"] for row in tables.read_rows(path)] == [1, 2]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match="mine.parquet is no whole Parquet file .*export it again"):
+        tables.read_rows(path)
+    parquet.write_table(Table.from_pylist(rows[:0], Table.from_pylist(rows).schema), path)
+    with pytest.raises(ValueError, match="mine.parquet is empty"):
+        tables.read_rows(path)
+
+
 @pytest.fixture
 def mine(tmp_path):
     return tmp_path / "mine.csv"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import datasets
 import papermill
 import pytest
 
@@ -134,6 +136,34 @@ def test_06_measures_the_adapter_that_05_trained(trained):
     result = json.loads((work_dir / "evaluation.json").read_text())
     assert result["count"] == 4 and result["tuned"]["answer_loss"] < result["base"]["answer_loss"]
     assert (work_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_06_judges_of_a_file_of_ones_own_the_rows_that_05_did_not_train_on(tiny_gemma, tmp_path):
+    """It judged the bundled sample's pairs, whatever 05 had trained on, and the card spoke of a company's reviews."""
+    from helpers.prove import chat
+    from helpers.publish import cards
+
+    words = "river stone cloud metal paper glass wood sand rain snow wind fire bread salt milk honey".split()
+    rows = [
+        {"question": f"What of {word} {n}?", "answer": f"It is {word}."} for n in range(5) for word in words
+    ]
+    files.write_jsonl(tmp_path / "mine.jsonl", rows)
+    work_dir = tmp_path / "work"
+    options = {"model_name": str(tiny_gemma), "dataset": str(tmp_path / "mine.jsonl"), **TINY}
+    run("05", work_dir, **options)
+    (tmp_path / "mine.jsonl").unlink()  # it is not asked for again
+    said = text(run("06", work_dir, max_examples=80))
+    result = json.loads((work_dir / "evaluation.json").read_text())
+    judged = {row["tuned"]["question"] for row in result["examples"]}
+    record = json.loads((work_dir / "training.json").read_text())
+    assert record["rows"] + record["pairs"]["validation"] + len(judged) == len(rows) == 80
+    trained = datasets.load_from_disk(str(work_dir / "trained_on"))["train"]["question"]
+    assert judged < {row["question"] for row in rows} and not judged & set(trained) and len(judged) == 12
+    assert "12 of 12 held-out pairs: the file that the parameter names" in said
+    card = cards.model_card(work_dir, work_dir / "adapter", ["adapter"])
+    assert "On 12 held-out questions, whose pairs were not trained on" in card
+    assert not re.search("compan|redact|placeholder|customer-reviews|Trustpilot", card)
+    assert set(chat.first_questions(work_dir / "adapter")) < judged
 
 
 def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, tmp_path):

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.core import runtime
+from helpers.core import files, runtime
 from helpers.pipeline import notebooks, report
 from helpers.pipeline import run as pipeline
 
@@ -344,6 +344,23 @@ def test_the_report_holds_tables_pictures_texts_and_headline_scores(folder, work
     assert "judged on 60 held-out questions" in page
     for outside in ("<script", "badge.svg", 'href="00_other.ipynb"', 'src="http', "url(", "@import", "<link"):
         assert outside not in page
+
+
+def test_scores_of_another_adapter_are_not_shown_and_the_notebook_to_run_is_named(tmp_path):
+    """The page showed the scores of an adapter that had since been trained anew."""
+    scores = {"answer_loss": 4.0, "rouge_l": 0.1, "chrf": 8.3}
+    evaluation = {"count": 60, "base": scores, "tuned": scores}
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "weights").write_text("one")
+    adapter = files.fingerprint(tmp_path / "adapter")
+    files.write_json(tmp_path / "evaluation.json", evaluation | {"adapter": adapter})
+    assert len(report.headline(tmp_path)) == 3 and "No scores" not in report.write(tmp_path).read_text()
+    (tmp_path / "adapter" / "weights").write_text("two")
+    page = report.write(tmp_path).read_text()
+    assert 'class="score"' not in page and "judged on" not in page and report.headline(tmp_path) == []
+    assert (
+        "No scores: evaluation.json is about another adapter" in page and "run notebook 06_evaluate" in page
+    )
 
 
 def test_the_report_of_no_evaluation_has_no_scores(tmp_path):

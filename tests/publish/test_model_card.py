@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 import yaml
 
-from helpers.core import files
+from helpers.clean import reviews
+from helpers.core import files, workdir
 from helpers.prove import evaluation
 from helpers.publish import cards, dataset
-from helpers.train import models
+from helpers.train import data, models
 from tests.publish.test_publish import some
 
 FORMS = ["adapter", "merged", "gguf", "parity"]
@@ -56,7 +61,7 @@ def work_dir(tmp_path):
 
 
 def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
-    card = cards.save(work_dir, models.SAMPLE_ADAPTER, FORMS)
+    card = cards.save(work_dir, shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter"), FORMS)
     assert (work_dir / "publish" / "README.md").read_text() == card
     front = yaml.safe_load(card.split("---\n")[1])
     assert (front["base_model"], front["license"], front["library_name"]) == (
@@ -80,15 +85,58 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
 
 
 def test_what_is_not_known_is_called_so(tmp_path):
-    card = cards.model_card(tmp_path, models.SAMPLE_ADAPTER, ["adapter", "parity"])
+    shutil.copytree(models.SAMPLE_ADAPTER, tmp_path / "adapter")
+    card = cards.model_card(tmp_path, tmp_path / "adapter", ["adapter", "parity"])
     for part in (
         "It was not evaluated",
         "Not recorded in this work_dir",
-        "how many is not recorded",
+        "Whether it was taken out is not recorded",
         "Who wrote them is",
+        "fine-tuned on pairs of questions and answers.",
     ):
         assert part in card, part
+    assert not re.search("compan|Trustpilot|customer-reviews|placeholder", card)
     assert "`gguf`" not in card and yaml.safe_load(card.split("---\n")[1])["library_name"] == "peft"
+
+
+def test_of_the_bundled_adapter_the_sample_is_known():
+    card = cards.model_card(Path("nowhere"), models.SAMPLE_ADAPTER, ["adapter", "parity"])
+    assert "**Where from.** The bundled sample: fictional reviews" in card and "sample (450 pairs)" in card
+    assert "Whether it was taken out is not recorded" in card
+
+
+def test_pairs_of_ones_own_are_not_called_reviews_although_work_dir_has_some(work_dir):
+    """The card of a model trained on a file named the source, teacher and placeholders of what else lay there."""
+    adapter = shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter")
+    rows = [{"question": f"{n} of what is it?", "answer": f"So {n}."} for n in range(40)]
+    files.write_jsonl(work_dir / "mine.jsonl", rows)
+    data.load_qa_dataset(str(work_dir / "mine.jsonl"), work_dir)[0].save_to_disk(work_dir / data.KEPT)
+    record = files.read_json(work_dir / "training.json") | {"data": "the file that the parameter names"}
+    files.write_json(work_dir / "training.json", record)
+    card = cards.model_card(work_dir, adapter, FORMS)
+    assert "**Where from.** The file that the parameter names." in card and "nothing was paid" in card
+    assert not re.search("compan|Trustpilot|customer-reviews|placeholder|gpt-4o \\(", card)
+
+
+@pytest.mark.parametrize("name, number", [("training.json", "05"), ("evaluation.json", "06")])
+def test_what_is_said_of_another_adapter_is_refused_by_name(work_dir, name, number):
+    """An adapter trained after its evaluation got the scores of the one before it, and nobody said so."""
+    adapter = shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter")
+    record = files.read_json(work_dir / name)
+    files.write_json(work_dir / name, record | {"adapter": files.fingerprint(adapter)})
+    cards.save(work_dir, adapter, FORMS)
+    files.write_text(adapter / "held_out.json", "trained again")
+    with pytest.raises(ValueError, match=f"{name} is about another adapter .*run notebook {number}_"):
+        cards.save(work_dir, adapter, FORMS)
+
+
+def test_of_an_older_evaluation_the_manifest_knows_the_adapter(work_dir):
+    adapter = shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter")
+    workdir.finish_stage(work_dir, "06_evaluate", ["adapter"], ["evaluation.json"])
+    cards.save(work_dir, adapter, FORMS)
+    files.write_text(adapter / "held_out.json", "trained again")
+    with pytest.raises(ValueError, match="evaluation.json is about another adapter"):
+        cards.save(work_dir, adapter, FORMS)
 
 
 def test_a_base_from_a_folder_of_ones_own_is_named_without_its_path(tmp_path):
@@ -114,3 +162,13 @@ def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
     assert front["license"] == licence and front["base_model"] == base
     assert ("Gemma Terms of Use" in card.split("## Licence")[1]) == (licence == "gemma")
     assert "third party" not in card
+
+
+def test_where_nothing_was_redacted_no_card_says_that_nothing_was_found(tmp_path):
+    """With redact_pii off, both cards said that personal data was replaced, and that none was found."""
+    kept, _ = reviews.clean(reviews.sample()[:9], redact_pii=False)
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
+    assert kept and cards.redacted_in(tmp_path) is None
+    kept, _ = reviews.clean(reviews.sample()[:9])
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
+    assert cards.redacted_in(tmp_path) is not None

@@ -335,7 +335,7 @@ def test_one_changed_value_is_a_difference(rows, data):
 
 
 ORDERS = """
-CREATE TABLE o (id INTEGER, d DATE, ts TEXT, name TEXT, n INTEGER, p REAL, ok BOOLEAN);
+CREATE TABLE o (id INTEGER, d DATE, ts TIMESTAMP, name TEXT, n INTEGER, p REAL, ok BOOLEAN);
 INSERT INTO o VALUES (1, '2024-01-15', '2024-01-15 08:30:00', 'Ada', 3, 1.5, TRUE),
     (2, '2024-03-05', '2024-03-05 23:00:00', 'bob', 4, 2.5, FALSE),
     (3, '2023-12-31', '2023-12-31 00:10:00', 'Cy', NULL, 4.0, TRUE);
@@ -377,6 +377,8 @@ FOREIGN = {
         ["2024-01-29", "2023-12-15", "2024-01-15 09:30:00"]
     ],
     "SELECT DATE_SUB(ts, INTERVAL 90 MINUTE) FROM o WHERE id = 1": [["2024-01-15 07:00:00"]],
+    "SELECT DATE_ADD('2024-04-01 10:00:00', INTERVAL 3 HOUR)": [["2024-04-01 13:00:00"]],
+    "SELECT DATEDIFF(hour, ts, '2024-04-01 12:00') FROM o WHERE id = 2": [[637]],
     "SELECT DATE(d, '+1 month', 'start of month', '-1 day') FROM o WHERE id = 1": [["2024-01-31"]],
     "SELECT STRFTIME('%Y', ts, '+1 year'), ROUND(JULIANDAY(ts) - JULIANDAY(d), 3) FROM o WHERE id = 2": [
         ["2025", 0.958]

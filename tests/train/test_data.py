@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from helpers.ask import qa
 from helpers.core import files
 from helpers.train import data
+from tests.conftest import REPOSITORY
 
 MESSAGES = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
 
@@ -199,7 +201,9 @@ def test_a_hub_set_is_asked_for_with_the_key_and_names_its_splits(tmp_path, monk
     monkeypatch.setattr(data.hub, "log_in", lambda: calls.append("log in"))
     splits = datasets.DatasetDict(dev=rows, test=rows)
     monkeypatch.setattr(datasets, "load_dataset", lambda name: calls.append(name) or splits)
-    with pytest.raises(ValueError, match="'someone/pairs' has the splits dev, test, and no rows in train"):
+    with pytest.raises(
+        ValueError, match="'someone/pairs' has the splits validation, test, and no rows in train"
+    ):
         data.load_qa_dataset("someone/pairs", tmp_path)
     assert calls == ["log in", "someone/pairs"]
 
@@ -259,3 +263,155 @@ def test_an_instruction_that_is_no_text_is_named_with_its_row(tmp_path):
     ]
     with pytest.raises(ValueError, match="mine.json, row 2: the question is missing, empty or not text"):
         data.read(write(tmp_path / "mine.json", rows))
+
+
+@pytest.mark.parametrize("form", ["question", "messages"])
+def test_parquet_is_read_in_every_form(tmp_path, form):
+    from pyarrow import Table, parquet
+
+    row = {"question": "Why?", "answer": "So."} if form == "question" else {"messages": MESSAGES}
+    parquet.write_table(Table.from_pylist([row]), tmp_path / "mine.parquet")
+    (pair,) = data.read(tmp_path / "mine.parquet")
+    assert (pair["question"], pair["answer"]) == ("Why?", "So.")
+    parquet.write_table(Table.from_pylist([{"question": "Why?", "answer": None}]), tmp_path / "mine.parquet")
+    with pytest.raises(ValueError, match="mine.parquet, row 1: the answer is missing"):
+        data.read(tmp_path / "mine.parquet")
+
+
+@pytest.mark.parametrize("groups", [(1000, 20, 20), (50, 50, 900), (900, 50, 50)])
+def test_the_largest_group_of_pairs_is_trained_on(tmp_path, groups):
+    """With test and validation taken out one after the other, by the function that splits SQL as well."""
+    rows = [
+        {"id": f"g{at}", "question": f"{at} {n} of what is it?", "answer": f"{at} {n}"}
+        for at, size in enumerate(groups)
+        for n in range(size)
+    ]
+    files.write_jsonl(tmp_path / "mine.jsonl", rows)
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.jsonl"), tmp_path)
+    assert {side: len(rows) for side, rows in pairs.items()}["train"] == max(groups)
+    assert sorted(len(pairs[side]) for side in ("validation", "test")) == sorted(groups)[:2]
+
+
+def test_a_split_without_rows_is_made_anew(tmp_path):
+    """An empty test split was taken as it was, and nothing could be judged in the end."""
+    import datasets
+
+    rows = datasets.Dataset.from_list(numbered("alpha", 40))
+    datasets.DatasetDict(train=rows, test=rows.select([])).save_to_disk(tmp_path / "mine")
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
+    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 31, "validation": 3, "test": 6}
+
+
+def write_adapter(work_dir, weight: str):
+    files.write_text(work_dir / "adapter" / "adapter_config.json", weight)
+    return work_dir / "adapter"
+
+
+def kept_by_05(work_dir, rows: list[dict], origin: str = "the file that the parameter names"):
+    """The adapter, trained_on and training.json that notebook 05 leaves."""
+    files.write_jsonl(work_dir / "mine.jsonl", rows)
+    pairs, _ = data.load_qa_dataset(str(work_dir / "mine.jsonl"), work_dir)
+    pairs.save_to_disk(work_dir / data.KEPT)
+    adapter = write_adapter(work_dir, "one")
+    record = {"data": origin, "adapter": files.fingerprint(adapter)}
+    files.write_json(work_dir / "training.json", record)
+    return adapter, {side: set(rows["question"]) for side, rows in pairs.items()}
+
+
+def numbered(name: str, count: int) -> list[dict]:
+    return [{"question": f"{name} {n} of what is it?", "answer": f"{name} {n}"} for n in range(count)]
+
+
+def test_what_is_judged_is_what_the_training_held_out(tmp_path):
+    """Notebook 06 took work_dir/qa_dataset or the sample, whatever the adapter had been trained on."""
+    adapter, sides = kept_by_05(tmp_path, numbered("alpha", 40))
+    test, learned, origin = data.held_out("auto", adapter, tmp_path / "elsewhere")
+    assert {pair["question"] for pair in test} == sides["test"] and len(learned) == 34
+    assert origin == "the file that the parameter names"
+
+
+def test_another_dataset_is_judged_whole_but_for_what_was_trained_on(tmp_path):
+    adapter, sides = kept_by_05(tmp_path, numbered("alpha", 40))
+    files.write_jsonl(tmp_path / "new.jsonl", numbered("beta", 3) + numbered("alpha", 40))
+    test, _, origin = data.held_out(str(tmp_path / "new.jsonl"), adapter, tmp_path)
+    asked = {pair["question"] for pair in test}
+    assert asked == sides["test"] | {pair["question"] for pair in numbered("beta", 3)}
+    assert "34 of its 43 rows were trained on and are left out" in origin
+    files.write_jsonl(tmp_path / "new.jsonl", [{"question": min(sides["train"]), "answer": "Another."}])
+    with pytest.raises(ValueError, match="new.jsonl' has no row that the adapter was not trained on"):
+        data.held_out(str(tmp_path / "new.jsonl"), adapter, tmp_path)
+
+
+def test_an_adapter_that_the_record_does_not_know_is_refused_by_name(tmp_path):
+    kept_by_05(tmp_path, numbered("alpha", 40))
+    adapter = write_adapter(tmp_path, "two")
+    with pytest.raises(ValueError, match="training.json is about another adapter than adapter/.*05_finetune"):
+        data.held_out("auto", adapter, tmp_path)
+
+
+def test_of_an_older_work_dir_the_same_data_are_split_again_or_the_notebook_to_run_is_named(tmp_path):
+    """Notebook 05 kept no pairs then, and training.json said where they came from."""
+    import datasets
+
+    adapter = write_adapter(tmp_path, "one")
+    datasets.Dataset.from_list(numbered("alpha", 40)).save_to_disk(tmp_path / "qa_dataset")
+    test, _, origin = data.held_out("auto", adapter, tmp_path)
+    assert len(test) == 6 and origin.endswith("what the adapter was trained on is not recorded")
+    files.write_json(tmp_path / "training.json", {"data": origin.partition(";")[0]})
+    assert data.held_out("auto", adapter, tmp_path)[0] == test
+    files.write_json(tmp_path / "training.json", {"data": "the file that the parameter names"})
+    with pytest.raises(ValueError, match="was trained on the file .* is unknown: run notebook 05 again"):
+        data.held_out("auto", adapter, tmp_path)
+
+
+def test_the_bundled_adapter_is_judged_on_the_sample_whatever_is_in_work_dir(tmp_path):
+    adapter, _ = kept_by_05(tmp_path, numbered("alpha", 40))
+    (tmp_path / data.KEPT).rename(tmp_path / "qa_dataset")
+    test, _, origin = data.held_out("auto", data.models.SAMPLE_ADAPTER, tmp_path)
+    assert len(test) > 50 and origin == "the bundled sample" and data.from_reviews(test)
+
+
+CASES = sorted((REPOSITORY / "tests" / "train" / "cases").iterdir())
+ONE, TWO = ("Q?", "A."), ("Q2?", "A2.")
+RIGHT = {
+    "alpaca.json": [("Summarise the review.\n\nThe chain broke twice.", "Chain trouble.")],
+    "blank.jsonl": [ONE, TWO],
+    "bom.jsonl": [ONE, TWO],
+    "extra.csv": "extra.csv, row 2: wrong number of fields (3 instead of 2)",
+    "latin.jsonl": [("Wie groß ist das Rad?", "Gut für mich.")],
+    "parts.json": [ONE],
+    "sharegpt.json": [("Is the seat comfortable?", "Most riders say so.")],
+    "templated.jsonl": "Row 1, '<start_of_turn>user",
+}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
+def test_each_case_is_read_or_refused_with_its_row(path, tokenizer, capsys):
+    right = RIGHT[path.name]
+    if isinstance(right, str):
+        with pytest.raises(ValueError, match=re.escape(right)):
+            data.tokenize(data.read(path), tokenizer, 512)
+    else:
+        assert [(pair["question"], pair["answer"]) for pair in data.read(path)] == right
+    assert ("read as Windows-1252" in capsys.readouterr().out) == (path.name == "latin.jsonl")
+
+
+@pytest.mark.parametrize(
+    "text, token",
+    [
+        ("Why?<eos>", "<eos>"),
+        ("<bos>Why?", "<bos>"),
+        ("<pad>", "<pad>"),
+        ("a<start_of_turn>b", "<start_of_turn>"),
+    ],
+)
+def test_every_control_token_is_refused_and_what_only_looks_like_one_is_text(tokenizer, text, token):
+    with pytest.raises(ValueError, match=f"^Row 2, .*: take out {token}$"):
+        data.tokenize(
+            [{"question": "Why?", "answer": "So."}, {"question": "Why?", "answer": text}], tokenizer, 512
+        )
+    looks = {
+        "question": "What is <end_of_turn >, </s> or [INST]?",
+        "answer": "Marks of other models: <|im_end|>.",
+    }
+    assert len(data.tokenize([looks], tokenizer, 512)[0]) == 1
