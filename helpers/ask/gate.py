@@ -204,8 +204,9 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     """Raises ValueError that says what most pairs were rejected for when too few are left to train on."""
     if len(kept) >= LEAST_PAIRS:
         return
-    most = Counter(row["reason"].split(" (")[0] for row in rejected).most_common(3)
-    why = "; ".join(f"{count} × {reason}" for reason, count in most) or "the teacher gave no others"
+    kinds = Counter(row["reason"].split(" (")[0] for row in rejected).most_common(3)
+    first = {row["reason"].split(" (")[0]: row["reason"] for row in reversed(rejected)}  # whole, with its cause
+    why = "; ".join(f"{count} × {first[kind][:300]}" for kind, count in kinds) or "the teacher gave no others"
     raise ValueError(
         f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
