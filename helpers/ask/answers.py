@@ -17,7 +17,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.ask import prices
@@ -27,6 +27,29 @@ CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
 OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
 THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
 ROOM = 4000  # tokens to think in, beside those of the answer
+REFUSED = (400, 413, 422)  # this text will not be taken another time either
+FIXES = {
+    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
+    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
+    402: "Add credit to the account, or choose a cheaper teacher_model",
+    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
+    429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
+}
+
+
+class BudgetReached(RuntimeError):
+    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
+
+    def __init__(self, done: int, total: int, usd: float, max_cost_usd: float):
+        super().__init__(
+            f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
+            f"{max_cost_usd} leaves. The journal keeps the answers: the same call with a higher max_cost_usd asks and "
+            "pays only for the rest."
+        )
+
+
+class TeacherError(RuntimeError):
+    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +66,32 @@ class Wants:
     """How a model must be asked: known by its name, or learnt from what it replied before, live or in a batch."""
 
     def __init__(self, model: str, outcomes: list[dict] = ()):  # rows of a journal
-        self.model, known = model, bool(THINKERS.match(model))
-        self.thinks, self.limit_name = known, NEW_NAME if known else OLD_NAME
+        self.model, self.thinks = model, bool(THINKERS.match(model))
+        self.limit_name = NEW_NAME if self.thinks else OLD_NAME
+        self.flaws: dict[str, str] = {}  # of malformed answers, by key
         for row in outcomes:
             if row["model"] == model and row["text"] is None:
-                self.learn(row.get("reason", ""))
+                self.learn(row.get("reason", ""), row["key"] if row["finish_reason"] == "malformed" else "")
 
-    def learn(self, problem: str) -> bool:
-        """Whether this says that max_tokens should have its newer name, which was not known."""
+    def learn(self, problem: str, key: str = "") -> bool:
+        """From an error, or from the flaw of a key's answer; whether max_tokens has its newer name from now on."""
+        self.flaws.update({key: problem} if key else {})
         self.thinks |= THOUGHT in problem
         newer = self.limit_name == OLD_NAME and NEW_NAME in problem
         self.limit_name = NEW_NAME if newer else self.limit_name
         return newer
 
     def body(self, request: Request, form: dict) -> dict:
-        """What a chat-completions endpoint gets; `form` is a `response_format`, or empty."""
-        messages = [
-            {"role": "system", "content": request.system},
-            {"role": "user", "content": request.user},
-        ]
-        limit = {self.limit_name: request.max_tokens + ROOM * self.thinks}
-        return {"model": self.model, "messages": messages} | limit | form
+        """What a chat-completions endpoint gets; `form` is a `response_format`, or empty.
 
-
-def longer(request: Request, flaw: str) -> Request:
-    """The request with room for an answer that was cut off, and far more where thinking took it."""
-    return replace(
-        request, max_tokens=request.max_tokens * (8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1)
-    )
+        What was cut off gets twice the room, and far more where thinking took it.
+        """
+        messages = [{"role": name, "content": getattr(request, name)} for name in ("system", "user")]
+        flaw = self.flaws.get(request.key, "")
+        room = (
+            request.max_tokens * (8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1) + ROOM * self.thinks
+        )
+        return {"model": self.model, "messages": messages, self.limit_name: room} | form
 
 
 def most(body: dict) -> tuple[int, int]:
@@ -162,6 +183,16 @@ def _completion(choice: dict, usage: dict) -> Reply:
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
     tokens = None if None in tokens else tokens
     return Reply(_writable(text), why, tokens, _writable(refused), text != content or bool(beside))
+
+
+def fix(status: int, problem: str) -> str:
+    """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
+    if status == 404 and "model" in problem.lower():
+        return "Choose a teacher_model that the server has"
+    if status in (0, 404):
+        return "OPENAI_BASE_URL usually ends in /v1"
+    status = 400 if status in REFUSED else status
+    return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
 
 
 def _writable(text: str) -> str:

@@ -1,8 +1,5 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-    answers = ask_all(requests, work_dir / "qa_journal.jsonl", model="gpt-6-luna",
-                      response_model=QAPairs, max_cost_usd=2.0)
-
 It may be interrupted, killed or continued on another day: the same call takes up the batches that are
 under way, from `qa_batches.json` beside the journal, and finds one there whose creation was never noted by
 its tag, a hash of its requests. The answers land in the journal of the live ones. An answer that is cut
@@ -23,14 +20,22 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from helpers.ask import answers, prices, teacher
-from helpers.ask.answers import Answer, Reply, Request, answered, summary
-from helpers.ask.teacher import REFUSED, TeacherError
+from helpers.ask.answers import (
+    REFUSED,
+    Answer,
+    BudgetReached,
+    Reply,
+    Request,
+    TeacherError,
+    answered,
+    summary,
+)
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -45,11 +50,9 @@ LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have b
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
-    """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
+    """As `teacher.ask_all`; what fails or expires has a reason for now, and the next call asks again.
 
-    Each is sent once in a call: one that fails or expires gets a reason for now, and the next call asks again.
-    `max_cost_usd` covers all that this journal ever cost, and what batches under way may cost at most.
-    Raises BudgetReached, TeacherError or runtime.MissingSecret; what was answered is in the journal.
+    `max_cost_usd` covers what batches under way may cost at most, too.
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
     if run.unanswered():
@@ -89,13 +92,8 @@ class _Run:
         self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
         self.format, self.failed = answers.response_format(response_model), {}
-        outcomes = answers.read(journal)[0]
-        self.wants = answers.Wants(model, outcomes)
-        again = [row for row in outcomes if row["finish_reason"] in ("malformed", "400")]
-        self.again = {row["key"]: row.get("reason", "") for row in again}  # what was asked for once more
-        self.requests |= {
-            key: answers.longer(request, self.again.get(key, "")) for key, request in self.requests.items()
-        }
+        self.wants = answers.Wants(model, answers.read(journal)[0])
+        self.again = set(self.wants.flaws)  # what was asked for once more
 
     def connect(self) -> None:
         import openai
@@ -129,7 +127,7 @@ class _Run:
         print(f"{total - len(missing)} of {total} requests are answered")
         if missing - self.failed.keys():
             usd = summary(self.journal)["usd"]
-            raise teacher.BudgetReached(self.journal, total - len(missing), total, usd, self.max_cost_usd)
+            raise BudgetReached(total - len(missing), total, usd, self.max_cost_usd)
 
     def unanswered(self) -> dict[str, Request]:
         have = answered(self.journal)
@@ -269,26 +267,22 @@ class _Run:
 
     def _row(self, key: str, model: str, reply: Reply) -> Answer | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        reason = reply.problem[:400]
-        once_more = key in self.requests and key not in self.again
-        if not reply.problem:
-            usd, why = PRICE_SHARE * prices.cost(model, *reply.tokens), reply.finish_reason
-            reason = f"refused ({reply.refused[:300]})" if reply.refused else ""
-            if reply.cut_off and not reply.text.strip():
-                reason = reply.cut_off if once_more else f"malformed twice ({reply.cut_off})"
-                why = "malformed" if once_more else why
-            text = None if why == "malformed" else reply.text
-            row = Answer(key, model, text, why, *reply.tokens, usd, reason)
-        elif reply.status not in REFUSED:
-            self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({reason})")
+        problem = reply.problem[:400]
+        if problem and reply.status not in REFUSED:
+            self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({problem})")
             return None
-        elif once_more and answers.NEW_NAME in reason:
-            row = Answer(key, model, None, "400", 0, 0, 0.0, reason)
-        else:
-            row = Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({reason})")
-        if row.text is None:
-            self.wants.learn(reason)
-            self.again[key], self.requests[key] = reason, answers.longer(self.requests[key], reason)
+        row = Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({problem})")
+        empty = reply.cut_off and not reply.text.strip()
+        if not problem:
+            reason = f"malformed twice ({reply.cut_off})" if empty else ""
+            reason = f"refused ({reply.refused[:300]})" if reply.refused else reason
+            usd = PRICE_SHARE * prices.cost(model, *reply.tokens)
+            row = Answer(key, model, reply.text, reply.finish_reason, *reply.tokens, usd, reason)
+        if key in self.requests and key not in self.again and (empty or answers.NEW_NAME in problem):
+            flaw = reply.cut_off or problem
+            row = replace(row, text=None, finish_reason="malformed" if empty else "400", reason=flaw)
+            self.wants.learn(flaw, key)
+            self.again.add(key)
         return row
 
     @contextlib.contextmanager
@@ -300,7 +294,7 @@ class _Run:
             yield
         except (openai.APIError, json.JSONDecodeError) as error:
             status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            fix = absent if absent and status in (404, 405, 501) else teacher.fix(status, str(error))
+            fix = absent if absent and status in (404, 405, 501) else answers.fix(status, str(error))
             problem = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
             raise TeacherError(
                 f"{self.host} failed at {doing}: {problem}. {fix}. What is answered or under way is kept: the same "

@@ -33,7 +33,9 @@ def use(model: str, price: tuple[float, float] | None) -> None:
     try:
         into, out = map(float, (0, 0) if price is None else price)
     except (TypeError, ValueError):
-        message = f"The price {price!r} must be two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
+        message = (
+            f"The price {price!r} must be two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
+        )
         raise ValueError(message) from None
     PRICES.update({} if price is None else {model: (into, out)})
 

@@ -4,7 +4,6 @@
                       response_model=QAPairs, max_cost_usd=2.0)
 
 Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM).
-It works inside a notebook, whose event loop is already running, and doesn't stream.
 """
 
 from __future__ import annotations
@@ -24,7 +23,17 @@ from urllib.parse import urlsplit
 import pydantic
 
 from helpers.ask import answers, prices
-from helpers.ask.answers import Answer, Reply, Request, answered, estimate, summary
+from helpers.ask.answers import (
+    REFUSED,
+    Answer,
+    BudgetReached,
+    Reply,
+    Request,
+    TeacherError,
+    answered,
+    estimate,
+    summary,
+)
 from helpers.ask.prices import PRICES
 from helpers.core import files, runtime
 
@@ -34,31 +43,6 @@ TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
-REFUSED = (400, 413, 422)  # this text will not be taken another time either
-FOR_ALL = (401, 402, 403)  # nothing about the request would help
-PASSING = (408, 409, 429)
-FIXES = {
-    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
-    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
-    402: "Add credit to the account, or choose a cheaper teacher_model",
-    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
-    429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
-}
-
-
-class BudgetReached(RuntimeError):
-    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
-
-    def __init__(self, journal: Path, done: int, total: int, usd: float, max_cost_usd: float):
-        super().__init__(
-            f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
-            f"{max_cost_usd} leaves. {journal.name} keeps the answers: the same call with a higher max_cost_usd asks "
-            "and pays only for the rest."
-        )
-
-
-class TeacherError(RuntimeError):
-    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -74,9 +58,8 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, readable)
     if run.waiting:
-        prices.price(model)
         run.key = api_key(run.base_url)
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own event loop is running
             try:
                 thread.submit(asyncio.run, run.all(max_concurrency)).result()
             except KeyboardInterrupt:  # leaving the block waits for what is in flight: it is paid for
@@ -95,17 +78,6 @@ def api_key(url: str) -> str:
         raise
 
 
-def fix(status: int, problem: str) -> str:
-    """What to change after an error that concerns all requests."""
-    if status in (0, 404):
-        model = status and "model" in problem.lower()
-        return (
-            "Choose a teacher_model that the server has" if model else "OPENAI_BASE_URL usually ends in /v1"
-        )
-    status = 400 if status in REFUSED else status
-    return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
-
-
 def _retry_after(header: str) -> float:
     """The seconds that a server asks to wait; 0 where it doesn't, or names a date (RFC 9110 allows one)."""
     return float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
@@ -113,13 +85,13 @@ def _retry_after(header: str) -> float:
 
 @dataclass
 class _Task:
-    """A request on its way to its end, and what is sent for it next."""
+    """A request on its way to its end. Times here are those of time.monotonic(), in seconds."""
 
     request: Request
     malformed: bool  # once already
-    body: dict = field(default_factory=dict)
+    body: dict = field(default_factory=dict)  # what is sent next
     tries: int = 0
-    first_sent: float = 0.0  # in time.monotonic() seconds, as all times here
+    first_sent: float = 0.0
     due: float = 0.0
     plain: bool = False  # failed with a schema
 
@@ -127,35 +99,33 @@ class _Task:
 class _Run:
     """One call of ask_all: what is missing, what it may cost, how fast to send, and when to stop."""
 
-    def __init__(self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float,
-                 readable: Callable[[str], bool] | None):  # fmt: skip
-        journal.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float, readable
+    ):
         self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
         self.response_model, self.readable = response_model, readable or self._fits
         self.format = answers.response_format(response_model)
         self.base_url, self.key = prices.base_url(), ""
         outcomes, in_flight = answers.read(journal)
-        if in_flight:
-            lost = [row | {"finish_reason": "lost"} for row in in_flight]
-            files.append_jsonl(journal, *lost)
-            outcomes += lost
-            print(
-                f"Requests in flight when the last run ended: {len(lost)}. They may be paid twice: up to "
-                f"${sum(row['cost_usd'] for row in lost):.4f}, which count as spent."
-            )
-        have, unique = answered(journal), {request.key: request for request in requests}
-        bad = {row["key"]: row.get("reason", "") for row in outcomes if row["finish_reason"] == "malformed"}
-        self.waiting: deque[_Task] = deque()
-        for key in [key for key in unique if key not in have]:
-            self.waiting.append(_Task(answers.longer(unique[key], bad.get(key, "")), key in bad))
-        self.total, self.left = len(unique), len(self.waiting)
-        self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes), {}
         self.wants = answers.Wants(model, outcomes)
+        have, unique = answered(journal), {request.key: request for request in requests}
+        missing = [request for key, request in unique.items() if key not in have]
+        self.waiting = deque(_Task(request, request.key in self.wants.flaws) for request in missing)
+        self.total, self.left = len(unique), len(missing)
+        self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes + in_flight), {}
         self.works = any(answer.model == model for answer in have.values())
-        self.format_works = False
-        self.rows, self.failed, self.failure = [], {}, None
+        self.format_works, self.failure = False, None
+        self.rows, self.failed = [], {}
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
         self.resume_at = self.cut_at = self.last_answer = 0.0
+        if missing:
+            prices.price(model)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        if in_flight:
+            files.append_jsonl(journal, *(row | {"finish_reason": "lost"} for row in in_flight))
+            usd = sum(row["cost_usd"] for row in in_flight)
+            print(f"Requests in flight when the last run ended: {len(in_flight)}. They may be paid twice: up to "
+                  f"${usd:.4f}, which count as spent.")  # fmt: skip
 
     async def all(self, max_concurrency: int) -> None:
         """Keep requests in flight until none is missing, or something fails for all of them."""
@@ -202,11 +172,9 @@ class _Run:
                     self.reserved[task.request.key] = usd
                     task.first_sent = task.first_sent or now
                     return task
-                if not self.reserved:  # and nothing in flight can turn out cheaper
+                if not self.reserved:  # nothing in flight can turn out cheaper
                     done = self.total - self.left
-                    self.failure = BudgetReached(
-                        self.journal, done, self.total, self.spent, self.max_cost_usd
-                    )
+                    self.failure = BudgetReached(done, self.total, self.spent, self.max_cost_usd)
             await asyncio.sleep(GLANCE_SECONDS)
         return None
 
@@ -230,8 +198,7 @@ class _Run:
             response = error.response
         except openai.APIConnectionError as error:
             unsent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-            problem = f"{error} ({error.__cause__!r})"
-            return self._again(task, problem, "unreachable" if unsent else "lost")
+            return self._again(task, f"{error} ({error.__cause__!r})", "unreachable" if unsent else "lost")
         reply = answers.read_reply(response.status_code, response.text)
         if not reply.problem:
             return self._end(task, reply)
@@ -242,10 +209,10 @@ class _Run:
     def _failed(self, task: _Task, reply: Reply, wait: float) -> dict:
         """What an error says: ask again, ask otherwise, give up this request, or stop."""
         status, problem = reply.status, reply.problem
-        for_all = status in FOR_ALL or reply.code == "insufficient_quota"
+        for_all = status in (401, 402, 403) or reply.code == "insufficient_quota"
         again = (
-            status in PASSING or status >= 500 or reply.code == "json_validate_failed"
-        )  # Groq's, with a 400
+            status in (408, 409, 429) or status >= 500 or reply.code == "json_validate_failed"
+        )  # Groq's, a 400
         passing = not for_all and (again or status == 0 and self.works)
         otherwise = self.wants.learn(problem)
         if (
@@ -282,8 +249,8 @@ class _Run:
         flaw = reply.cut_off or flaw
         if not flaw or task.malformed:
             return self._settle(task, text, why, tokens, flaw and f"malformed twice ({flaw})")
-        self.wants.learn(flaw)
-        task.malformed, task.request = True, answers.longer(task.request, flaw)
+        self.wants.learn(flaw, task.request.key)
+        task.malformed = True
         self.waiting.append(task)
         return self._settle(task, None, "malformed", tokens, flaw)
 
@@ -301,15 +268,13 @@ class _Run:
             self.waiting.appendleft(task)
         else:  # the others do get answers
             self.left -= 1
-            reason = f"failed ({self._keyless(problem)})"
-            self.failed[task.request.key] = Answer(
-                task.request.key, self.model, "", "failed", 0, 0, 0.0, reason
-            )
+            ended = self._row(task, "", "failed", (0, 0), f"failed ({problem})")
+            self.failed[task.request.key] = Answer(**ended)
         return self._settle(task, None, why, answers.most(task.body) if why == "lost" else (0, 0), problem)
 
     def _row(self, task: _Task, text: str | None, why: str, tokens: tuple[int, int], reason="") -> dict:
-        usd = prices.cost(self.model, *tokens)
-        return asdict(Answer(task.request.key, self.model, text, why, *tokens, usd, self._keyless(reason)))
+        usd, reason = prices.cost(self.model, *tokens), self._keyless(reason)
+        return asdict(Answer(task.request.key, self.model, text, why, *tokens, usd, reason))
 
     def _settle(self, task: _Task, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
         """The row of what became of an attempt; its real cost takes the place of what was reserved."""
@@ -332,9 +297,9 @@ class _Run:
         """Something that concerns all requests: nothing more is sent."""
         where = f"{self.model!r} at {urlsplit(self.base_url).hostname}"
         self.failure = self.failure or TeacherError(
-            f"The teacher {where} failed on {task.request.key!r}: {self._keyless(problem)}. {fix(status, problem)}. "
-            f"{self.journal.name} keeps the answers: the same call asks and pays only for the rest."
+            f"The teacher {where} failed on {task.request.key!r}: {self._keyless(problem)}. "
+            f"{answers.fix(status, problem)}. {self.journal.name} keeps the answers: the same call asks and pays only for the rest."
         )
 
     def _keyless(self, problem: str) -> str:
-        return problem.replace(self.key, "[OPENAI_API_KEY]")[:400] if self.key else problem
+        return problem.replace(self.key, "[OPENAI_API_KEY]")[:400]

@@ -497,7 +497,9 @@ def test_estimate(monkeypatch):
     ("https://me.openai.azure.com/openai/v1", "gpt-4o", (2.5, 10)),
     ("https://api.mistral.ai/v1", "mistral-small-latest", (0.15, 0.6)),
     ("https://generativelanguage.googleapis.com/v1beta/openai/", "gemini-2.5-flash", (0.3, 2.5)),
-    ("http://localhost:4000/v1", "gpt-4o", (2.5, 10)), ("https://llm.example.com/v1", "gpt-4o", (2.5, 10)), ("http://localhost:8080/v1", "openai/gpt-oss-20b", (0, 0)),
+    ("http://localhost:4000/v1", "gpt-4o", (2.5, 10)),
+    ("https://llm.example.com/v1", "gpt-4o", (2.5, 10)),
+    ("http://localhost:8080/v1", "openai/gpt-oss-20b", (0, 0)),
     ("http://localhost:8080/v1", "gpt-oss-20b", (0, 0)), ("http://100.101.1.2/v1", "gemma3:4b", (0, 0)),
 ])  # fmt: skip
 def test_prices_of_large_providers_and_none_at_home(monkeypatch, url, model, price):
