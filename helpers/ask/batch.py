@@ -25,17 +25,8 @@ from itertools import accumulate, takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from helpers.ask import answers, prices, teacher
-from helpers.ask.answers import (
-    REFUSED,
-    Answer,
-    BudgetReached,
-    Reply,
-    Request,
-    TeacherError,
-    answered,
-    summary,
-)
+from helpers.ask import answers, prices
+from helpers.ask.answers import Answer, BudgetReached, Reply, Request, TeacherError, answered, summary
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -100,7 +91,7 @@ class _Run:
 
         prices.price(self.model)
         url = prices.base_url()
-        self.host, self.key = urlsplit(url).hostname, teacher.api_key(url)
+        self.host, self.key = urlsplit(url).hostname, prices.api_key(url)
         web = openai.DefaultHttpxClient(trust_env=not prices.is_own(url))
         options = {"base_url": url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
@@ -268,7 +259,7 @@ class _Run:
     def _row(self, key: str, model: str, reply: Reply) -> Answer | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
         problem = reply.problem[:400]
-        if problem and reply.status not in REFUSED:
+        if problem and reply.status not in answers.REFUSED:
             self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({problem})")
             return None
         row = Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({problem})")

@@ -11,6 +11,8 @@ import re
 from functools import cache
 from urllib.parse import urlsplit
 
+from helpers.core import runtime
+
 OPENAI = "https://api.openai.com/v1"
 PRICES: dict[str, tuple[float, float]] = {}  # your own, before all others: USD per million tokens in and out
 
@@ -26,6 +28,15 @@ def is_own(url: str) -> bool:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
         return bool(host) and ("." not in host or host.endswith((".local", ".internal")))
+
+
+def api_key(url: str) -> str:
+    try:
+        return runtime.secret("OPENAI_API_KEY")
+    except runtime.MissingSecret:
+        if is_own(url):
+            return "not-needed"
+        raise
 
 
 def use(model: str, price: tuple[float, float] | None) -> None:

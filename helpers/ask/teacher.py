@@ -24,7 +24,6 @@ import pydantic
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import (
-    REFUSED,
     Answer,
     BudgetReached,
     Reply,
@@ -35,7 +34,7 @@ from helpers.ask.answers import (
     summary,
 )
 from helpers.ask.prices import PRICES
-from helpers.core import files, runtime
+from helpers.core import files
 
 __all__ = ["PRICES", "Request", "estimate", "summary"]  # used as teacher.PRICES …
 
@@ -58,7 +57,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, readable)
     if run.waiting:
-        run.key = api_key(run.base_url)
+        run.key = prices.api_key(run.base_url)
         with ThreadPoolExecutor(1) as thread:  # a notebook's own event loop is running
             try:
                 thread.submit(asyncio.run, run.all(max_concurrency)).result()
@@ -67,15 +66,6 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
                 raise
     have = answered(Path(journal_path)) | run.failed
     return {request.key: have[request.key] for request in requests}
-
-
-def api_key(url: str) -> str:
-    try:
-        return runtime.secret("OPENAI_API_KEY")
-    except runtime.MissingSecret:
-        if prices.is_own(url):
-            return "not-needed"
-        raise
 
 
 def _retry_after(header: str) -> float:
@@ -227,7 +217,7 @@ class _Run:
             return self._again(task, problem, str(status) if status else "lost", status or 503, wait)
         if otherwise:
             self.waiting.appendleft(task)
-        elif self.works and status in REFUSED:
+        elif self.works and status in answers.REFUSED:
             return self._settle(task, "", "refused", reason=f"refused ({problem})")
         else:
             self._fail(task, problem, status)
@@ -298,7 +288,8 @@ class _Run:
         where = f"{self.model!r} at {urlsplit(self.base_url).hostname}"
         self.failure = self.failure or TeacherError(
             f"The teacher {where} failed on {task.request.key!r}: {self._keyless(problem)}. "
-            f"{answers.fix(status, problem)}. {self.journal.name} keeps the answers: the same call asks and pays only for the rest."
+            f"{answers.fix(status, problem)}. {self.journal.name} keeps the answers: the same call asks and pays only "
+            "for the rest."
         )
 
     def _keyless(self, problem: str) -> str:
