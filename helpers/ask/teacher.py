@@ -255,7 +255,10 @@ class _Run:
             self._fail(task, f"{problem} (next in {wait:.0f} s)", status)
         elif task.tries < TRIES:
             self.resume_at = max(self.resume_at, task.due) if for_all else self.resume_at
-            self.waiting.appendleft(task)
+            back = (
+                self.waiting.append if self.works else self.waiting.appendleft
+            )  # it may be the schema: find out first
+            back(task)
         else:  # the others do get answers
             self.left -= 1
             ended = self._row(task, "", "failed", (0, 0), f"failed ({problem})")
