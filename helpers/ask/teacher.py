@@ -145,8 +145,10 @@ class _Run:
         options["http_client"] = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
         async with openai.AsyncOpenAI(api_key=self.key, base_url=self.base_url, **options) as client:
             while task := await self._turn():
-                await self._note(self._row(task, None, "sent", answers.most(task.body)))
-                await self._note(await self._ask(client, task))
+                self.rows.append(self._row(task, None, "sent", answers.most(task.body)))
+                await asyncio.sleep(0)  # one flush for the rows of all places at this moment
+                self._flush()
+                self.rows.append(await self._ask(client, task))
 
     async def _turn(self) -> _Task | None:
         """The next task as soon as the limit, the server's wishes and the budget allow it; None at the end."""
@@ -165,16 +167,15 @@ class _Run:
                 if not self.reserved:  # nothing in flight can turn out cheaper
                     done = self.total - self.left
                     self.failure = BudgetReached(done, self.total, self.spent, self.max_cost_usd)
+            self._flush()
             await asyncio.sleep(GLANCE_SECONDS)
+        self._flush()
         return None
 
-    async def _note(self, row: dict) -> None:
-        """To the disk before anything else comes of it; one flush for the rows of all places at this moment."""
-        self.rows.append(row)
-        await asyncio.sleep(0)
+    def _flush(self) -> None:
         if self.rows:
-            rows, self.rows = self.rows, []
-            files.append_jsonl(self.journal, *rows)
+            files.append_jsonl(self.journal, *self.rows)
+            self.rows.clear()
 
     async def _ask(self, client, task: _Task) -> dict:
         """One attempt, and the row of what became of it. Without an end, the task is back in line."""
