@@ -34,7 +34,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import machine
-from helpers.ask import teacher
+from helpers.ask import answers, prices
 from helpers.core import files
 from tests.fakes.openai_api import FakeOpenAI, qa_reply
 
@@ -95,7 +95,7 @@ def serve(pipe, options: dict) -> None:
             "most_in_flight": server.most_in_flight,
             "refused_by_the_limit": server.limited,
             "share_of_limit": None if allowed == math.inf else len(server.handed) / allowed,
-            "usd": server.usd(*teacher.PRICES["gpt-4o"]),
+            "usd": server.usd(*prices.price("gpt-4o")),
         })  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def side(code: str, argument: str, chunks: int, options: dict) -> dict:
         reasons = folder / "rejected.json"
         reasons = [row["reason"] for row in json.loads(reasons.read_text())] if reasons.exists() else []
         if code == OURS:  # each answer of the journal counts as saved, also where the budget ended the run
-            journalled = len(teacher.answered(folder / "qa_journal.jsonl"))
+            journalled = len(answers.answered(folder / "qa_journal.jsonl"))
     said = re.search(r"Successful QA pairs: (\d+)", process.stdout + process.stderr)
     ours.send("stop")
     found = ours.recv()
@@ -200,6 +200,7 @@ def text(result: dict) -> str:
 
 Written by `benchmarks/teacher.py`, whose docstring says what is compared and how. {result["date"]},
 {result["machine"]}, {result["versions"]}.
+The row of 600 chunks at 200 ms is of 2026-11-28, while other work ran on the same two threads.
 Seconds from the first request to the last answer, in brackets those of the whole process. Where a cell has two
 figures, ours is the first.
 

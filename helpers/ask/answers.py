@@ -1,4 +1,4 @@
-"""What a teacher LLM is asked and replies, what that costs, and the journal that keeps it all.
+"""What a teacher LLM is asked and replies, and the journal that keeps it all.
 
 The journal has two rows an attempt, each flushed to the disk before it counts: one before the request is
 sent (finish_reason "sent", with the most that it can cost), and one with what became of it:
@@ -12,29 +12,44 @@ counts them as paid, and asks again. One process at a time may write a journal.
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from helpers.ask import prices
 from helpers.core import files
 
-# USD per million tokens in and out, live calls, as of April 2026 (developers.openai.com/api/docs/pricing).
-# Prices change: look there before a large run.
-PRICES = {
-    "gpt-4o": (2.50, 10.00),
-    "gpt-4o-mini": (0.15, 0.60),
-    "gpt-4.1": (2.00, 8.00),
-    "gpt-4.1-mini": (0.40, 1.60),
+CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
+OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
+THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
+ROOM = 4000  # tokens to think in, beside those of the answer
+REFUSED = (400, 413, 422)  # this text will not be taken another time either
+FIXES = {
+    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
+    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
+    402: "Add credit to the account, or choose a cheaper teacher_model",
+    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
+    429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
 }
 
 
-NEW_LIMIT = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that refuse the older max_tokens
+class BudgetReached(RuntimeError):
+    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
+
+    def __init__(self, done: int, total: int, usd: float, max_cost_usd: float):
+        super().__init__(
+            f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
+            f"{max_cost_usd} leaves. The journal keeps the answers: the same call with a higher max_cost_usd asks and "
+            "pays only for the rest."
+        )
+
+
+class TeacherError(RuntimeError):
+    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +61,43 @@ class Request:
     user: str
     max_tokens: int = 1024
 
-    def body(self, model: str, limit: str = "") -> dict:
-        """What a chat-completions endpoint gets, but for the format of the answer. `limit` names max_tokens there."""
-        messages = [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
-        limit = limit or ("max_completion_tokens" if NEW_LIMIT.match(model) else "max_tokens")
-        return {"model": model, "messages": messages, limit: self.max_tokens}
+
+class Wants:
+    """How a model must be asked: known by its name, or learnt from what it replied before, live or in a batch."""
+
+    def __init__(self, model: str, outcomes: list[dict] = ()):  # rows of a journal
+        self.model, self.thinks = model, bool(THINKERS.match(model))
+        self.limit_name = NEW_NAME if self.thinks else OLD_NAME
+        self.flaws: dict[str, str] = {}  # of malformed answers, by key
+        for row in outcomes:
+            if row["model"] == model and row["text"] is None:
+                self.learn(row.get("reason", ""), row["key"] if row["finish_reason"] == "malformed" else "")
+
+    def learn(self, problem: str, key: str = "") -> bool:
+        """From an error, or from the flaw of a key's answer; whether max_tokens has its newer name from now on."""
+        self.flaws.update({key: problem} if key else {})
+        self.thinks |= THOUGHT in problem
+        newer = self.limit_name == OLD_NAME and NEW_NAME in problem
+        self.limit_name = NEW_NAME if newer else self.limit_name
+        return newer
+
+    def body(self, request: Request, form: dict) -> dict:
+        """What a chat-completions endpoint gets; `form` is a `response_format`, or empty.
+
+        What was cut off gets twice the room, and far more where thinking took it.
+        """
+        messages = [{"role": name, "content": getattr(request, name)} for name in ("system", "user")]
+        flaw = self.flaws.get(request.key, "")
+        room = (
+            request.max_tokens * (8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1) + ROOM * self.thinks
+        )
+        return {"model": self.model, "messages": messages, self.limit_name: room} | form
+
+
+def most(body: dict) -> tuple[int, int]:
+    """The most tokens that can be billed, in and out: no tokenizer makes more tokens than bytes."""
+    size = len(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+    return size, body.get(OLD_NAME) or body[NEW_NAME]
 
 
 @dataclass(frozen=True)
@@ -72,42 +119,80 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reply:
-    """What is used of a chat completion. `tokens`, in and out, is None where the server does not say."""
+    """What is used of a response: a chat completion or, where `problem` says something, an error."""
 
-    text: str  # without what a reasoning model thinks before it
-    finish_reason: str
-    tokens: tuple[int, int] | None
-    refused: str  # why there is no answer to use, or ""
+    text: str = ""  # without what a reasoning model thinks before it
+    finish_reason: str = ""
+    tokens: tuple[int, int] | None = None  # in and out; None where the server does not say
+    refused: str = ""  # why there is no answer to use
     reasoned: bool = False  # whether thinking took a part of the tokens
+    problem: str = ""  # in the server's words
+    status: int = 200  # that of the error; 0 for what is neither a completion nor an error
+    code: str = ""
+
+    @property
+    def cut_off(self) -> str:
+        reason = f"{CUT_OFF}, {THOUGHT}" if self.reasoned else CUT_OFF
+        return reason if self.finish_reason == "length" else ""
 
 
-def read_reply(body: dict) -> Reply:
-    """A live or a batched chat completion; ValueError for a body that is none."""
-    try:
-        choice, usage = body["choices"][0], body.get("usage") or {}
-        message, why = choice["message"], choice.get("finish_reason") or "stop"
-        filtered = "the provider filtered its content" if why == "content_filter" else ""
-        refused = message.get("refusal") or filtered
-        content = message.get("content") or ""
-        if isinstance(content, list):  # of parts, some of which may be thinking
-            content = "".join(part.get("text") or "" for part in content)
-        _, closed, text = content.rpartition("</think>")
-        text = "" if not closed and text.lstrip().startswith("<think>") else text
-        details = usage.get("completion_tokens_details") or {}
-        reasoned = text != content or message.get("reasoning_content") or details.get("reasoning_tokens")
-        tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-        tokens = None if None in tokens else tokens
-        return Reply(_writable(text), why, tokens, _writable(refused), bool(reasoned))
-    except (AttributeError, LookupError, TypeError):
-        raise ValueError("no chat completion") from None
+def read_reply(status: int, body: object) -> Reply:
+    """What a server sent, live or as a line of a batch. `body` is JSON, or its text."""
+    if isinstance(body, str):
+        with contextlib.suppress(json.JSONDecodeError):
+            body = json.loads(body)
+    whole = body[0] if isinstance(body, list) and body else body  # Gemini's errors are lists
+    with contextlib.suppress(AttributeError, LookupError, TypeError):
+        if status < 400 and not (choice := whole["choices"][0]).get("error"):
+            return _completion(choice, whole.get("usage") or {})
+        whole = choice if status < 400 else whole  # the provider behind OpenRouter failed while it answered
+    # The forms of OpenAI, Ollama, FastAPI and vLLM; a page of a gateway is its own error.
+    names = ("error", "detail", "message") if status >= 400 else ("error",)
+    found = (
+        [whole.get(name) for name in names] if isinstance(whole, dict) else [whole if status >= 400 else None]
+    )
+    if error := next(filter(None, found), None):
+        return _error(status, error)
+    return Reply(
+        problem=f"{status} without a chat completion: {str(body)[:200]!r}", status=status * (status >= 400)
+    )
 
 
-def error_in(body: object) -> tuple[int, str] | None:
-    """Status and text of an error that a server sends with status 200, as OpenRouter does; None without one."""
-    if not isinstance(body, dict) or body.get("choices") or not isinstance(error := body.get("error"), dict):
-        return None
-    code = str(error.get("code"))
-    return int(code) if code.isdigit() else 500, str(error.get("message"))
+def _error(status: int, error: object) -> Reply:
+    """An error; one in a 200 has its status in `code`."""
+    fields = error if isinstance(error, dict) else {"message": str(error)}
+    code = str(fields.get("code") or fields.get("type") or "")
+    detail = (fields.get("metadata") or {}).get("raw")  # the words of the provider behind OpenRouter
+    problem = ": ".join(str(part) for part in (fields.get("message") or error, detail) if part)
+    status = status if status >= 400 else int(code) if code.isdigit() else 500
+    return Reply(problem=_writable(f"{status} {problem}"), status=status, code=code)
+
+
+def _completion(choice: dict, usage: dict) -> Reply:
+    message, why = choice["message"], choice.get("finish_reason") or "stop"
+    refused = message.get("refusal") or (
+        "the provider filtered its content" if why == "content_filter" else ""
+    )
+    content = message.get("content") or ""
+    if isinstance(content, list):  # of parts, some of which may be thinking
+        content = "".join(part.get("text") or "" for part in content)
+    _, closed, text = content.rpartition("</think>")
+    text = "" if not closed and text.lstrip().startswith("<think>") else text
+    details = usage.get("completion_tokens_details") or {}
+    beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
+    tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    tokens = None if None in tokens else tokens
+    return Reply(_writable(text), why, tokens, _writable(refused), text != content or bool(beside))
+
+
+def fix(status: int, problem: str) -> str:
+    """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
+    if status == 404 and "model" in problem.lower():
+        return "Choose a teacher_model that the server has"
+    if status in (0, 404):
+        return "OPENAI_BASE_URL usually ends in /v1"
+    status = 400 if status in REFUSED else status
+    return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
 
 
 def _writable(text: str) -> str:
@@ -139,35 +224,11 @@ def response_format(response_model: type) -> dict:
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
-def base_url() -> str:
-    return os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-
-
-def is_own(url: str) -> bool:
-    """A server on this machine or in a private network: free, it may have no key, and no proxy leads to it."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return bool(host) and ("." not in host or host.endswith((".local", ".internal")))
-
-
-def cost(model: str, prompt_tokens: int, completion_tokens: int) -> float:
-    """USD; 0 for a model without a price on a server of your own, ValueError for one anywhere else."""
-    if model not in PRICES and not is_own(base_url()):
-        raise ValueError(
-            f"No price is known for {model!r} at {urlsplit(base_url()).hostname}, so max_cost_usd could not be kept. "
-            f"Use {' or '.join(PRICES)}, or give its price: teacher_price in notebook 04, PRICES in helpers/ask."
-        )
-    into, out = PRICES.get(model, (0.0, 0.0))
-    return (prompt_tokens * into + completion_tokens * out) / 1e6
-
-
 def estimate(requests: list[Request], model: str) -> dict:
     """`calls`, `prompt_tokens` (4 characters a token), and at most `completion_tokens` and `usd`."""
     prompt = sum((len(request.system) + len(request.user)) // 4 for request in requests)
-    completion = sum(request.max_tokens for request in requests)
-    usd = cost(model, prompt, completion)
+    completion = sum(request.max_tokens for request in requests) + ROOM * Wants(model).thinks * len(requests)
+    usd = prices.cost(model, prompt, completion)
     return {"calls": len(requests), "prompt_tokens": prompt, "completion_tokens": completion, "usd": usd}
 
 

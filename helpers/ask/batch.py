@@ -1,13 +1,11 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-    answers = ask_all(requests, work_dir / "qa_journal.jsonl", model="gpt-4o",
-                      response_model=QAPairs, max_cost_usd=2.0)
-
 It may be interrupted, killed or continued on another day: the same call takes up the batches that are
 under way, from `qa_batches.json` beside the journal, and finds one there whose creation was never noted by
 its tag, a hash of its requests. The answers land in the journal of the live ones. An answer that is cut
-off or malformed is kept as it is: another one would take another day. One process at a time. It cancels
-nothing: for that there is platform.openai.com/batches.
+off or malformed is kept as it is, since another one would take another day; only where thinking has left
+nothing of it, it is asked for once more, with more room. One process at a time. It cancels nothing: for that
+there is platform.openai.com/batches.
 
 Facts from platform.openai.com/docs/guides/batch, its API reference and help.openai.com/articles/9197833,
 read in November 2026: half the live price; at most 50,000 requests and 200 MB a file, and for each model
@@ -22,14 +20,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from helpers.ask import answers, teacher
-from helpers.ask.answers import Answer, Reply, Request, answered, cost, summary
-from helpers.ask.teacher import TeacherError
+from helpers.ask import answers, prices
+from helpers.ask.answers import Answer, BudgetReached, Reply, Request, TeacherError, answered, summary
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -37,7 +34,6 @@ MAX_REQUESTS = 20_000  # in one input file: of 10 kB each, they have its 200 MB
 ENDPOINT = "/v1/chat/completions"
 TAG = "requests"  # the name in a batch's metadata under which its tag stands
 ENDED = ("completed", "failed", "expired", "cancelled")
-REFUSED = (400, 413, 422)  # this text will not be taken another time either
 KEPT_DAYS = 30
 RETRIES = 60  # of a look at a batch under way: eight minutes without a network don't end a wait of hours
 LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have been created
@@ -45,11 +41,9 @@ LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have b
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
-    """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
+    """As `teacher.ask_all`; what fails or expires has a reason for now, and the next call asks again.
 
-    Each is sent once in a call: one that fails or expires gets a reason for now, and the next call asks again.
-    `max_cost_usd` covers all that this journal ever cost, and what batches under way may cost at most.
-    Raises BudgetReached, TeacherError or runtime.MissingSecret; what was answered is in the journal.
+    `max_cost_usd` covers what batches under way may cost at most, too.
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
     if run.unanswered():
@@ -69,16 +63,12 @@ def _custom_id(key: str) -> str:
     return key if len(key) <= 64 else files.content_id(key)
 
 
-def _read(line: dict) -> tuple[int, Reply | None, str]:
-    """The HTTP status of a result line, its reply and its error; 0 where it has no complete answer."""
+def _read(line: dict) -> Reply:
+    """What a line of the results says; a completion that does not say what it cost is none."""
     response = line.get("response") or {}
-    status, body = response.get("status_code") or 0, response.get("body") or {}
-    if status == 200:
-        with contextlib.suppress(ValueError):
-            if (reply := answers.read_reply(body)).tokens:
-                return 200, reply, ""
-    error = body.get("error") or line.get("error") or {}
-    return status if status != 200 else 0, None, str(error.get("message", "no answer"))[:300]
+    status = response.get("status_code") or 500
+    reply = answers.read_reply(status, response.get("body") or {"error": line.get("error") or "no answer"})
+    return reply if reply.tokens or reply.problem else Reply(problem="no usage in its reply", status=0)
 
 
 class _Run:
@@ -93,13 +83,16 @@ class _Run:
         self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
         self.format, self.failed = answers.response_format(response_model), {}
+        self.wants = answers.Wants(model, answers.read(journal)[0])
+        self.again = set(self.wants.flaws)  # what was asked for once more
 
     def connect(self) -> None:
         import openai
 
-        url = answers.base_url()
-        self.host, self.key = urlsplit(url).hostname, teacher.api_key(url)
-        web = openai.DefaultHttpxClient(trust_env=not answers.is_own(url))
+        prices.price(self.model)
+        url = prices.base_url()
+        self.host, self.key = urlsplit(url).hostname, prices.api_key(url)
+        web = openai.DefaultHttpxClient(trust_env=not prices.is_own(url))
         options = {"base_url": url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
         self.patient = self.client.with_options(max_retries=RETRIES)
@@ -125,7 +118,7 @@ class _Run:
         print(f"{total - len(missing)} of {total} requests are answered")
         if missing - self.failed.keys():
             usd = summary(self.journal)["usd"]
-            raise teacher.BudgetReached(self.journal, total - len(missing), total, usd, self.max_cost_usd)
+            raise BudgetReached(total - len(missing), total, usd, self.max_cost_usd)
 
     def unanswered(self) -> dict[str, Request]:
         have = answered(self.journal)
@@ -138,14 +131,11 @@ class _Run:
         batch |= changes
         files.write_json(self.state, self.batches)
 
-    def _body(self, request: Request) -> dict:
-        return request.body(self.model) | self.format
+    def _body(self, key: str) -> dict:
+        return self.wants.body(self.requests[key], self.format)
 
     def _most(self, key: str) -> float:
-        """The most that a request can cost: no tokenizer makes more tokens than bytes."""
-        request = self.requests[key]
-        most = len(json.dumps(self._body(request), ensure_ascii=False).encode())
-        return PRICE_SHARE * cost(self.model, most, request.max_tokens)
+        return PRICE_SHARE * prices.cost(self.model, *answers.most(self._body(key)))
 
     def _send(self) -> None:
         """Start batches of what is missing, as far as the budget allows."""
@@ -161,8 +151,7 @@ class _Run:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
         line = {"method": "POST", "url": ENDPOINT}
         lines = [
-            json.dumps({"custom_id": _custom_id(key)} | line | {"body": self._body(self.requests[key])})
-            for key in keys
+            json.dumps({"custom_id": _custom_id(key)} | line | {"body": self._body(key)}) for key in keys
         ]
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
@@ -231,7 +220,7 @@ class _Run:
             bar.set_postfix_str("; ".join(shown))
             time.sleep(poll_seconds)
 
-    def _results(self, ended) -> dict[str, tuple[int, Reply | None, str]]:
+    def _results(self, ended) -> dict[str, Reply]:
         """What came of each request, by custom_id: the lines of the output and the error file."""
         lines = []
         gone = f'They are kept {KEPT_DAYS} days. To pay for new ones, set its state to "failed" in qa_batches.json'
@@ -250,30 +239,42 @@ class _Run:
                 f"{ended.id} was refused, unpaid: {why[:600]}. Where it is too long for the account's queue, lower "
                 "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
             )
-        model, have, results = batch["model"], answered(self.journal), self._results(ended)
-        statuses = {status for status, _, _ in results.values()}
-        works = 200 in statuses or any(answer.model == model for answer in have.values())
-        if not works and statuses & set(REFUSED):
+        have, results = answered(self.journal), self._results(ended)
+        absent = Reply(problem=f"its batch is {ended.status}", status=0)
+        keys = [key for key in batch["keys"] if key not in have]
+        rows = [self._row(key, batch["model"], results.get(_custom_id(key), absent)) for key in keys]
+        works = any(answer.model == batch["model"] for answer in have.values())
+        if rows and not works and all(row and row.finish_reason == "refused" for row in rows):
             self._save(batch, state="failed")
             raise TeacherError(
-                f"{model!r} refused all {len(results)} requests of {ended.id}: {next(iter(results.values()))[2]}. "
-                "Nothing is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
+                f"{batch['model']!r} refused all {len(rows)} requests of {ended.id}: {rows[0].reason}. Nothing "
+                "is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
             )
-        rows, absent = [], (0, None, f"its batch is {ended.status}")
-        for key in [key for key in batch["keys"] if key not in have]:
-            status, reply, error = results.get(_custom_id(key), absent)
-            if reply:
-                usd = PRICE_SHARE * cost(model, *reply.tokens)
-                reason = f"refused ({reply.refused[:300]})" if reply.refused else ""
-                rows.append(Answer(key, model, reply.text, reply.finish_reason, *reply.tokens, usd, reason))
-            elif status in REFUSED:
-                rows.append(Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({error})"))
-            else:
-                self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({status} {error})")
+        rows = [asdict(row) for row in rows if row]
         if rows:
-            files.append_jsonl(self.journal, *map(asdict, rows))
+            files.append_jsonl(self.journal, *rows)
         self._save(batch, state="done")
-        print(f"{ended.id}: {ended.status}, {len(rows)} answers; the next call asks for what it lacks")
+        print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
+
+    def _row(self, key: str, model: str, reply: Reply) -> Answer | None:
+        """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
+        problem = reply.problem[:400]
+        if problem and reply.status not in answers.REFUSED:
+            self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({problem})")
+            return None
+        row = Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({problem})")
+        empty = reply.cut_off and not reply.text.strip()
+        if not problem:
+            reason = f"malformed twice ({reply.cut_off})" if empty else ""
+            reason = f"refused ({reply.refused[:300]})" if reply.refused else reason
+            usd = PRICE_SHARE * prices.cost(model, *reply.tokens)
+            row = Answer(key, model, reply.text, reply.finish_reason, *reply.tokens, usd, reason)
+        if key in self.requests and key not in self.again and (empty or answers.NEW_NAME in problem):
+            flaw = reply.cut_off or problem
+            row = replace(row, text=None, finish_reason="malformed" if empty else "400", reason=flaw)
+            self.wants.learn(flaw, key)
+            self.again.add(key)
+        return row
 
     @contextlib.contextmanager
     def _explained(self, doing: str, absent: str = "") -> Iterator[None]:
@@ -284,7 +285,7 @@ class _Run:
             yield
         except (openai.APIError, json.JSONDecodeError) as error:
             status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            fix = absent if absent and status in (404, 405, 501) else teacher.FIXES.get(status, "Is it up?")
+            fix = absent if absent and status in (404, 405, 501) else answers.fix(status, str(error))
             problem = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
             raise TeacherError(
                 f"{self.host} failed at {doing}: {problem}. {fix}. What is answered or under way is kept: the same "

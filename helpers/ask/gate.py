@@ -148,7 +148,8 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
             by_review[review_id].append(chunk)
     # The beginnings of words that are in nobody's order, from the chunks without one and our own prompt.
     harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
-    ordinary = {word[:STEM] for text in [*harmless, qa.SYSTEM_PROMPT] for word in texts.words(text)}
+    harmless += [qa.SYSTEM_PROMPT, *{str(chunk["company"]) for chunk in chunks}]
+    ordinary = {word[:STEM] for text in harmless for word in texts.words(text)}
     sound, rejected = [], []
     for pair in pairs:
         sources = [chunk for review_id in pair["review_ids"] for chunk in by_review[review_id]]
@@ -204,8 +205,11 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     """Raises ValueError that says what most pairs were rejected for when too few are left to train on."""
     if len(kept) >= LEAST_PAIRS:
         return
-    most = Counter(row["reason"].split(" (")[0] for row in rejected).most_common(3)
-    why = "; ".join(f"{count} × {reason}" for reason, count in most) or "the teacher gave no others"
+    kinds = Counter(row["reason"].split(" (")[0] for row in rejected).most_common(3)
+    first = {
+        row["reason"].split(" (")[0]: row["reason"] for row in reversed(rejected)
+    }  # whole, with its cause
+    why = "; ".join(f"{count} × {first[kind][:300]}" for kind, count in kinds) or "the teacher gave no others"
     raise ValueError(
         f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "

@@ -19,13 +19,14 @@ FORGET = (
     r"|oublie[zr]?\b|olvid(?!aron|ado|ó)|omit(?!ted)|dimentic(?!at)|trascur(?!at)|negeer|vergeet|esqueça)\w*"
 )
 INSTRUCTIONS = (
-    r"(?:instru[ckç]|prompt\b|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
+    r"(?:(?<!assembly )(?<!mounting )(?<!washing )(?<!care )instru[ckç]|prompt\b"
+    r"|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
     r"|direttiv|opdracht)"
 )
 # Riders ignore the assembly instructions, and couriers their own rules; a model is told to forget what came before.
 BEFORE = (
     r"\b(?:previous|prior|preceding|earlier|above|bisherige|vorherige|vorige|obige|précédent|antérieur|anterior|previa"
-    r"|precedent|eerder|bovenstaand)"
+    r"|precedent|eerder|bovenstaand)(?! (?:step|page|figure)\b)"
 )
 START = r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))"  # of a sentence
 ORDERS = re.compile(
@@ -38,9 +39,11 @@ ORDERS = re.compile(
             r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
             r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
             r"\bsystem[ -]?prompt|systeemprompt|\bprompt (?:système|del sistema|di sistema)",
-            r"\byou are now an? |\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
+            r"\byou are now an? (?!(?:\w+ )?(?:shop|store|company|brand|airline|hour|minute|day)\b)",
+            r"\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
             r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
-            r"\b(?:ai|llm|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w{0,2}\b.{0,30}"
+            r"\b(?:ai|llm|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w{0,2}\b"
+            r"(?=.{0,40}\b(?:this|these|das|dies\w*|ceci|cela|est[aeo]s?|quest[aoe]|dit|deze)\b).{0,30}"
             r"\b(?:reads?|reading|liest|lit|lee|legge|leest)\b.{0,30}\b(?:must|should|muss|doit|debe|deve|moet)\b",
             r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
             r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",

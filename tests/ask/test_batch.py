@@ -169,6 +169,49 @@ def test_a_cancelled_batch_keeps_what_it_did_and_the_next_call_asks_the_rest(ask
     assert set(server.billed.values()) == {1}
 
 
+def test_a_refused_max_tokens_is_learnt_and_sent_again_with_its_newer_name(ask, journal):
+    """From a model whose name does not tell: each chunk was refused for good, and the next call asked none."""
+    says = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}}
+    with FakeBatches(answer_with=lambda body: (400, says) if "max_tokens" in body else None) as server:
+        answers = ask(server, some(4))
+        assert len(answers) == 4 and not any(answer.reason for answer in answers.values())
+        assert len(server.batches) == 2 and set(server.billed.values()) == {1}
+        assert len(ask(server, some(6))) == 6
+        assert len(server.batches) == 3, "forgotten by the next call"
+    with FakeBatches(answer_with=lambda body: (400, says)) as server:
+        assert ask(server, [teacher.Request("new", "", "text")])["new"].reason.startswith(
+            "refused (400 Unsupp"
+        )
+        assert len(server.batches) == 2, "for ever"
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_thinking_that_left_nothing_of_an_answer_gets_more_room_once(ask, journal, keeps):
+    """The 1,024 tokens were paid for, and "" was the answer for good."""
+    cut = {"message": {"content": "", "reasoning_content": "Hm"}, "finish_reason": "length", "index": 0}
+    body = {"choices": [cut], "usage": {"prompt_tokens": 9, "completion_tokens": 1024}}
+    with FakeBatches(
+        answer_with=lambda asked: (200, body) if keeps or asked["max_tokens"] == 1024 else None
+    ) as server:
+        answers = ask(server, some(3))
+        room = [server.requests_of(each)[0]["body"]["max_tokens"] for each in server.batches.values()]
+        assert room == [1024, 12192] and set(server.billed.values()) == {2}
+        reason = "malformed twice (cut off by max_tokens, of which its thinking took a part)" if keeps else ""
+        assert [answer.reason for answer in answers.values()] == [reason] * 3
+        assert ask(server, some(3), max_cost_usd=0.0) == answers
+    rows = files.read_jsonl(journal)
+    assert [row["finish_reason"] for row in rows[:3]] == ["malformed"] * 3 and rows[0]["cost_usd"] > 0
+
+
+def test_an_error_within_a_200_is_an_error_in_a_batch_too(ask):
+    """Read by the function that reads a live reply."""
+    bodies = [{"choices": None, "error": {"message": "Provider returned error", "code": 429}}]
+    with FakeBatches(answer_with=lambda body: (200, bodies.pop()) if bodies else None) as server:
+        reasons = [answer.reason for answer in ask(server, some(3)).values()]
+        assert sorted(reasons) == ["", "", "failed (429 Provider returned error)"]
+        assert not any(answer.reason for answer in ask(server, some(3)).values())
+
+
 @pytest.mark.parametrize("status", [429, 500, 0, None])
 def test_a_line_that_failed_gets_a_reason_for_now_and_is_asked_by_the_next_call(ask, status):
     with FakeBatches(line_errors={"text 3": status}) as server:
@@ -193,7 +236,7 @@ def test_a_text_that_is_refused_gets_a_reason_and_is_not_asked_again(ask, journa
     with FakeBatches(line_errors={"text 3": 400}) as server:
         answers = ask(server, some(6))
         refused = answers["k3"]
-        assert refused.text == "" and refused.reason == "refused (refused with 400)"
+        assert refused.text == "" and refused.reason == "refused (400 refused with 400)"
         assert refused.cost_usd == 0 and len(server.batches) == 1
         assert ask(server, some(6)) == answers
     assert len(server.batches) == 1 and "k3" not in server.billed

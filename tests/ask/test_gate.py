@@ -220,6 +220,8 @@ def test_the_rating_of_a_pair_is_that_of_its_chunk():
 
 def test_too_few_pairs_stop_with_what_most_were_rejected_for():
     rejected = [{"reason": "refusal (Sorry)"}] * 3 + [{"reason": "broken JSON"}]
-    with pytest.raises(ValueError, match=r"9 pairs are left.*3 × refusal; 1 × broken JSON.*pairs_per_chunk"):
+    with pytest.raises(
+        ValueError, match=r"9 pairs are left.*3 × refusal .Sorry.; 1 × broken JSON.*pairs_per_chunk"
+    ):
         gate.check_enough([pair()] * 9, rejected)
     gate.check_enough([pair()] * 10, rejected)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from helpers.ask import gate, injection, qa, teacher
 from helpers.clean import chunks as chunking
 from helpers.clean import reviews
+from helpers.core import files
 from tests.fakes.openai_api import FakeOpenAI
 
 BEFORE = "The bike is fine and came on time. "
@@ -172,6 +174,20 @@ def test_a_good_pair_about_an_airline_or_a_manual_is_kept(sentence):
     pair |= {"answer": f"{CALM} {sentence}", "teacher": "m", "prompt_version": "1"}
     rejected = gate.quality_gate([pair], [chunk("It squeals.")])[1]
     assert not rejected or rejected[0]["reason"].startswith("another language")
+
+
+def test_no_pair_of_an_airline_or_a_furniture_shop_is_taken_for_an_order():
+    """40 pairs with their reviews: "The airline must …", "forget the assembly instructions", "An AI that reads …"."""
+    rows = files.read_jsonl(Path(__file__).parents[1] / "fixtures" / "airline_and_furniture.jsonl")
+    pieces, pairs = [], []
+    for number, row in enumerate(rows):
+        names = {"id": f"c{number}", "review_ids": [f"r{number}"]}
+        text = f"### Review by [NAME] (GB)\n- **Rating**: 3 of 5\n\n{row['review']}"
+        pieces.append(names | {"company": row["company"], "text": text})
+        texts = (row["question"], row["answer"])
+        pairs.append(qa.make_pair(names["id"], names["review_ids"], texts, "m", "1"))
+    kept, rejected = gate.quality_gate(pairs, pieces)
+    assert [row["reason"] for row in rejected] == [] and len(kept) == 40
 
 
 def test_an_order_in_ordinary_words_is_known_by_four_of_them_in_a_row():

@@ -40,7 +40,8 @@ class FakeBatches:
     `ends` are the last states of the batches, in the order of creation; `share` is how much of an expired or
     cancelled one was carried out. `line_errors` maps a text to a status: a request whose user text holds
     it gets an error line with it, 0 one without a response, None no line at all. `queue` is how many input
-    tokens (4 bytes each) may be under way. `max_requests` and `max_bytes` are a file's limits.
+    tokens (4 bytes each) may be under way. `max_requests` and `max_bytes` are a file's limits. `answer_with(body)` may
+    give a line's status and body, which are written as they are; a completion is billed.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class FakeBatches:
         max_requests=50_000,
         max_bytes=200_000_000,
         looks=1,
+        answer_with=lambda body: None,
     ):
         self.reply, self.key, self.ends, self.share = reply, key, list(ends), share
+        self.answer_with = answer_with
         self.line_errors, self.queue, self.tokens = line_errors or {}, queue, tokens
         self.faults, self.max_requests, self.max_bytes = faults or {}, max_requests, max_bytes
         self.looks, self.seen = looks, 0
@@ -167,8 +170,12 @@ class FakeBatches:
                     "error": {"message": f"refused with {error}", "type": "x", "param": None, "code": None}
                 }
                 bad.append(line | {"response": {"status_code": error, "request_id": "r", "body": body}})
+            elif error == 200 and (given := self.answer_with(request["body"])) and given[0] >= 400:
+                bad.append(
+                    line | {"response": {"status_code": given[0], "request_id": "r", "body": given[1]}}
+                )
             elif error == 200:
-                body = self._answer(request["body"])
+                body = given[1] if given else self._answer(request["body"])
                 self.billed[request["custom_id"]] += 1
                 good.append(line | {"response": {"status_code": 200, "request_id": "r", "body": body}})
         for lines, name in ((good, "output_file_id"), (bad, "error_file_id")):
@@ -181,7 +188,10 @@ class FakeBatches:
     def _answer(self, body: dict) -> dict:
         text = self.reply(body)
         given = sum(len(message["content"].encode()) for message in body["messages"]) // 4
-        used = self.tokens or (given, min(body["max_tokens"], len(text.encode()) // 4))
+        used = self.tokens or (
+            given,
+            min(body.get("max_tokens", body.get("max_completion_tokens")), len(text.encode()) // 4),
+        )
         self.usage.append(used)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         usage = {"prompt_tokens": used[0], "completion_tokens": used[1], "total_tokens": sum(used)}

@@ -22,12 +22,12 @@ PARAMETERS = {
     "01_collect_reviews": "source company_url company_name max_reviews confirm_spend columns dataset_id "
     "poll_timeout_minutes",
     "02_reviews_to_markdown": "redact_pii min_words",
-    "03_chunk_reviews": "chunk_size chunk_overlap refine teacher_model max_cost_usd",
+    "03_chunk_reviews": "chunk_size chunk_overlap refine teacher_model teacher_price max_cost_usd",
     "04_generate_qa_pairs": "teacher teacher_model teacher_price mode pairs_per_chunk max_cost_usd max_concurrency "
     "test_share push_to_hub dataset_repo",
     "05_finetune_gemma": "model_name dataset max_seq_length load_in_4bit lora_r lora_alpha learning_rate "
     "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps seed resume checkpoint_repo",
-    "06_evaluate": "model_name adapter_dir dataset max_examples judge_model",
+    "06_evaluate": "model_name adapter_dir dataset max_examples judge_model judge_price",
     "07_chat": "questions max_new_tokens temperature top_p top_k web_chat",
     "08_publish": "push_to_hub hub_repo private merge gguf quantization",
     "09_text_to_sql": "dataset context model_name train_size test_size group_by max_seq_length load_in_4bit "

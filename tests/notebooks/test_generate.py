@@ -112,7 +112,7 @@ def test_80_chunks_give_80_pairs_and_a_rerun_pays_nothing(work_dir, ask):
 
 def test_a_server_that_fails_in_every_way_costs_no_chunk_and_pays_only_the_malformed_twice(work_dir, ask):
     pieces = english(80)
-    requests = {request.user: request for request in qa.requests_for(pieces, 1, "gpt-4o")}
+    requests = {request.user: request for request in qa.requests_for(pieces, 1, "gpt-6-luna")}
     with FakeOpenAI(reply=honest, rates=FAULTS, seed=4) as server:
         said = ask(server, pieces)
         handed, asked = Counter(server.handed), len(server.asked)
@@ -171,6 +171,96 @@ def test_the_batch_mode_gives_the_same_pairs_at_half_the_price(work_dir, ask, mo
     assert files.read_jsonl(work_dir / "qa_pairs.jsonl") == pairs
     prices = [float(re.search(r"up to about \$(\d+\.\d+)", said)[1]) for said in (live, batched)]
     assert prices[1] == pytest.approx(prices[0] / 2, abs=0.011)
+
+
+def case(name: str) -> dict:
+    """A body that a real server sent."""
+    (path,) = (Path(__file__).parents[1] / "fixtures" / "teacher").glob(f"{name}_*.json")
+    return json.loads(path.read_text())
+
+
+def thinks_first(body: dict) -> dict:
+    """t02, whose answer after the thinking is `honest`'s."""
+    choice = case("t02")["choices"][0]
+    thinking, closed, _ = choice["message"]["content"].rpartition("</think>")
+    return choice | {"message": {"content": f"{thinking}{closed}\n\n{honest(body)}"}}
+
+
+def has_room(body: dict) -> bool:
+    return body.get("max_tokens", 0) + body.get("max_completion_tokens", 0) >= 4000
+
+
+@pytest.mark.parametrize("name, given, more", [
+    ("t01", lambda body, seen: (400, case("t01")) if "max_tokens" in body else None, 4),
+    ("t04", lambda body, seen: (200, case("t04")) if seen <= 5 else None, 5),
+    ("t06", lambda body, seen: (400, case("t06")) if seen <= 5 else None, 5),
+    ("t07", lambda body, seen: None if has_room(body) else (200, case("t07")), 4),
+    ("t08", lambda body, seen: (500, case("t08")) if "response_format" in body else None, 40),
+    ("t02", lambda body, seen: None, 0),
+])  # fmt: skip
+def test_what_real_servers_send_costs_no_pair(work_dir, ask, name, given, more):
+    """After public reports. `more` is how many requests beyond the 12 of the chunks it may take."""
+    seen = []
+    with FakeOpenAI(
+        reply=thinks_first if name == "t02" else honest,
+        answer_with=lambda body: seen.append(body) or given(body, len(seen)),
+    ) as server:
+        said = ask(server, english(12), teacher_model="some-model", max_concurrency=4)
+    assert "12 pairs kept, 0 rejected" in said and "12 of 12 chunks have a pair or a reason" in said
+    assert len(server.billed) == 12 and len(server.asked) <= 12 + more
+    assert not [pair for pair in files.read_jsonl(work_dir / "qa_pairs.jsonl") if "draft" in pair["answer"]]
+
+
+def test_a_refused_max_tokens_is_learnt_in_a_batch_too(ask, monkeypatch):
+    monkeypatch.setattr(openai_batches, "WAY", ("validating",))
+    given = {"answer_with": lambda body: (400, case("t01")) if "max_tokens" in body else None}
+    with openai_batches.FakeBatches(reply=honest, **given) as server:
+        assert "12 pairs kept, 0 rejected" in ask(
+            server, english(12), mode="batch", teacher_model="some-model"
+        )
+    assert len(server.batches) == 2
+
+
+@pytest.mark.parametrize("name, status, cause", [
+    ("t07", 200, "12 × no usable answer .malformed twice .cut off by max_tokens, of which its thinking took a part"),
+    ("t01", 400, "failed on .*: 400 Unsupported parameter: 'max_tokens' is not supported with this model"),
+    ("t08", 500, "500 failed to load model vocabulary required for format"),
+])  # fmt: skip
+def test_the_error_of_the_notebook_says_the_cause(work_dir, ask, monkeypatch, name, status, cause):
+    """It said "12 × no usable answer", and the reason stood in qa_rejected.jsonl alone."""
+    with FakeOpenAI(answer_with=lambda body: (status, case(name))) as server:
+        with pytest.raises(papermill.PapermillExecutionError, match=cause) as caught:
+            ask(server, english(12), teacher_model="some-model")
+    assert "usually ends in /v1" not in str(caught.value)
+    if name == "t07":
+        reasons = {row["reason"] for row in files.read_jsonl(work_dir / "qa_rejected.jsonl")}
+        assert len(reasons) == 1 and re.search(cause[5:], reasons.pop())
+
+
+@pytest.mark.parametrize("number, parameters", [("04", {"teacher": "openai"}), ("03", {"refine": True})])
+def test_a_paid_model_without_a_price_is_refused_headless_before_the_first_call(
+    work_dir, monkeypatch, number, parameters
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://llm.example.com/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-fake-key")
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="No price is known for 'mine' at llm.example.com"
+    ):
+        run(number, work_dir, teacher_model="mine", **parameters)
+    assert not list(work_dir.glob("*_journal.jsonl"))
+
+
+def test_a_price_of_ones_own_is_kept_to(work_dir, ask):
+    with FakeOpenAI(reply=honest, tokens=(1000, 500)) as server:
+        said = ask(server, english(12), teacher_model="mine", teacher_price=[1.0, 2.0])
+        assert "12 pairs kept" in said and len(server.billed) == 12
+    rows = files.read_jsonl(work_dir / "qa_journal.jsonl")
+    assert sum(row["cost_usd"] for row in rows if row["text"]) == pytest.approx(12 * 0.002)
+    with FakeOpenAI(reply=honest) as server:
+        with pytest.raises(
+            papermill.PapermillExecutionError, match="the next may cost more than max_cost_usd"
+        ):
+            ask(server, english(14), teacher_model="mine", teacher_price=[1.0, 2.0], max_cost_usd=0.024)
 
 
 def test_a_push_from_the_notebook_is_private_and_holds_the_data_set(work_dir, tmp_path, monkeypatch):
