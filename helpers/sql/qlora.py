@@ -137,7 +137,7 @@ def lora(options: Options, tokens: list[int] = ()) -> LoraConfig:
     return LoraConfig(**sizes, **where, trainable_token_indices=rows, bias="none", task_type="CAUSAL_LM")
 
 
-def plan(options: Options, model, longest: int, device: runtime.Device) -> memory.Plan:
+def plan(options: Options, model, longest: int) -> memory.Plan:
     """Rows at once and batches per update in each process; together they make the update that was asked for.
 
     Raises ValueError when the rows of an update cannot be shared out among the processes.
@@ -151,7 +151,7 @@ def plan(options: Options, model, longest: int, device: runtime.Device) -> memor
             f"cannot be shared out among {processes} processes in batches of {options.per_device_train_batch_size}. "
             f"Choose a multiple of {processes * options.per_device_train_batch_size}."
         )
-    if device.kind == "cpu" and not options.train_embeddings:
+    if processes == 1 and not options.train_embeddings:
         return memory.plan(model, longest, rows, share // rows, options.lora_r)
     why = f"{processes} × {rows} rows at once × {share // rows}, as asked"
     return memory.Plan(rows, share // rows, options.gradient_checkpointing, {}, why)
@@ -218,12 +218,12 @@ def make_trainer(
     return trainer
 
 
-def train(trainer: SFTTrainer, folder: Path, last: Path | None) -> None:
+def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """`training.train`; in bfloat16 the adapter's inputs and their dropout are kept so, not as float32 copies."""
     from peft.helpers import disable_input_dtype_casting
 
     with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16):
-        training.train(trainer, folder, last)
+        return training.train(trainer, folder, last, plan)
 
 
 def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
@@ -251,7 +251,7 @@ def run(options: Options) -> None:
     sides = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
     train_dataset, too_long = data.tokenize(sides[0], tokenizer, options.max_seq_length)
     validation_dataset, _ = data.tokenize(sides[1], tokenizer, options.max_seq_length)
-    batches = plan(options, model, max(map(len, train_dataset["input_ids"])), device)
+    batches = plan(options, model, max(map(len, train_dataset["input_ids"])))
     folder = run_folder(options, choice, train_dataset)
     settings = config(options, batches, folder, dtype, device)
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
@@ -264,7 +264,7 @@ def run(options: Options) -> None:
             checkpoints.fetch(folder, options.checkpoint_repo)
     trainer.accelerator.wait_for_everyone()
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
-    train(trainer, folder, checkpoints.newest(folder) if options.resume else None)
+    train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
 

@@ -8,8 +8,10 @@ The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arith
 
 from __future__ import annotations
 
+import itertools
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.train import models
@@ -19,7 +21,7 @@ SPARE = 0.9  # the share of the free memory that may be planned for
 # benchmarks/memory.json; on a GPU to the 13.6 GB of Unsloth's T4 run (Gemma 3 4B in 4 bits, 2 × 2,048 tokens).
 HOLES = 1.75  # times all layers, without checkpointing
 CPU_KERNELS = 0.38e9  # bytes; the CPU library compiles one for each new shape, and keeps them
-LAYERS_AT_WORK = {"cpu": 8, "cuda": 5}  # times one layer, with checkpointing
+LAYERS_AT_WORK = (5, 8)  # times one layer, with checkpointing: on a GPU, and without one
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Plan:
     checkpointing: bool
     parts: dict[str, float]
     why: str
+    rival: Plan | None = None  # may be faster, which only a clock can tell
+    smaller: tuple[Plan, ...] = ()  # for a device whose memory ends before the estimate says
 
     @property
     def peak_gb(self) -> float:
@@ -58,7 +62,7 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
     ]
     kept = HOLES * sum(layers)
     if checkpointing:
-        kept = min(kept, 2 * width * len(layers) * cpu + LAYERS_AT_WORK[model.device.type] * max(layers))
+        kept = min(kept, 2 * width * len(layers) * cpu + LAYERS_AT_WORK[cpu] * max(layers))
     modules = [m for name, m in model.named_modules() if re.fullmatch(models.LANGUAGE_LAYERS, name)]
     adapter = sum(lora_r * (m.in_features + m.out_features) for m in modules)
     wide = 2 if model.dtype == torch.float16 else 1  # Unsloth computes Gemma 3 in float32 there
@@ -100,25 +104,69 @@ def peak_gb() -> float:
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
-    """The fastest way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits.
+    """The way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits and is fastest.
 
-    Without a GPU, more rows at once and no checkpointing are faster, and the update is the same. On a GPU the
-    rows stay as asked, or become fewer. Raises MemoryError that names need, memory and what to change.
+    The update is the same in all ways. No checkpointing is faster, and so are more rows at once; where one excludes
+    the other on a GPU, the plan has a `rival`. With `smaller`, these are at most four ways, the last the least.
+    Raises MemoryError that names need, memory and what to change.
     """
-    update, (held, free) = rows * accumulation, (size / 1e9 for size in now(model))
-    divisors, room = [n for n in range(update, 0, -1) if update % n == 0], SPARE * free
-    fast = [(n, False) for n in divisors if model.device.type == "cpu"]
-    for at_once, checkpointing in fast + [(n, True) for n in divisors if n <= rows]:
+    update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
+    sizes = [n for n in range(update, 0, -1) if update % n == 0]
+    for checkpointing, at_once in itertools.product((False, True), sizes):
         parts = estimate(model, at_once, length, lora_r, checkpointing)
         peak = sum(parts.values())
-        if peak - held <= room:
-            way = f"gradient checkpointing {'on' if checkpointing else 'off'}"
-            why = f"{at_once} rows at once × {update // at_once}, {way}: about {peak:.1f} GB at the peak"
-            if at_once != rows:
-                why += f"; the update is that of {rows} × {accumulation} as asked"
-            return Plan(at_once, update // at_once, checkpointing, parts, why)
-    raise MemoryError(
-        f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
-        f"and {room:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
-        "model_name, or restart the session so that nothing else holds memory."
-    )
+        way = f"gradient checkpointing {'on' if checkpointing else 'off'}"
+        why = f"{at_once} rows at once × {update // at_once}, {way}: about {peak:.1f} GB at the peak"
+        if at_once != rows:
+            why += f"; the update is that of {rows} × {accumulation} as asked"
+        if peak - held <= SPARE * free:
+            fitting.append(Plan(at_once, update // at_once, checkpointing, parts, why))
+    if not fitting:
+        raise MemoryError(
+            f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
+            f"and {SPARE * free:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
+            "model_name, or restart the session so that nothing else holds memory."
+        )
+    first, on_gpu = fitting[0], model.device.type != "cpu"
+    rival = next(
+        (way for way in fitting if on_gpu and way.rows > first.rows), None
+    )  # checkpointing: it comes later
+    smaller = [way for way in fitting if way.peak_gb < first.peak_gb and way is not rival]
+    smaller.sort(key=lambda way: -way.peak_gb)
+    middle = smaller[:-1][: 1 if rival else 2]
+    return replace(first, rival=rival, smaller=(*middle, *smaller[-1:]))
+
+
+def take(trainer, way: Plan) -> None:
+    """Let the trainer go this way from its next `train` on."""
+    trainer.args.per_device_train_batch_size = trainer._train_batch_size = way.rows
+    trainer.args.gradient_accumulation_steps = way.accumulation
+    trainer.args.gradient_checkpointing = way.checkpointing
+    if not way.checkpointing:  # train() would only turn it on
+        trainer.model.gradient_checkpointing_disable()
+
+
+def by_clock(trainer, plan: Plan, go) -> list[Plan]:
+    """The plan, or the faster of it and its rival: the second of two updates by `go(way, None)`; says what it found."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            self.started = time.perf_counter()
+
+        def on_step_end(self, args, state, control, **kwargs):
+            trainer._tr_loss.item()  # waits for the GPU
+            self.seconds = time.perf_counter() - self.started
+            control.should_training_stop = state.global_step == 2
+
+    if not plan.rival:
+        return [plan]
+    callbacks, times = trainer.callback_handler.callbacks, []
+    for way in (plan, plan.rival):
+        clock = Clock()
+        trainer.callback_handler.callbacks = [clock]  # nothing is shown, looked at or saved
+        if go(way, None):
+            print(f"{clock.seconds:.2f} s an update with {way.why}")
+            times.append((clock.seconds, way))
+    trainer.callback_handler.callbacks = callbacks
+    return [way for _, way in sorted(times, key=lambda one: one[0])[:1]]

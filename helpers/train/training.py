@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files
-from helpers.train import checkpoints, markers, models
+from helpers.train import checkpoints, markers, memory, models
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,12 +95,15 @@ def marked(row: dict, tokenizer) -> str:
     return text
 
 
-def train(trainer, folder: Path, last: Path | None) -> None:
+def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
+    Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory;
+    then it goes on from the newest checkpoint, or from the start. MemoryError where none fits.
     Optimizer, schedule, order of the data and random state come back with a checkpoint. A run that had
     ended, as `checkpoints.keep` noted, is loaded and not continued: transformers 5.15 would add a step to it.
     """
+    import torch
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
     from transformers import TrainerState
@@ -107,16 +111,42 @@ def train(trainer, folder: Path, last: Path | None) -> None:
     finished = folder / checkpoints.FINISHED
     state = finished if last and finished.exists() else last and last / "trainer_state.json"
     state = state and TrainerState.load_from_json(str(state))
-    if not state or not (finished.exists() or state.global_step >= state.max_steps):
-        finished.unlink(missing_ok=True)  # of a run that resume=False starts anew
-        trainable, total = trainer.model.get_nb_trainable_parameters()
-        if trainable > LARGE_ADAPTER * total:
-            print(f"{trainable / total:.1%} of the weights are trained, nearly a second model: lower lora_r?")
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        return
-    trainer.state = state
-    best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
-    set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
+    if state and (finished.exists() or state.global_step >= state.max_steps):
+        trainer.state = state
+        best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
+        set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
+        return plan
+    finished.unlink(missing_ok=True)  # of a run that resume=False starts anew
+    trainable, total = trainer.model.get_nb_trainable_parameters()
+    if trainable > LARGE_ADAPTER * total:
+        print(f"{trainable / total:.1%} of the weights are trained, nearly a second model: lower lora_r?")
+    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    before, started = [weight.detach().cpu().clone() for weight in weights], time.time()
+
+    def go(way: memory.Plan, last: Path | None) -> bool:
+        """Train in this way from weights and random state as they were; False where CUDA ran out of memory."""
+        memory.take(trainer, way)
+        trainer.optimizer = None  # that of another try
+        for weight, value in zip(weights, before):
+            weight.data.copy_(value)
+            weight.grad = None
+        try:
+            with torch.random.fork_rng():
+                trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except torch.OutOfMemoryError:
+            print(f"CUDA ran out of memory with {way.why}")
+            return False
+        return True
+
+    for way in (*memory.by_clock(trainer, plan, go), *plan.smaller):
+        if go(way, last):
+            return way
+        newest = checkpoints.newest(folder)
+        last = (
+            newest if newest and newest.stat().st_mtime > started else last
+        )  # resume=False leaves older ones
+        print(f"Going on from {last.name if last else 'the start'} in the next smaller way, if there is one")
+    raise MemoryError("No way fits this GPU. Lower max_seq_length or lora_r, or choose a smaller model_name.")
 
 
 def save_adapter(model, tokenizer, folder: Path, model_name: str, losses: list, canary: tuple) -> dict:

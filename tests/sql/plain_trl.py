@@ -18,12 +18,13 @@ import pytest
 from helpers.core import files, runtime
 from helpers.publish import export
 from helpers.sql import data, qlora
-from helpers.train import models, progress, training
+from helpers.train import memory, models, progress, training
 from tests.conftest import REPOSITORY
 
 CPU = runtime.Device("cpu", "a CPU", 8.0, 10.0, "test")
 T4 = runtime.Device("cuda", "Tesla T4", 14.0, 50.0, "test", (7, 5))
 L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
+PLAN = memory.Plan(4, 1, False, {}, "test")
 SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
 SMALL |= {"lr_scheduler_type": "constant_with_warmup"}
 
@@ -36,7 +37,7 @@ def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **option
     rows = data.load("sample")[0][:60]
     train, _ = data.tokenize(rows[:40], tokenizer, options.max_seq_length)
     validation, _ = data.tokenize(rows[40:44], tokenizer, options.max_seq_length)
-    plan = qlora.plan(options, model, 1100, CPU)
+    plan = qlora.plan(options, model, 1100)
     run = qlora.run_folder(options, choice, train)
     config = qlora.config(options, plan, run, "float32", CPU)
     trainer = qlora.make_trainer(options, model, tokenizer, train, validation, config)
@@ -100,9 +101,9 @@ def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
     with pytest.raises(
         ValueError, match="= 4 rows per update cannot be shared out among 3 processes.*multiple of 3"
     ):
-        qlora.plan(qlora.Options(), None, 100, T4)
+        qlora.plan(qlora.Options(), None, 100)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    plan = qlora.plan(qlora.Options(), None, 100, T4)
+    plan = qlora.plan(qlora.Options(), None, 100)
     assert (plan.rows, plan.accumulation, plan.checkpointing) == (1, 2, True)
 
 
@@ -141,7 +142,7 @@ def test_the_adapter_gets_no_float32_copies_in_bfloat16_and_only_while_it_trains
     monkeypatch.setattr(
         training, "train", lambda *_: seen.extend(layer.cast_input_dtype_enabled for layer in layers)
     )
-    qlora.train(trainer, tmp_path, None)
+    qlora.train(trainer, tmp_path, None, None)
     assert layers and seen == [not bf16] * len(layers)
     assert all(layer.cast_input_dtype_enabled for layer in layers)
 
@@ -150,14 +151,14 @@ def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_
     trainer, tokenizer, options, choice, rows = prepare(tiny_gemma, tmp_path)
     run = Path(trainer.args.output_dir)
     training.checkpoints.keep(trainer, run)
-    training.train(trainer, run, None)
+    training.train(trainer, run, None, PLAN)
     adapter = tmp_path / "adapter"
     losses = [row["loss"] for row in progress.losses(trainer)]
     canary = tuple(data.pair(rows[0]).values())
     proof = training.save_adapter(trainer.model, tokenizer, adapter, choice.name, losses, canary)
     assert proof["loss of a trained answer, tuned"] < proof["loss of a trained answer, base"]
     again, *_ = prepare(tiny_gemma, tmp_path)
-    training.train(again, run, training.checkpoints.newest(run))
+    training.train(again, run, training.checkpoints.newest(run), PLAN)
     assert [row["loss"] for row in progress.losses(again)] == losses
     training.save_adapter(again.model, tokenizer, tmp_path / "again", choice.name, losses, canary)
     name = "adapter_model.safetensors"

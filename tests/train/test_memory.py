@@ -81,11 +81,28 @@ def test_without_a_gpu_all_rows_go_at_once_without_checkpointing(model, monkeypa
     assert plan.peak_gb == pytest.approx(sum(plan.parts.values()), abs=0.01)
 
 
-def test_a_gpu_keeps_the_rows_as_asked(model, monkeypatch):
+def test_a_gpu_with_room_does_all_rows_at_once_without_checkpointing(model, monkeypatch):
+    """It kept the rows as asked and recomputed every layer, on a card of any size."""
     on_a_gpu(monkeypatch, model, gb=10)
     plan = memory.plan(model, 100, 2, 4, 8)
-    assert (plan.rows, plan.accumulation, plan.checkpointing) == (2, 4, True)
+    assert (plan.rows, plan.accumulation, plan.checkpointing, plan.rival) == (8, 1, False, None)
     assert plan.parts["weights and libraries"] == 5
+
+
+def test_a_gpu_without_that_room_has_a_way_that_may_be_faster_and_smaller_ones(model, monkeypatch):
+    tried = set()
+    for gb in (0.7, 0.5, 0.4, 0.3):
+        on_a_gpu(monkeypatch, model, gb)
+        plan = memory.plan(model, 3000, 2, 4, 8)
+        ways = [plan, *plan.smaller]
+        assert all(way.rows * way.accumulation == 8 and not way.smaller for way in ways[1:])
+        assert [way.peak_gb for way in ways] == sorted((way.peak_gb for way in ways), reverse=True)
+        assert len(ways) + bool(plan.rival) <= 4
+        assert (ways[-1].rows, ways[-1].checkpointing) == (1, True) or len(ways) == 1
+        if plan.rival:
+            assert plan.rival.checkpointing and plan.rival.rows > plan.rows and not plan.checkpointing
+        tried.add((plan.rows, plan.checkpointing, bool(plan.rival)))
+    assert len(tried) >= 3 and any(rival for *_, rival in tried)
 
 
 def test_what_the_loaded_model_takes_is_no_room(model, monkeypatch):
@@ -136,7 +153,7 @@ def test_what_cannot_fit_is_refused_with_what_to_change(model, monkeypatch):
 def test_the_estimate_of_unsloths_published_run():
     """Gemma 3 4B in 4 bits, 2 rows of 2,048 tokens: 13.6 GB on a T4, in the output of Unsloth's notebook."""
     layer = 26 * 2560 + 8 * 10240 + 10 * 2048 + 16 * 1024
-    activations = 2 * 2 * 2048 * memory.LAYERS_AT_WORK["cuda"] * layer / 1e9
+    activations = 2 * 2 * 2048 * memory.LAYERS_AT_WORK[0] * layer / 1e9
     assert 13.6 * 0.85 < activations + 5.5 < 13.6 * 1.15  # 4.5 GB of weights, 1 GB of CUDA and the loss
 
 

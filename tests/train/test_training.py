@@ -5,9 +5,10 @@ import types
 
 import pytest
 
-from helpers.train import checkpoints, cpu_loss, data, models, progress, training
+from helpers.train import checkpoints, cpu_loss, data, memory, models, progress, training
 
 CANARY = ("Why?", "Because.")
+PLAN = memory.Plan(4, 2, False, {}, "4 × 2")
 
 
 def example(tokenizer, question="Why?", answer="Because.") -> dict:
@@ -193,7 +194,7 @@ def test_a_run_that_was_stopped_early_is_loaded_and_not_continued(trained, tmp_p
         if ".lora_" in name:
             weight.data.zero_()
     trainer = types.SimpleNamespace(model=model)  # without a train()
-    training.train(trainer, tmp_path, last)
+    training.train(trainer, tmp_path, last, PLAN)
     assert trainer.state.global_step == 8
     assert all(weight.equal(weights[name]) for name, weight in get_peft_model_state_dict(model).items())
 
@@ -203,10 +204,15 @@ def test_an_adapter_as_large_as_a_model_is_named_before_the_training(tmp_path, c
     """It was refused after the whole training: the notebook's own exercise, a rank of 64, ended in an error."""
     started = []
     trainer = types.SimpleNamespace(
-        model=types.SimpleNamespace(get_nb_trainable_parameters=lambda: (trainable, 100)),
+        args=types.SimpleNamespace(),
+        model=types.SimpleNamespace(
+            get_nb_trainable_parameters=lambda: (trainable, 100),
+            parameters=lambda: (),
+            gradient_checkpointing_disable=lambda: None,
+        ),
         train=lambda resume_from_checkpoint: started.append(capsys.readouterr().out),
     )
-    training.train(trainer, tmp_path, None)
+    training.train(trainer, tmp_path, None, PLAN)
     assert started == [
         "5.0% of the weights are trained, nearly a second model: lower lora_r?\n" if warned else ""
     ]
