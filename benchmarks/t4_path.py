@@ -1,15 +1,15 @@
-"""Notebook 05 as a T4 would run it, on any CUDA GPU: memory capped at 14.5 GiB, no internet.
+"""Notebook 05's own cells as a T4 would run them, on any CUDA GPU: memory capped at 14.5 GiB, no internet.
 
-    pip install -r requirements.txt && pip install --no-deps -r requirements-unsloth.txt
-    python -m benchmarks.t4_path                 # writes t4_path.json with the card's name
+    python -m benchmarks.t4_path                        # at most 8 minutes on a large card; writes t4_path.json
+    python -m benchmarks.t4_path --parts notebook       # one part alone; each is kept as soon as it is there
+    python -m benchmarks.t4_path --dry-run              # the same code on a tiny model, without a GPU
 
-Without internet, carry the wheels: on a machine that has it, `pip download --no-deps -d wheels -r requirements.txt -r
-requirements-unsloth.txt`, then add `--no-index --find-links wheels` to both commands above.
-
-Each model is trained by notebook 05 at its defaults and, in turns with it, by the settings of Unsloth's published
-Gemma 3 notebook (r=8, batch 2, accumulation 4, length 2048) on the same rows: the real Gemma 3 270M, and a random
-model in the shape of Gemma 3 4B, loaded in 4 bits, since neither memory nor speed depends on the weights. A capped
-large card shows memory as a T4 would; its speed is its own.
+A random multimodal model in the shape of Gemma 3 4B, with its processor as `FastModel` gives one, loaded in 4 bits:
+neither memory nor speed depends on the weights. Its tokenizer is a small one that needs no download and makes about
+four tokens of one of Gemma's, so the rows are as long as those with a review in the prompt. `notebook` is notebook 05
+at its defaults, `published` the settings of Unsloth's Gemma 3 notebook (r 8, 2 × 4, checkpointing, length 2048) on the
+same rows, in turns with it; `generation` answers as notebooks 06 and 07 do. A capped large card shows memory as a T4
+would; its speed is its own.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from benchmarks import machine
+from helpers.core import files, runtime
+from tests.fakes import processor
 
 RESULT = Path(__file__).with_suffix(".json")
 REPOSITORY = Path(__file__).parents[1]
-CAP_GIB, STEPS, TURNS = 14.5, 30, 2
-GEMMA_3_4B = {
-    "vocab_size": 262_208,
-    "hidden_size": 2560,
-    "intermediate_size": 10_240,
-    "num_hidden_layers": 34,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "sliding_window": 1024,
-}
-START_UP = "from benchmarks.t4_path import cap_memory\ncap_memory()\n"
+CAP_GIB, STEPS, PAIRS = 14.5, 20, 200
+TEXT = dict(hidden_size=2560, intermediate_size=10_240, num_hidden_layers=34, num_attention_heads=8)
+TEXT |= dict(
+    num_key_value_heads=4, head_dim=256, sliding_window=1024, initializer_range=0.02, layer_types=None
+)
+VISION = dict(hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16)
+CAP = "from benchmarks.t4_path import cap_memory\ncap_memory()\n"
 
 
 def cap_memory() -> None:
@@ -46,102 +47,132 @@ def cap_memory() -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, CAP_GIB * 2**30 / total))
 
 
-def notebook(source: str) -> dict:
+def notebook(model: Path, work_dir: Path, steps: int) -> dict:
     """Run notebook 05 under the cap, by an IPython start-up file in its kernel; its own figures."""
     import papermill
 
-    profile, work_dir = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
-    (profile / "profile_default" / "startup").mkdir(parents=True)
-    (profile / "profile_default" / "startup" / "cap.py").write_text(START_UP)
-    os.environ["IPYTHONDIR"], os.environ["PYTHONPATH"] = str(profile), str(REPOSITORY)
-    path = REPOSITORY / "notebooks" / "05_finetune_gemma.ipynb"
-    parameters = {"work_dir": str(work_dir), "model_name": source, "max_steps": STEPS}
-    papermill.execute_notebook(str(path), None, parameters=parameters, progress_bar=False)
-    record = json.loads((work_dir / "training.json").read_text())
+    parameters = {"work_dir": str(work_dir), "model_name": str(model), "max_steps": steps, "resume": False}
+    source = REPOSITORY / "notebooks" / "05_finetune_gemma.ipynb"
+    output = str(work_dir / "executed.ipynb")
+    papermill.execute_notebook(str(source), output, parameters, progress_bar=False, cwd=str(REPOSITORY))
+    record = files.read_json(work_dir / "training.json")
     return {
-        "tokens_a_second": round(record["tokens"] / record["seconds"]),
+        "tokens a second": round(record["tokens"] / record["seconds"]),
         "peak_gb": record["memory_gb"]["measured"],
         "estimated_gb": record["memory_gb"]["estimated"],
-        "last_loss": record["losses"][-1]["loss"],
+        "rows at once": record["settings"]["per_device_train_batch_size"],
+        "checkpointing": record["settings"]["gradient_checkpointing"],
+        "last loss": record["losses"][-1]["loss"],
     }
 
 
-def published(source: str) -> None:
-    """Unsloth's published settings on the same rows, in this process; prints its figures as JSON."""
+def published(model: Path, work_dir: Path, steps: int) -> dict:
+    """Unsloth's published settings on the same rows, in this process."""
     cap_memory()
     from unsloth import FastModel  # isort: skip
+    from datasets import Dataset, load_from_disk
     from trl import SFTConfig, SFTTrainer
-    from unsloth.chat_templates import get_chat_template, train_on_responses_only
+    from unsloth.chat_templates import train_on_responses_only
 
-    from helpers.train import data, memory, models, progress
+    from helpers.train import memory, models, progress
 
-    model, tokenizer = FastModel.from_pretrained(source, max_seq_length=2048, load_in_4bit=True)
-    tokenizer = get_chat_template(tokenizer, chat_template="gemma-3")
-    model = FastModel.get_peft_model(
-        model,
-        r=8,
-        lora_alpha=8,
-        lora_dropout=0,
-        bias="none",
-        finetune_vision_layers=False,
-        random_state=3407,
-    )
-    pairs, _ = data.load_qa_dataset("auto", Path("/nonexistent"))
-    texts = [models.chat_text(tokenizer, pair["question"], pair["answer"]) for pair in pairs["train"]]
-    from datasets import Dataset
-
+    loaded, tokenizer = FastModel.from_pretrained(str(model), max_seq_length=2048, load_in_4bit=on_gpu())
+    tokenizer = models.with_chat_template(tokenizer, loaded)
+    lora = dict(r=8, lora_alpha=8, lora_dropout=0, bias="none", random_state=3407)
+    loaded = FastModel.get_peft_model(loaded, target_modules=models.LANGUAGE_LAYERS, **lora)
+    pairs = load_from_disk(str(work_dir / "qa_dataset"))["train"]
+    texts = [models.chat_text(tokenizer, pair["question"], pair["answer"]) for pair in pairs]
     rows = Dataset.from_dict({"text": [text.removeprefix("<bos>") for text in texts]})
-    config = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
-        dataset_text_field="text",
-        max_steps=STEPS,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=4,
-        warmup_steps=5,
-        learning_rate=2e-4,
-        logging_steps=1,
-        optim="adamw_8bit",
-        weight_decay=0.01,
-        lr_scheduler_type="linear",
-        seed=3407,
-        report_to="none",
-        save_strategy="no",
+    updates = dict(
+        per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=steps, warmup_steps=5
     )
-    trainer = SFTTrainer(model=model, tokenizer=tokenizer, train_dataset=rows, args=config)
+    updates |= dict(
+        learning_rate=2e-4, optim="adamw_8bit", weight_decay=0.01, lr_scheduler_type="linear", seed=3407
+    )
+    aside = dict(dataset_text_field="text", logging_steps=1, report_to="none", save_strategy="no")
+    config = SFTConfig(output_dir=tempfile.mkdtemp(), max_length=2048, **updates, **aside)
+    plain = models.text_tokenizer(tokenizer)
+    trainer = SFTTrainer(model=loaded, processing_class=plain, train_dataset=rows, args=config)
     turns = models.turns(tokenizer)
     trainer = train_on_responses_only(trainer, instruction_part=turns.user, response_part=turns.model)
     seconds = trainer.train().metrics["train_runtime"]
-    found = {"tokens_a_second": round(progress.tokens_seen(trainer) / seconds)}
-    found |= {"peak_gb": round(memory.peak_gb(), 2), "last_loss": progress.losses(trainer)[-1]["loss"]}
-    print("RUN", json.dumps(found))
+    speed = round(progress.tokens_seen(trainer) / seconds)
+    last = progress.losses(trainer)[-1]["loss"]
+    return {"tokens a second": speed, "peak_gb": round(memory.peak_gb(), 2), "last loss": last}
 
 
-def main() -> None:
-    from benchmarks import machine
-    from helpers.train import local_gemma
+def generation(model: Path, work_dir: Path, steps: int) -> dict:
+    """Tokens a second of notebook 06, greedy in batches, and of notebook 07, one answer that streams."""
+    cap_memory()
+    from helpers.prove import chat
+    from helpers.train import memory, models
 
+    tuned, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())
+    questions, most = chat.QUESTIONS * (8 if on_gpu() else 1), 8 * steps
+    started = time.perf_counter()
+    answers = models.generate_ids(tuned, tokenizer, questions, most)
+    batched = sum(map(len, answers)) / (time.perf_counter() - started)
+    *_, last = chat.stream(tuned, tokenizer, questions[0], max_new_tokens=most)
+    speeds = {"06, tokens a second": round(batched), "07, tokens a second": round(last.tokens_per_second, 1)}
+    return speeds | {"peak_gb": round(memory.peak_gb(), 2)}
+
+
+PARTS = {part.__name__: part for part in (notebook, published, generation)}
+
+
+def on_gpu() -> bool:
+    return runtime.device().kind == "cuda"
+
+
+def prepare(folder: Path, dry: bool) -> Path:
+    """The model's folder, and in folder/work the pairs, PAIRS of the sample's, split as notebook 04 splits."""
+    import datasets
+
+    from helpers.train import data
+
+    machine.tiny_tokenizer().save_pretrained(folder / "tokenizer")
+    shape = {"vocab_size": 600} if dry else {"text": TEXT, "vision": VISION}
+    model = processor.gemma_3(folder / "model", folder / "tokenizer", **shape)
+    pairs, _ = data.load_qa_dataset("sample", folder)
+    few = {side: rows.select(range(min(len(rows), 24 if dry else PAIRS))) for side, rows in pairs.items()}
+    datasets.DatasetDict(few).save_to_disk(str(folder / "work" / "qa_dataset"))
+    (folder / "ipython" / "profile_default" / "startup").mkdir(parents=True)
+    start_up = processor.START_UP if dry else CAP
+    (folder / "ipython" / "profile_default" / "startup" / "start.py").write_text(start_up)
+    return model
+
+
+def main(arguments: list[str] | None = None) -> dict:
     parser = argparse.ArgumentParser(description="Notebook 05 under a T4's memory.")
-    parser.add_argument("--published", help="(used by the script itself)")
-    parser.add_argument("--only", choices=["270M", "4B"], help="one of the two models")
-    asked = parser.parse_args()
-    if asked.published:
-        return published(asked.published)
-    sources = {"270M": local_gemma.path, "4B": lambda: machine.random_gemma(tempfile.mkdtemp(), **GEMMA_3_4B)}
-    result = {**machine.describe(), "memory cap, GiB": CAP_GIB, "steps": STEPS}
-    for shape in [asked.only] if asked.only else sources:
-        source = str(sources[shape]())
-        turns = []
-        for _ in range(TURNS):
-            ours = notebook(source)
-            command = [sys.executable, "-m", "benchmarks.t4_path", "--published", source]
-            said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            line = next(line for line in said.stdout.splitlines() if line.startswith("RUN"))
-            theirs = json.loads(line.removeprefix("RUN "))
-            ratio = round(ours["tokens_a_second"] / theirs["tokens_a_second"], 2)
-            turns.append({"notebook 05": ours, "published recipe": theirs, "ratio": ratio})
-            print(shape, turns[-1], flush=True)
-        result[shape] = turns
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    parser.add_argument("--parts", default="", help="in this order; by default the first two in turns, twice")
+    parser.add_argument("--dry-run", action="store_true", help="a tiny model, a CPU, nothing kept")
+    parser.add_argument("--one", nargs=2, metavar=("PART", "FOLDER"), help="(used by the script itself)")
+    asked = parser.parse_args(arguments)
+    steps = 10 if asked.dry_run else STEPS
+    if asked.one:
+        part, folder = asked.one
+        if asked.dry_run:
+            processor.as_on_a_gpu()
+        print("RUN", json.dumps(PARTS[part](Path(folder) / "model", Path(folder) / "work", steps)))
+        return {}
+    folder = Path(tempfile.mkdtemp())
+    prepare(folder, asked.dry_run)
+    environment = os.environ | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": str(REPOSITORY)}
+    result: dict = {**machine.describe(), "memory cap, GiB": CAP_GIB, "steps": steps, "runs": []}
+    twice = list(PARTS)[:2] * (1 if asked.dry_run else 2) + list(PARTS)[2:]
+    for part in asked.parts.split(",") if asked.parts else twice:
+        command = [sys.executable, "-m", "benchmarks.t4_path", "--one", part, str(folder)]
+        command += ["--dry-run"] * asked.dry_run
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY)
+        line = next((line for line in done.stdout.splitlines() if line.startswith("RUN ")), "")
+        figures = json.loads(line.removeprefix("RUN ")) if line else {"failed": done.stderr[-2000:]}
+        result["runs"].append({"part": part, **figures})
+        print(result["runs"][-1], flush=True)
+        if not asked.dry_run:
+            files.write_json(RESULT, result)
+    if failed := [run["part"] for run in result["runs"] if "failed" in run]:
+        sys.exit(f"failed: {', '.join(failed)}")
+    return result
 
 
 if __name__ == "__main__":

@@ -17,33 +17,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 whole = pytest.mark.skipif(not ALL, reason="in full: make test-all")
 
-SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-
-
-def tiny_tokenizer():
-    """A byte-level BPE tokenizer of 512 tokens with Gemma's special tokens and template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    from helpers.train import local_gemma
-
-    made = Tokenizer(models.BPE(unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=SPECIAL, initial_alphabet=alphabet)
-    made.train_from_iterator(["what do customers of this company say about their bikes?"] * 3, trainer)
-    made.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 2)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>"
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
-    tokenizer.chat_template = local_gemma.CHAT_TEMPLATE
-    return tokenizer
-
 
 @pytest.fixture(scope="session")
 def tokenizer():
+    from benchmarks.machine import tiny_tokenizer
+
     return tiny_tokenizer()
 
 

@@ -49,13 +49,20 @@ def around(tokenizer):
     return Gemma3Processor(Gemma3ImageProcessorPil(), tokenizer, chat_template=template, image_seq_length=4)
 
 
-def gemma_3(folder: Path, tokenizer: Path | None = None, vocab_size: int = 262_208) -> Path:
+def gemma_3(
+    folder: Path,
+    tokenizer: Path | None = None,
+    vocab_size: int = 262_208,
+    text: dict = TEXT,
+    vision: dict = VISION,
+) -> Path:
     """A folder with a `Gemma3ForConditionalGeneration` and its processor, around the real tokenizer or another."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     from helpers.train import local_gemma
 
-    text, vision = TEXT | dict(vocab_size=vocab_size), VISION | dict(image_size=56, vision_use_head=False)
+    text = text | dict(vocab_size=vocab_size)
+    vision = VISION | vision | dict(image_size=56, vision_use_head=False)
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, eos_token_id=ENDS)
     return _save(Gemma3ForConditionalGeneration, config, tokenizer or local_gemma.path(), folder)
 
@@ -80,7 +87,8 @@ def _save(kind, config, tokenizer: Path, folder: Path) -> Path:
     from transformers import AutoTokenizer
 
     torch.manual_seed(0)
-    kind(config).to(torch.bfloat16).save_pretrained(folder)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        kind(config).to(torch.bfloat16).save_pretrained(folder)
     around(AutoTokenizer.from_pretrained(tokenizer, extra_special_tokens=IMAGE)).save_pretrained(folder)
     return folder
 
