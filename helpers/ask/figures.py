@@ -1,7 +1,4 @@
-"""Numbers that a text states and its source does not: digits as they are meant, percentages, words (03, 04).
-
-figures.invented("1,500 people and 30 % of them", "1.500 people, 30 days")      # ["30%"]
-"""
+"""Numbers that a text states and its source does not: digits as they are meant, percentages, words (03, 04)."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ import re
 
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
-PERCENT = re.compile(
-    r"\s?-?(%|％|per ?cent|prozent|pour ?cents?|por ciento|per cento|procent)", re.IGNORECASE
-)
+PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por ciento|procent)")
 VALUES = [*map(str, range(2, 21)), "30", "50", "100", "1000"]
 CLAIMS = set(VALUES[1:19])  # three to twenty: "two", "a hundred" and the like often mean no number
 WORDS = {
@@ -33,10 +28,10 @@ ANY_WORD = {word: number for words in WORDS.values() for word, number in words.i
 
 
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
-    """The numbers of `text`, as written, that `source` lacks; number words are read in `language` (ISO 639-1).
+    """The numbers of `text`, as written, that `source` lacks: invented("30 % of 1,500", "1.500; 30 days") → ["30%"].
 
-    Of words, only those from three to twenty count. In the source a number word may be of any of the six
-    languages, and "5 100" one number or two.
+    Words count from three to twenty, in `language` (ISO 639-1); in the source, all words of all six languages. There,
+    "5 100" may be one number or two.
     """
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
     known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)

@@ -1,9 +1,5 @@
 """Question-answer pairs from a teacher (stage 04): the prompt, the schema, and what came back.
 
-    requests = requests_for(chunks, pairs_per_chunk=2, model="gpt-4o")
-    answers = teacher.ask_all(requests, journal, model="gpt-4o", response_model=QAPairs, max_cost_usd=2.0)
-    pairs, unusable = pairs_from(answers, chunks, "gpt-4o")
-
 A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}. Nothing here
 judges one: that is `gate`.
 """
@@ -69,16 +65,14 @@ _Q, _A = _LINE.format("Q(?:uestion)?"), _LINE.format("A(?:nswer)?")
 LABELLED = re.compile(rf"{_Q}(.+?){_A}(.+?)(?={_Q}|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
-class QAPair(pydantic.BaseModel):
+class QAPair(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     """Strict as a schema, which OpenAI demands; lenient when parsed, which small teachers need."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
     question: str
     answer: str
 
 
-class QAPairs(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+class QAPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     pairs: list[QAPair]
 
 
@@ -159,12 +153,11 @@ def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
     Each gets the first chunk that holds its review. Raises ValueError when no chunk holds any.
     """
     first = {name: chunk["id"] for chunk in reversed(chunks) for name in chunk["review_ids"]}
-    rows = files.read_jsonl(path)
-    pairs = [
-        make_pair(first[name], [name], (row["question"], row["answer"]), "sample", "sample")
-        for row in rows
-        if (name := row["review_id"]) in first
-    ]
+    pairs, rows = [], files.read_jsonl(path)
+    for row in rows:
+        if (name := row["review_id"]) in first:
+            texts = row["question"], row["answer"]
+            pairs.append(make_pair(first[name], [name], texts, "sample", "sample"))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

@@ -30,7 +30,7 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     its rows' first keys. The largest is in train, and a side that none fits gets the smallest.
     Raises ValueError when there are fewer groups than sides.
     """
-    groups, sides = _groups(rows, keys), [*sizes, "train"]
+    groups, sides = _groups([keys(row) for row in rows]), [*sizes, "train"]
     size_of, side_of, filled = Counter(groups), {}, Counter()
     if len(size_of) < len(sides):
         raise ValueError(
@@ -52,23 +52,20 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     return {side: [row for row, name in zip(rows, groups) if side_of[name] == side] for side in sides}
 
 
-def _groups(rows: Sequence, keys: Callable) -> list:
-    """The name of each row's group: the connected components of keys, by union-find."""
-    parent, firsts, least = {}, [], {}
+def _groups(keys: list[Sequence]) -> list:
+    """The name of each row's group: the connected components of keys, by union-find; a root is the least first key."""
+    firsts, parent = {row[0] for row in keys}, {}
 
     def root(key: object) -> object:
         while parent.setdefault(key, key) != key:
             parent[key] = key = parent[parent[key]]
         return key
 
-    for row in rows:
-        first, *others = keys(row)
-        firsts.append(first)
-        for key in others:
-            parent[root(key)] = root(first)
-    for first in firsts:
-        least[root(first)] = min(first, least.get(root(first), first))
-    return [least[root(first)] for first in firsts]
+    for first, *others in keys:
+        for roots in ((root(first), root(key)) for key in others):
+            least = min(firsts.intersection(roots))
+            parent |= dict.fromkeys(roots, least)
+    return [root(row[0]) for row in keys]
 
 
 def split_pairs(
@@ -77,7 +74,6 @@ def split_pairs(
     """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
 
     With `validation` there is a third part, of about that share of what test leaves, and at most VALIDATION_ROWS.
-
     Pairs that share a review or a chunk, or nearly a question or an answer, stay on one side. Groups are named
     by their reviews: another prompt, teacher or chunk size holds out the same reviews, as far as the groups fit.
     """
