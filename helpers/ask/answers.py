@@ -1,16 +1,11 @@
 """What a teacher LLM is asked and replies, and the journal that keeps it all.
 
-The journal has two rows an attempt, each flushed to the disk before it counts: one before the request is
-sent (finish_reason "sent", with the most that it can cost), and one with what became of it:
-- `text` is a string: the end of this key. `reason` is "" for an answer; otherwise it says why there is none
-  to use (refused, malformed twice), and the request is not repeated unless its key changes;
-- `text` is null: no answer ("lost" on the way and perhaps billed, "malformed", an HTTP status, "failed"
-  after all tries); this run or the next asks again.
-A "sent" row without the second one was in flight when its process was killed: the next run says how many,
-counts them as paid, and asks again. One process at a time may write a journal.
+The journal has two rows an attempt, each on the disk before it counts: one before the request is sent
+(finish_reason "sent", with the most that it can cost), and one with what became of it. A `text` ends its key,
+as an answer or with a `reason` why there is none; null is asked for again ("lost" on the way and perhaps
+billed, "malformed", an HTTP status). A "sent" row alone was in flight when its process was killed: it counts
+as paid, and is asked for again. One process at a time may write a journal.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
@@ -82,15 +77,11 @@ class Wants:
         return newer
 
     def body(self, request: Request, form: dict) -> dict:
-        """What a chat-completions endpoint gets; `form` is a `response_format`, or empty.
-
-        What was cut off gets twice the room, and far more where thinking took it.
-        """
+        """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""
         messages = [{"role": name, "content": getattr(request, name)} for name in ("system", "user")]
         flaw = self.flaws.get(request.key, "")
-        room = (
-            request.max_tokens * (8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1) + ROOM * self.thinks
-        )
+        times = 8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1
+        room = request.max_tokens * times + ROOM * self.thinks
         return {"model": self.model, "messages": messages, self.limit_name: room} | form
 
 
@@ -102,10 +93,7 @@ def most(body: dict) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the journal that ends a request. `finish_reason` is "length" where max_tokens cut it off.
-
-    `reason` is "" for an answer, else it says why there is none to use; before its " (" it names the kind.
-    """
+    """A row of the journal that ends a request. `reason` is "" for an answer, else "kind (why there is none)"."""
 
     key: str
     model: str
@@ -148,14 +136,11 @@ def read_reply(status: int, body: object) -> Reply:
         whole = choice if status < 400 else whole  # the provider behind OpenRouter failed while it answered
     # The forms of OpenAI, Ollama, FastAPI and vLLM; a page of a gateway is its own error.
     names = ("error", "detail", "message") if status >= 400 else ("error",)
-    found = (
-        [whole.get(name) for name in names] if isinstance(whole, dict) else [whole if status >= 400 else None]
-    )
+    found = [whole.get(name) for name in names] if isinstance(whole, dict) else [status >= 400 and whole]
     if error := next(filter(None, found), None):
         return _error(status, error)
-    return Reply(
-        problem=f"{status} without a chat completion: {str(body)[:200]!r}", status=status * (status >= 400)
-    )
+    problem = f"{status} without a chat completion: {str(body)[:200]!r}"
+    return Reply(problem=problem, status=status if status >= 400 else 0)
 
 
 def _error(status: int, error: object) -> Reply:
@@ -170,9 +155,7 @@ def _error(status: int, error: object) -> Reply:
 
 def _completion(choice: dict, usage: dict) -> Reply:
     message, why = choice["message"], choice.get("finish_reason") or "stop"
-    refused = message.get("refusal") or (
-        "the provider filtered its content" if why == "content_filter" else ""
-    )
+    filtered = "the provider filtered its content" if why == "content_filter" else ""
     content = message.get("content") or ""
     if isinstance(content, list):  # of parts, some of which may be thinking
         content = "".join(part.get("text") or "" for part in content)
@@ -181,8 +164,8 @@ def _completion(choice: dict, usage: dict) -> Reply:
     details = usage.get("completion_tokens_details") or {}
     beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    tokens = None if None in tokens else tokens
-    return Reply(_writable(text), why, tokens, _writable(refused), text != content or bool(beside))
+    tokens, refused = None if None in tokens else tokens, _writable(message.get("refusal") or filtered)
+    return Reply(_writable(text), why, tokens, refused, text != content or bool(beside))
 
 
 def fix(status: int, problem: str) -> str:
@@ -252,8 +235,7 @@ def answered(journal: Path) -> dict[str, Answer]:
 def summary(journal: Path) -> dict:
     """What a journal cost so far: every call that was or may have been billed, its tokens and USD.
 
-    `lost` counts the calls whose answer never arrived; their tokens and USD (`usd_lost`, a part of `usd`)
-    are the most that they can have cost. `reasons` counts the requests that ended without a usable answer.
+    `lost` and `usd_lost`, a part of `usd`, are those whose answer never arrived, at the most they can cost.
     """
     outcomes, in_flight = read(journal)
     lost = [row for row in outcomes if row["finish_reason"] == "lost"] + in_flight

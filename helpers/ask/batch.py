@@ -1,19 +1,15 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-It may be interrupted, killed or continued on another day: the same call takes up the batches that are
-under way, from `qa_batches.json` beside the journal, and finds one there whose creation was never noted by
-its tag, a hash of its requests. The answers land in the journal of the live ones. An answer that is cut
-off or malformed is kept as it is, since another one would take another day; only where thinking has left
-nothing of it, it is asked for once more, with more room. One process at a time. It cancels nothing: for that
-there is platform.openai.com/batches.
+It may be killed, and continued on another day: the same call takes up what is under way, from
+`qa_batches.json` beside the journal, and finds a batch whose creation was never noted by its tag, a hash of
+its requests. The answers land in the journal of the live ones. A cut off or malformed one is kept, since
+another would take a day, unless thinking has left nothing of it: that is asked for once more. One process at
+a time; it cancels nothing.
 
-Facts from platform.openai.com/docs/guides/batch, its API reference and help.openai.com/articles/9197833,
-read in November 2026: half the live price; at most 50,000 requests and 200 MB a file, and for each model
-a number of input tokens in the queue; 24 hours, after which unfinished requests expire and finished ones
-are charged; a cancelled batch keeps what it has; lines come in any order; files are kept for 30 days.
+Facts from platform.openai.com/docs/guides/batch and help.openai.com/articles/9197833, read in November 2026:
+50,000 requests and 200 MB a file, and for each model a number of input tokens in the queue; after 24 hours
+unfinished requests expire and finished ones are charged; lines come in any order; files are kept for 30 days.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
@@ -41,10 +37,7 @@ LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have b
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
-    """As `teacher.ask_all`; what fails or expires has a reason for now, and the next call asks again.
-
-    `max_cost_usd` covers what batches under way may cost at most, too.
-    """
+    """As `teacher.ask_all`; what fails or expires has a reason until the next call, which asks again."""
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
     if run.unanswered():
         run.connect()
@@ -72,10 +65,7 @@ def _read(line: dict) -> Reply:
 
 
 class _Run:
-    """One call of ask_all. `batches` is the state file: one dict per batch, whose "state" is one of
-
-    asked (may have been created), running, done, failed (nothing is paid).
-    """
+    """One call. `batches` is the state file: each asked (perhaps created), running, done, or failed (unpaid)."""
 
     def __init__(self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float):
         self.requests = {request.key: request for request in requests}
@@ -149,10 +139,10 @@ class _Run:
 
     def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
-        line = {"method": "POST", "url": ENDPOINT}
-        lines = [
-            json.dumps({"custom_id": _custom_id(key)} | line | {"body": self._body(key)}) for key in keys
-        ]
+        lines = []
+        for key in keys:
+            line = {"custom_id": _custom_id(key), "method": "POST", "url": ENDPOINT, "body": self._body(key)}
+            lines.append(json.dumps(line))
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "model": self.model, "keys": keys}
@@ -188,10 +178,7 @@ class _Run:
         return None
 
     def _create(self, tag: str, lines: list[str]) -> str | None:
-        """The id of the new batch; None when the answer was lost, and nobody knows whether it exists.
-
-        Sent once, whatever comes back: a second one would be paid as well.
-        """
+        """The id of the new batch, or None when the answer was lost: sent again, it might be paid twice."""
         import openai
 
         with self._explained("uploading the requests"):

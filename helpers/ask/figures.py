@@ -1,7 +1,5 @@
 """Numbers that a text states and its source does not: digits as they are meant, percentages, words (03, 04)."""
 
-from __future__ import annotations
-
 import re
 
 # Up to three digits and groups of three, or digits; then decimals.
@@ -28,10 +26,10 @@ ANY_WORD = {word: number for words in WORDS.values() for word, number in words.i
 
 
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
-    """The numbers of `text`, as written, that `source` lacks: invented("30 % of 1,500", "1.500; 30 days") → ["30%"].
+    """The numbers of `text` that `source` lacks: invented("30 % of 1,500", "1.500; 30 days") is ["30%"].
 
-    Words count from three to twenty, in `language` (ISO 639-1); in the source, all words of all six languages. There,
-    "5 100" may be one number or two.
+    Words count from three to twenty, in `language` (ISO 639-1). In the source, they may be of any of the six
+    languages, and "5 100" one number or two.
     """
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
     known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)

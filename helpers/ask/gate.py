@@ -1,13 +1,8 @@
 """The quality gate (stage 04): which pairs are worth training on, and why the others are not.
 
-    kept, rejected = gate.quality_gate(pairs, chunks)
-    plots.table(gate.summary(rejected))
-
-Plain rules with the limits below, no model: the gate does not know whether an answer is true. Words and sentences
-are counted as languages with spaces have them.
+Plain rules with the limits below, no model: the gate does not know whether an answer is true. Words and
+sentences are counted as languages with spaces have them.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
@@ -36,9 +31,7 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 # What a chunk says about its reviews, but for their titles.
-HEADER = re.compile(
-    r"(?m)^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
-)
+HEADER = re.compile(r"(?m)^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full .*)$|^- \*\*Title\*\*: ")
 
 
 class Judged:
@@ -79,8 +72,7 @@ def _obeyed(p: Judged) -> str | None:
     return None
 
 
-def _language(text: str) -> str | None:
-    """The ISO code of the text's language, or None where there is too little of it to be sure."""
+def _language(text: str) -> str | None:  # where there is enough of it to be sure
     return texts.language(text) if len(texts.words(text)) >= LANGUAGE_WORDS else None
 
 
@@ -94,8 +86,8 @@ def _foreign(p: Judged) -> str | None:
 
 
 def _copied(p: Judged) -> str | None:
-    fives = texts.ngrams(p.says, 5)
-    share = len(fives & texts.ngrams(p.source_words, 5)) / len(fives)
+    fives, source = texts.ngrams(p.says, 5), texts.ngrams(p.source_words, 5)
+    share = len(fives & source) / len(fives)
     return f"{share:.0%}" if share > COPIED_SHARE else None
 
 
@@ -203,5 +195,4 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
 
 
 def languages(pairs: list[dict]) -> set[str]:
-    """The languages that answers are in, as far as they can be told."""
     return {_language(pair["answer"]) for pair in pairs} - {None}

@@ -5,8 +5,6 @@ words passes, and nothing is decoded. What keeps orders from being obeyed is the
 (`qa.requests_for`), and what keeps their effects out of the data is the gate (`gate.quality_gate`).
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

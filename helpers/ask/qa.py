@@ -4,8 +4,6 @@ A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "pro
 judges one: that is `gate`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

@@ -4,8 +4,6 @@ It is off by default. The checks see headings, placeholders, length and numbers:
 a name or translates gets through, so read some of the rewrites beside their originals.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -29,13 +27,11 @@ class Refined(pydantic.BaseModel):
     text: str
 
 
-def refine(
-    pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float, chunk_size: int = 1024
-) -> tuple[list[dict], list[dict]]:
-    """The chunks rewritten more clearly by a language model, and those whose rewrite was refused.
+def refine(pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float,
+           chunk_size: int = 1024) -> tuple[list[dict], list[dict]]:  # fmt: skip
+    """The chunks rewritten by a language model, and the `id`, `reason` and `rewrite` of those that stay as they were.
 
-    A refused chunk stays as it was, and is listed with `id`, `reason` and the `rewrite`. Every answer is
-    journalled before it counts, so a rerun pays only for what is missing. Raises what `teacher.ask_all` raises.
+    A rerun pays only for what is missing. Raises what `teacher.ask_all` raises.
     """
     version, requests = files.content_id(REFINE_PROMPT)[:8], []
     for chunk in pieces:
