@@ -1,5 +1,3 @@
-"""A teacher LLM turns chunks into questions and answers (notebooks 03 and 04).
-
-`qa` has the prompt, `teacher` and `batch` ask, now or at half the price, `answers` has their journal; `gate` and
-`injection` judge, `splits` parts train and test, `refinement` rewrites chunks.
-"""
+"""A teacher LLM turns chunks into questions and answers (03, 04). `qa`: prompt. `teacher`, `batch`: asking.
+`answers`: the journal. `prices`. `gate`: good pairs, with `figures` and `injection`. `splits`: train and test
+without leaks. `refinement`: chunks rewritten."""

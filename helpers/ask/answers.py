@@ -30,6 +30,7 @@ FIXES = {
     403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
     429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
 }
+FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"
 
 
 class BudgetReached(RuntimeError):
@@ -93,7 +94,7 @@ def most(body: dict) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the journal that ends a request. `reason` is "" for an answer, else "kind (why there is none)"."""
+    """A row of the journal that ends a request. `reason` is "" for an answer, else "kind (why not)"."""
 
     key: str
     model: str
@@ -113,15 +114,10 @@ class Reply:
     finish_reason: str = ""
     tokens: tuple[int, int] | None = None  # in and out; None where the server does not say
     refused: str = ""  # why there is no answer to use
-    reasoned: bool = False  # whether thinking took a part of the tokens
+    cut_off: str = ""  # by max_tokens, as a reason
     problem: str = ""  # in the server's words
     status: int = 200  # that of the error; 0 for what is neither a completion nor an error
     code: str = ""
-
-    @property
-    def cut_off(self) -> str:
-        reason = f"{CUT_OFF}, {THOUGHT}" if self.reasoned else CUT_OFF
-        return reason if self.finish_reason == "length" else ""
 
 
 def read_reply(status: int, body: object) -> Reply:
@@ -165,15 +161,14 @@ def _completion(choice: dict, usage: dict) -> Reply:
     beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
     tokens, refused = None if None in tokens else tokens, _writable(message.get("refusal") or filtered)
-    return Reply(_writable(text), why, tokens, refused, text != content or bool(beside))
+    cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
+    return Reply(_writable(text), why, tokens, refused, cut_off if why == "length" else "")
 
 
 def fix(status: int, problem: str) -> str:
     """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
     if status == 404 and "model" in problem.lower():
         return "Choose a teacher_model that the server has"
-    if status in (0, 404):
-        return "OPENAI_BASE_URL usually ends in /v1"
     status = 400 if status in REFUSED else status
     return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
 
@@ -233,22 +228,14 @@ def answered(journal: Path) -> dict[str, Answer]:
 
 
 def summary(journal: Path) -> dict:
-    """What a journal cost so far: every call that was or may have been billed, its tokens and USD.
-
-    `lost` and `usd_lost`, a part of `usd`, are those whose answer never arrived, at the most they can cost.
-    """
+    """What a journal cost so far, also the calls `lost` on their way: `usd_lost` of `usd`, at the most."""
     outcomes, in_flight = read(journal)
     lost = [row for row in outcomes if row["finish_reason"] == "lost"] + in_flight
     billed = [row for row in outcomes if row["prompt_tokens"]] + in_flight
     ends = answered(journal).values()
-    return {
-        "requests": len(ends),
-        "answers": sum(not end.reason for end in ends),
-        "reasons": dict(Counter(end.reason.partition(" (")[0] for end in ends if end.reason)),
-        "calls": len(billed),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in billed),
-        "completion_tokens": sum(row["completion_tokens"] for row in billed),
-        "usd": sum(row["cost_usd"] for row in billed),
-        "lost": len(lost),
-        "usd_lost": sum(row["cost_usd"] for row in lost),
-    }
+    reasons = Counter(end.reason.partition(" (")[0] for end in ends if end.reason)
+    found = {"requests": len(ends), "answers": len(ends) - reasons.total(), "reasons": dict(reasons)}
+    found["calls"] = len(billed)
+    found |= {name: sum(row[name] for row in billed) for name in ("prompt_tokens", "completion_tokens")}
+    usd, usd_lost = (sum(row["cost_usd"] for row in rows) for rows in (billed, lost))
+    return found | {"usd": usd, "lost": len(lost), "usd_lost": usd_lost}

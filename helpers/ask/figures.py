@@ -1,4 +1,4 @@
-"""Numbers that a text states and its source does not: digits as they are meant, percentages, words (03, 04)."""
+"""Numbers that a text states and its source does not: digits as they are meant, percentages, words."""
 
 import re
 
@@ -26,14 +26,10 @@ ANY_WORD = {word: number for words in WORDS.values() for word, number in words.i
 
 
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
-    """The numbers of `text` that `source` lacks: invented("30 % of 1,500", "1.500; 30 days") is ["30%"].
-
-    Words count from three to twenty, in `language` (ISO 639-1). In the source, they may be of any of the six
-    languages, and "5 100" one number or two.
-    """
+    """The numbers of `text` that `source` lacks, also the words in `language` (ISO 639-1) from 3 to 20."""
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
-    known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)
-    allowed = {value for values in known.values() for value in values}
+    known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)  # "5 100" is one number or two
+    allowed = set().union(*known.values())
     return [number for number, values in _numbers(text, stated).items() if not values & allowed]
 
 

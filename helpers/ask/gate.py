@@ -24,14 +24,13 @@ PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
 SOURCE = re.compile(r"\b(th(is|at) review|th[eo]se reviews|(the|this|that|one) reviewers?)\b", re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
 REFUSAL = re.compile(
-    r"^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|désolé|"
-    r"je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
+    r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|"
+    r"désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
     r"|\b(as an? (ai|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
-    r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)",
-    re.IGNORECASE,
+    r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)"
 )
 # What a chunk says about its reviews, but for their titles.
-HEADER = re.compile(r"(?m)^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full .*)$|^- \*\*Title\*\*: ")
+HEADER = r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
 
 
 class Judged:
@@ -77,8 +76,8 @@ def _language(text: str) -> str | None:  # where there is enough of it to be sur
 
 
 def _foreign(p: Judged) -> str | None:
-    """The language that it should not be in; unjudged where a review is too short, or holds a planted order."""
-    sections = [HEADER.sub("", section) for section in p.source.split(reviews.RULE)]
+    """The language that it should not be in; unjudged where a review is too short or holds an order."""
+    sections = [re.sub(HEADER, "", section, flags=re.M) for section in p.source.split(reviews.RULE)]
     wanted = {None if injection.planted(section) else _language(section) for section in sections}
     wanted = {"en"} if p.teacher == "sample" else wanted  # the bundled pairs, whatever their reviews are in
     wrong = {_language(p.question), _language(p.answer)} - {None} - wanted

@@ -1,8 +1,8 @@
 """Prompt injection: orders to a language model inside a review (stage 04).
 
-`planted` knows the common forms in eight languages and forged markers. It is a net, not a proof: an order in new
-words passes, and nothing is decoded. What keeps orders from being obeyed is the form of the request
-(`qa.requests_for`), and what keeps their effects out of the data is the gate (`gate.quality_gate`).
+`planted` knows the common forms in eight languages and forged markers. It is a net, not a proof: an order in
+new words passes, and nothing is decoded. The form of the request (`qa.requests_for`) keeps orders from being
+obeyed, and the gate keeps their effects out of the data.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""What tokens cost: the list of `genai-prices`, a price of your own, or nothing on a server of your own.
-
-The list is that of the pinned version, of November 2026. Prices change: look at the provider's page before a large run.
-"""
+"""What tokens cost: by genai-prices (pinned in November 2026; prices change), by you, or nothing at home."""
 
 import ipaddress
 import os
@@ -48,11 +45,11 @@ def use(model: str, price: tuple[float, float] | None) -> None:
 
 
 def price(model: str) -> tuple[float, float]:
-    """USD per million tokens in and out of a live call; ValueError where nobody knows it, and it is not free.
-
-    A server that the list lacks may be a gateway: a model with a name of OpenAI's costs there what it costs at OpenAI.
-    """
-    url, known_name = base_url(), re.match(r"(?:gpt-|o)\d", model)
+    """USD per million tokens in and out, live; ValueError where nobody knows it and it is not free."""
+    url, known_name = (
+        base_url(),
+        re.match(r"(?:gpt-|o)\d", model),
+    )  # at a gateway it costs what it does at OpenAI
     known = PRICES.get(model) or _listed(model, url) or (known_name and _listed(model, OPENAI))
     if known or is_own(url):
         return known or (0.0, 0.0)

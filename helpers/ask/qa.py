@@ -1,7 +1,6 @@
 """Question-answer pairs from a teacher (stage 04): the prompt, the schema, and what came back.
 
-A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}. Nothing here
-judges one: that is `gate`.
+A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}.
 """
 
 import hashlib
@@ -96,8 +95,7 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
 
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:
     """The pairs in `model`'s answers to `requests_for` these chunks, and what was not usable, with "reason"."""
-    pairs, rejected = [], []
-    by_id = {chunk["id"]: chunk for chunk in chunks}
+    pairs, rejected, by_id = [], [], {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
         chunk_id, count = key.split("/")[0], int(key.split("/")[-1])
         ids = by_id[chunk_id]["review_ids"]
@@ -121,16 +119,14 @@ def readable(text: str) -> bool:
 
 
 def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """(question, answer) tuples from JSON anywhere in the text, else from Q:/A: lines; and problems.
-
-    Objects are read one by one, so that the whole pairs of a text that was cut off are not lost.
-    """
+    """(question, answer) tuples from JSON, also where it was cut off, else from Q:/A: lines; and problems."""
     parsed, problems = [], []
     for value in all_json(text):
         if value is None:
             problems.append("broken JSON")
             continue
         items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
+        problems += [] if items else [NOTHING_TO_ASK]
         for item in items:
             try:
                 pair = QAPair.model_validate(item)
@@ -138,18 +134,13 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
             except pydantic.ValidationError as error:
                 wrong = error.errors()[0]
                 problems.append(f"malformed pair ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']})")
-        if not items:
-            problems.append(NOTHING_TO_ASK)
     if not parsed and (labelled := LABELLED.findall(text)):
         return [tuple(" ".join(part.split()).strip("* ") for part in pair) for pair in labelled], []
     return parsed, list(dict.fromkeys(problems)) or ([] if parsed else ["neither JSON nor Q: and A: lines"])
 
 
 def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
-    """The bundled pairs, the last of them flawed as a teacher's are, so that the gate has work.
-
-    Each gets the first chunk that holds its review. Raises ValueError when no chunk holds any.
-    """
+    """The bundled pairs, the last ones flawed as a teacher's; ValueError where no chunk has their reviews."""
     first = {name: chunk["id"] for chunk in reversed(chunks) for name in chunk["review_ids"]}
     pairs, rows = [], files.read_jsonl(path)
     for row in rows:

@@ -29,14 +29,10 @@ class Refined(pydantic.BaseModel):
 
 def refine(pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float,
            chunk_size: int = 1024) -> tuple[list[dict], list[dict]]:  # fmt: skip
-    """The chunks rewritten by a language model, and the `id`, `reason` and `rewrite` of those that stay as they were.
-
-    A rerun pays only for what is missing. Raises what `teacher.ask_all` raises.
-    """
-    version, requests = files.content_id(REFINE_PROMPT)[:8], []
-    for chunk in pieces:
-        key = f"{chunk['id']}/refine-{version}/{teacher_model}"
-        requests.append(Request(key, REFINE_PROMPT, chunk["text"], len(chunk["text"])))
+    """The chunks rewritten, and `id`, `reason`, `rewrite` of those left alone; raises as `ask_all` does."""
+    name = f"refine-{files.content_id(REFINE_PROMPT)[:8]}/{teacher_model}"
+    sent = [(f"{chunk['id']}/{name}", chunk["text"]) for chunk in pieces]
+    requests = [Request(key, REFINE_PROMPT, text, len(text)) for key, text in sent]
     options = {"model": teacher_model, "response_model": Refined, "max_cost_usd": max_cost_usd}
     answers, rewritten, refused = teacher.ask_all(requests, journal, **options), [], []
     for chunk, request in zip(pieces, requests):

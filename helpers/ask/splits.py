@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 from helpers.clean import texts
 
-# Word-3-gram Jaccard similarity above which two questions, or two answers, count as the same. Answers are
-# longer, and share stock phrases without being the same; a short one, such as "Yes", may be everybody's.
+# The Jaccard similarity of word 3-grams above which two count as the same; a short answer may be everybody's.
 NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 LEAST_WORDS = {"question": 1, "answer": 20}
 VALIDATION_ROWS = 24
@@ -20,9 +19,9 @@ VALIDATION_ROWS = 24
 def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
     """{side: rows, in their order}: the sides of `sizes` with at most that many, and "train" with all others.
 
-    Rows with a common key stay together, also through chains of rows. Whole groups fill the sides, in the order
-    of a hash of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest
-    is in train, a side that none fits gets the smallest, and fewer groups than sides are a ValueError.
+    Rows with a common key stay together, also through chains. Whole groups fill the sides, in the order of a
+    hash of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest is
+    in train, a side that none fits gets the smallest, and fewer groups than sides are a ValueError.
     """
     groups, sides = _groups([keys(row) for row in rows]), [*sizes, "train"]
     size_of, side_of, filled = Counter(groups), {}, Counter()
@@ -55,19 +54,17 @@ def _groups(keys: list[Sequence]) -> list:
         return key
 
     for first, *others in keys:
-        for roots in ((root(first), root(key)) for key in others):
-            least = min(firsts.intersection(roots))
-            parent |= dict.fromkeys(roots, least)
+        for key in others:
+            roots = root(first), root(key)
+            parent |= dict.fromkeys(roots, min(firsts.intersection(roots)))
     return [root(row[0]) for row in keys]
 
 
-def split_pairs(
-    pairs: list[dict], test_share: float = 0.15, seed: int = 3407, validation: float = 0
-) -> tuple[list, ...]:
+def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation: float = 0) -> tuple:
     """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
 
-    With `validation` there is a third part, of that share of what test leaves, at most VALIDATION_ROWS. Groups
-    are named by their reviews: another prompt, teacher or chunk size holds out the same, as far as they fit.
+    With `validation` there is a third part, of that share of what test leaves, at most VALIDATION_ROWS. Pairs
+    that share a review, a chunk or nearly a text stay together; another teacher holds out the same reviews.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
@@ -78,8 +75,7 @@ def split_pairs(
             keys[other].append(keys[one][0])
     sizes = {"test": math.ceil(test_share * len(pairs) - 0.5)}
     if validation:
-        most = min(VALIDATION_ROWS, validation * (len(pairs) - sizes["test"]))
-        sizes["validation"] = math.ceil(most - 0.5)
+        sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * (len(pairs) - sizes["test"])) - 0.5)
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
     return tuple([pairs[at] for at in sides[side]] for side in ("train", *sizes))
 

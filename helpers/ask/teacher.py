@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pydantic
+from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, BudgetReached, Request, TeacherError, answered, estimate, summary
@@ -35,11 +37,10 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             readable: Callable[[str], bool] | None = None) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
-    The JSON schema of `response_model` (pydantic) is sent, unless the server cannot take it. An answer that is
-    cut off, or that `readable` (by default: a JSON object in it is a `response_model`) cannot use, is asked
-    for once more. At most `max_concurrency` requests are in flight, fewer while the server says 429.
+    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off,
+    or that `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more.
     `max_cost_usd` covers all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a
-    model whose price nobody knows, or runtime.MissingSecret, after what was in flight is in the journal.
+    model without a price, or runtime.MissingSecret, after what was in flight is in the journal.
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, readable)
     if run.waiting:
@@ -83,8 +84,7 @@ class _Run:
         self.total, self.left = len(unique), len(missing)
         self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes + in_flight), {}
         self.works = any(answer.model == model for answer in have.values())
-        self.format_works, self.failure = False, None
-        self.rows, self.failed = [], {}
+        self.format_works, self.failure, self.rows, self.failed = False, None, [], {}
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
         self.resume_at = self.cut_at = self.last_answer = 0.0
         if missing:
@@ -98,9 +98,6 @@ class _Run:
 
     async def all(self, max_concurrency: int) -> None:
         """Keep requests in flight until none is missing, or something fails for all of them."""
-        import httpx
-        from tqdm import tqdm
-
         self.limit = self.most = float(max_concurrency)
         self.last_answer, done = time.monotonic(), self.total - self.left
         context = httpx.create_ssl_context()
@@ -110,10 +107,7 @@ class _Run:
             raise self.failure
 
     async def _place(self, context) -> None:
-        """One request after the other, over a connection of its own.
-
-        64 connections of one httpx pool took 14 s for 600 answers instead of 3 (encode/httpcore#1035).
-        """
+        """Requests one by one, on a connection of its own: a pool took 14 s, not 3 (encode/httpcore#1035)."""
         import openai
 
         own = prices.is_own(self.base_url)  # a small server answers one after the other
@@ -155,7 +149,6 @@ class _Run:
 
     async def _ask(self, client, task: _Task) -> dict:
         """One attempt, and the row of what became of it. Without an end, the task is back in line."""
-        import httpx
         import openai
 
         sent_at = time.monotonic()
@@ -171,10 +164,8 @@ class _Run:
             return self._end(task, reply)
         if reply.status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
             self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
-        wait = re.fullmatch(
-            r"\d+(\.\d+)?", response.headers.get("retry-after", "")
-        )  # or a date (RFC 9110): ignored
-        return self._failed(task, reply, float(wait[0]) if wait else 0.0)
+        header = response.headers.get("retry-after", "")  # seconds; a date (RFC 9110) is ignored
+        return self._failed(task, reply, float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0)
 
     def _failed(self, task: _Task, reply: answers.Reply, wait: float) -> dict:
         """What an error says: ask again, ask otherwise, give up this request, or stop."""
