@@ -1,16 +1,11 @@
 """What a teacher LLM is asked and replies, and the journal that keeps it all.
 
-The journal has two rows an attempt, each flushed to the disk before it counts: one before the request is
-sent (finish_reason "sent", with the most that it can cost), and one with what became of it:
-- `text` is a string: the end of this key. `reason` is "" for an answer; otherwise it says why there is none
-  to use (refused, malformed twice), and the request is not repeated unless its key changes;
-- `text` is null: no answer ("lost" on the way and perhaps billed, "malformed", an HTTP status, "failed"
-  after all tries); this run or the next asks again.
-A "sent" row without the second one was in flight when its process was killed: the next run says how many,
-counts them as paid, and asks again. One process at a time may write a journal.
+The journal has two rows an attempt, each on the disk before it counts: one before the request is sent
+(finish_reason "sent", with the most that it can cost), and one with what became of it. A `text` ends its key,
+as an answer or with a `reason` why there is none; null is asked for again ("lost" on the way and perhaps
+billed, "malformed", an HTTP status). A "sent" row alone was in flight when its process was killed: it counts
+as paid, and is asked for again. One process at a time may write a journal.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
@@ -35,6 +30,7 @@ FIXES = {
     403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
     429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
 }
+FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"
 
 
 class BudgetReached(RuntimeError):
@@ -82,15 +78,11 @@ class Wants:
         return newer
 
     def body(self, request: Request, form: dict) -> dict:
-        """What a chat-completions endpoint gets; `form` is a `response_format`, or empty.
-
-        What was cut off gets twice the room, and far more where thinking took it.
-        """
+        """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""
         messages = [{"role": name, "content": getattr(request, name)} for name in ("system", "user")]
         flaw = self.flaws.get(request.key, "")
-        room = (
-            request.max_tokens * (8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1) + ROOM * self.thinks
-        )
+        times = 8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1
+        room = request.max_tokens * times + ROOM * self.thinks
         return {"model": self.model, "messages": messages, self.limit_name: room} | form
 
 
@@ -102,10 +94,7 @@ def most(body: dict) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the journal that ends a request. `finish_reason` is "length" where max_tokens cut it off.
-
-    `reason` is "" for an answer, else it says why there is none to use; before its " (" it names the kind.
-    """
+    """A row of the journal that ends a request. `reason` is "" for an answer, else "kind (why not)"."""
 
     key: str
     model: str
@@ -125,15 +114,10 @@ class Reply:
     finish_reason: str = ""
     tokens: tuple[int, int] | None = None  # in and out; None where the server does not say
     refused: str = ""  # why there is no answer to use
-    reasoned: bool = False  # whether thinking took a part of the tokens
+    cut_off: str = ""  # by max_tokens, as a reason
     problem: str = ""  # in the server's words
     status: int = 200  # that of the error; 0 for what is neither a completion nor an error
     code: str = ""
-
-    @property
-    def cut_off(self) -> str:
-        reason = f"{CUT_OFF}, {THOUGHT}" if self.reasoned else CUT_OFF
-        return reason if self.finish_reason == "length" else ""
 
 
 def read_reply(status: int, body: object) -> Reply:
@@ -148,14 +132,11 @@ def read_reply(status: int, body: object) -> Reply:
         whole = choice if status < 400 else whole  # the provider behind OpenRouter failed while it answered
     # The forms of OpenAI, Ollama, FastAPI and vLLM; a page of a gateway is its own error.
     names = ("error", "detail", "message") if status >= 400 else ("error",)
-    found = (
-        [whole.get(name) for name in names] if isinstance(whole, dict) else [whole if status >= 400 else None]
-    )
+    found = [whole.get(name) for name in names] if isinstance(whole, dict) else [status >= 400 and whole]
     if error := next(filter(None, found), None):
         return _error(status, error)
-    return Reply(
-        problem=f"{status} without a chat completion: {str(body)[:200]!r}", status=status * (status >= 400)
-    )
+    problem = f"{status} without a chat completion: {str(body)[:200]!r}"
+    return Reply(problem=problem, status=status if status >= 400 else 0)
 
 
 def _error(status: int, error: object) -> Reply:
@@ -170,9 +151,7 @@ def _error(status: int, error: object) -> Reply:
 
 def _completion(choice: dict, usage: dict) -> Reply:
     message, why = choice["message"], choice.get("finish_reason") or "stop"
-    refused = message.get("refusal") or (
-        "the provider filtered its content" if why == "content_filter" else ""
-    )
+    filtered = "the provider filtered its content" if why == "content_filter" else ""
     content = message.get("content") or ""
     if isinstance(content, list):  # of parts, some of which may be thinking
         content = "".join(part.get("text") or "" for part in content)
@@ -181,16 +160,15 @@ def _completion(choice: dict, usage: dict) -> Reply:
     details = usage.get("completion_tokens_details") or {}
     beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    tokens = None if None in tokens else tokens
-    return Reply(_writable(text), why, tokens, _writable(refused), text != content or bool(beside))
+    tokens, refused = None if None in tokens else tokens, _writable(message.get("refusal") or filtered)
+    cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
+    return Reply(_writable(text), why, tokens, refused, cut_off if why == "length" else "")
 
 
 def fix(status: int, problem: str) -> str:
     """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
     if status == 404 and "model" in problem.lower():
         return "Choose a teacher_model that the server has"
-    if status in (0, 404):
-        return "OPENAI_BASE_URL usually ends in /v1"
     status = 400 if status in REFUSED else status
     return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
 
@@ -250,23 +228,14 @@ def answered(journal: Path) -> dict[str, Answer]:
 
 
 def summary(journal: Path) -> dict:
-    """What a journal cost so far: every call that was or may have been billed, its tokens and USD.
-
-    `lost` counts the calls whose answer never arrived; their tokens and USD (`usd_lost`, a part of `usd`)
-    are the most that they can have cost. `reasons` counts the requests that ended without a usable answer.
-    """
+    """What a journal cost so far, also the calls `lost` on their way: `usd_lost` of `usd`, at the most."""
     outcomes, in_flight = read(journal)
     lost = [row for row in outcomes if row["finish_reason"] == "lost"] + in_flight
     billed = [row for row in outcomes if row["prompt_tokens"]] + in_flight
     ends = answered(journal).values()
-    return {
-        "requests": len(ends),
-        "answers": sum(not end.reason for end in ends),
-        "reasons": dict(Counter(end.reason.partition(" (")[0] for end in ends if end.reason)),
-        "calls": len(billed),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in billed),
-        "completion_tokens": sum(row["completion_tokens"] for row in billed),
-        "usd": sum(row["cost_usd"] for row in billed),
-        "lost": len(lost),
-        "usd_lost": sum(row["cost_usd"] for row in lost),
-    }
+    reasons = Counter(end.reason.partition(" (")[0] for end in ends if end.reason)
+    found = {"requests": len(ends), "answers": len(ends) - reasons.total(), "reasons": dict(reasons)}
+    found["calls"] = len(billed)
+    found |= {name: sum(row[name] for row in billed) for name in ("prompt_tokens", "completion_tokens")}
+    usd, usd_lost = (sum(row["cost_usd"] for row in rows) for rows in (billed, lost))
+    return found | {"usd": usd, "lost": len(lost), "usd_lost": usd_lost}

@@ -1,19 +1,14 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-It may be interrupted, killed or continued on another day: the same call takes up the batches that are
-under way, from `qa_batches.json` beside the journal, and finds one there whose creation was never noted by
-its tag, a hash of its requests. The answers land in the journal of the live ones. An answer that is cut
-off or malformed is kept as it is, since another one would take another day; only where thinking has left
-nothing of it, it is asked for once more, with more room. One process at a time. It cancels nothing: for that
-there is platform.openai.com/batches.
+It may be killed, and continued on another day: the same call takes up what is under way, from
+`qa_batches.json` beside the journal, and finds a batch that was never noted by its tag, a hash of its
+requests. A cut off or malformed answer is kept, since another would take a day; one of which thinking has
+left nothing is asked for once more. One process at a time; it cancels nothing.
 
-Facts from platform.openai.com/docs/guides/batch, its API reference and help.openai.com/articles/9197833,
-read in November 2026: half the live price; at most 50,000 requests and 200 MB a file, and for each model
-a number of input tokens in the queue; 24 hours, after which unfinished requests expire and finished ones
-are charged; a cancelled batch keeps what it has; lines come in any order; files are kept for 30 days.
+Facts from platform.openai.com/docs/guides/batch, read in November 2026: 50,000 requests and 200 MB a file,
+and a limit of input tokens in the queue; after 24 hours unfinished requests expire and finished ones are
+charged; lines come in any order; files are kept for 30 days.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json
@@ -24,6 +19,8 @@ from dataclasses import asdict, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, BudgetReached, Reply, Request, TeacherError, answered, summary
@@ -41,13 +38,9 @@ LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have b
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
-    """As `teacher.ask_all`; what fails or expires has a reason for now, and the next call asks again.
-
-    `max_cost_usd` covers what batches under way may cost at most, too.
-    """
+    """As `teacher.ask_all`; what fails or expires has a reason until the next call, which asks again."""
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
     if run.unanswered():
-        run.connect()
         try:
             run.all(poll_seconds)
         except KeyboardInterrupt:
@@ -63,19 +56,8 @@ def _custom_id(key: str) -> str:
     return key if len(key) <= 64 else files.content_id(key)
 
 
-def _read(line: dict) -> Reply:
-    """What a line of the results says; a completion that does not say what it cost is none."""
-    response = line.get("response") or {}
-    status = response.get("status_code") or 500
-    reply = answers.read_reply(status, response.get("body") or {"error": line.get("error") or "no answer"})
-    return reply if reply.tokens or reply.problem else Reply(problem="no usage in its reply", status=0)
-
-
 class _Run:
-    """One call of ask_all. `batches` is the state file: one dict per batch, whose "state" is one of
-
-    asked (may have been created), running, done, failed (nothing is paid).
-    """
+    """One call. `batches` is the state file: asked (perhaps created), running, done, failed (unpaid)."""
 
     def __init__(self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float):
         self.requests = {request.key: request for request in requests}
@@ -86,7 +68,7 @@ class _Run:
         self.wants = answers.Wants(model, answers.read(journal)[0])
         self.again = set(self.wants.flaws)  # what was asked for once more
 
-    def connect(self) -> None:
+    def all(self, poll_seconds: float) -> None:
         import openai
 
         prices.price(self.model)
@@ -96,11 +78,6 @@ class _Run:
         options = {"base_url": url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
         self.patient = self.client.with_options(max_retries=RETRIES)
-
-    def all(self, poll_seconds: float) -> None:
-        """Take up, send and collect until nothing more can be answered."""
-        from tqdm import tqdm
-
         for batch in self.batches:  # whose creation an earlier process did not live to note
             if batch["state"] == "asked":
                 batch_id = self._find(batch["tag"], LISTED_LATE)
@@ -131,14 +108,11 @@ class _Run:
         batch |= changes
         files.write_json(self.state, self.batches)
 
-    def _body(self, key: str) -> dict:
-        return self.wants.body(self.requests[key], self.format)
-
     def _most(self, key: str) -> float:
-        return PRICE_SHARE * prices.cost(self.model, *answers.most(self._body(key)))
+        body = self.wants.body(self.requests[key], self.format)
+        return PRICE_SHARE * prices.cost(self.model, *answers.most(body))
 
     def _send(self) -> None:
-        """Start batches of what is missing, as far as the budget allows."""
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
         keys = [key for key in self.unanswered() if key not in pending]
         left = self.max_cost_usd - summary(self.journal)["usd"]
@@ -149,10 +123,11 @@ class _Run:
 
     def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
-        line = {"method": "POST", "url": ENDPOINT}
-        lines = [
-            json.dumps({"custom_id": _custom_id(key)} | line | {"body": self._body(key)}) for key in keys
-        ]
+        lines = []
+        for key in keys:
+            body = self.wants.body(self.requests[key], self.format)
+            line = {"custom_id": _custom_id(key), "method": "POST", "url": ENDPOINT, "body": body}
+            lines.append(json.dumps(line))
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "model": self.model, "keys": keys}
@@ -188,10 +163,7 @@ class _Run:
         return None
 
     def _create(self, tag: str, lines: list[str]) -> str | None:
-        """The id of the new batch; None when the answer was lost, and nobody knows whether it exists.
-
-        Sent once, whatever comes back: a second one would be paid as well.
-        """
+        """The id of the new batch, or None when the answer was lost: sent again, it might be paid twice."""
         import openai
 
         with self._explained("uploading the requests"):
@@ -207,11 +179,10 @@ class _Run:
 
     def _wait(self, waiting: list[dict], bar, poll_seconds: float) -> tuple[dict, object]:
         """The first batch that ended, as the state file and as the server describe it."""
-        absent = "Is OPENAI_API_KEY the account's that started it?"
         while True:
             shown = []
             for batch in waiting:
-                with self._explained(f"asking for {batch['id']}", absent):
+                with self._explained(f"asking for {batch['id']}", "Is OPENAI_API_KEY of its account?"):
                     listed = self.patient.batches.retrieve(batch["id"])
                 if listed.status in ENDED:
                     return batch, listed
@@ -222,12 +193,16 @@ class _Run:
 
     def _results(self, ended) -> dict[str, Reply]:
         """What came of each request, by custom_id: the lines of the output and the error file."""
-        lines = []
         gone = f'They are kept {KEPT_DAYS} days. To pay for new ones, set its state to "failed" in qa_batches.json'
+        replies = {}
         with self._explained(f"downloading the results of {ended.id}", absent=gone):
-            for file_id in filter(None, (ended.output_file_id, ended.error_file_id)):
-                lines += self.patient.files.content(file_id).content.decode().split("\n")
-            return {line.get("custom_id"): _read(line) for line in map(json.loads, filter(str.strip, lines))}
+            ids = filter(None, (ended.output_file_id, ended.error_file_id))
+            lines = "\n".join(self.patient.files.content(name).content.decode() for name in ids).split("\n")
+            for line in map(json.loads, filter(str.strip, lines)):
+                response = line.get("response") or {}
+                body = response.get("body") or {"error": line.get("error") or "no answer"}
+                replies[line.get("custom_id")] = answers.read_reply(response.get("status_code") or 500, body)
+        return replies
 
     def _collect(self, batch: dict, ended) -> None:
         """Journal the results of an ended batch, then note it as done. Raises TeacherError after that."""
@@ -250,15 +225,14 @@ class _Run:
                 f"{batch['model']!r} refused all {len(rows)} requests of {ended.id}: {rows[0].reason}. Nothing "
                 "is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
             )
-        rows = [asdict(row) for row in rows if row]
-        if rows:
+        if rows := [asdict(row) for row in rows if row]:
             files.append_jsonl(self.journal, *rows)
         self._save(batch, state="done")
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 
     def _row(self, key: str, model: str, reply: Reply) -> Answer | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        problem = reply.problem[:400]
+        problem = reply.problem[:400] or ("" if reply.tokens else "no usage in its reply")
         if problem and reply.status not in answers.REFUSED:
             self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({problem})")
             return None

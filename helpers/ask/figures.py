@@ -1,17 +1,10 @@
-"""Numbers that a text states and its source does not: digits as they are meant, percentages, words (03, 04).
-
-figures.invented("1,500 people and 30 % of them", "1.500 people, 30 days")      # ["30%"]
-"""
-
-from __future__ import annotations
+"""Numbers that a text states and its source does not: digits as they are meant, percentages, words."""
 
 import re
 
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
-PERCENT = re.compile(
-    r"\s?-?(%|％|per ?cent|prozent|pour ?cents?|por ciento|per cento|procent)", re.IGNORECASE
-)
+PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por ciento|procent)")
 VALUES = [*map(str, range(2, 21)), "30", "50", "100", "1000"]
 CLAIMS = set(VALUES[1:19])  # three to twenty: "two", "a hundred" and the like often mean no number
 WORDS = {
@@ -33,14 +26,10 @@ ANY_WORD = {word: number for words in WORDS.values() for word, number in words.i
 
 
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
-    """The numbers of `text`, as written, that `source` lacks; number words are read in `language` (ISO 639-1).
-
-    Of words, only those from three to twenty count. In the source a number word may be of any of the six
-    languages, and "5 100" one number or two.
-    """
+    """The numbers of `text` that `source` lacks, also the words in `language` (ISO 639-1) from 3 to 20."""
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
-    known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)
-    allowed = {value for values in known.values() for value in values}
+    known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)  # "5 100" is one number or two
+    allowed = set().union(*known.values())
     return [number for number, values in _numbers(text, stated).items() if not values & allowed]
 
 

@@ -1,16 +1,9 @@
 """The quality gate (stage 04): which pairs are worth training on, and why the others are not.
 
-    kept, rejected = gate.quality_gate(pairs, chunks)
-    plots.table(gate.summary(rejected))
-
-Plain rules with the limits below, no model: the gate sees form, language, copies, invented numbers,
-personal data, repetitions, and the words of orders that somebody planted in a review. It does not know
-whether an answer is true. Words and sentences are counted as languages with spaces have them.
+Plain rules with the limits below, no model: the gate does not know whether an answer is true. Words and
+sentences are counted as languages with spaces have them.
 """
 
-from __future__ import annotations
-
-import math
 import re
 from collections import Counter, defaultdict
 
@@ -28,21 +21,16 @@ LANGUAGE_WORDS = 8  # from which on a text's language is judged
 LEAST_PAIRS = 10  # fewer make neither a training set nor a held-out one
 
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
-SOURCE = re.compile(
-    r"\b((this|that) review|(these|those) reviews|(the|this|that|one) reviewers?)\b", re.IGNORECASE
-)
+SOURCE = re.compile(r"\b(th(is|at) review|th[eo]se reviews|(the|this|that|one) reviewers?)\b", re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
 REFUSAL = re.compile(
-    r"^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|désolé|"
-    r"je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
+    r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|"
+    r"désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
     r"|\b(as an? (ai|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
-    r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)",
-    re.IGNORECASE,
+    r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)"
 )
 # What a chunk says about its reviews, but for their titles.
-HEADER = re.compile(
-    r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: ", re.MULTILINE
-)
+HEADER = r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
 
 
 class Judged:
@@ -62,8 +50,8 @@ class Judged:
         return texts.ngrams(words, length) & own
 
 
-def _outside(count: int, least: float, most: float, unit: str = "") -> str | None:
-    return None if least <= count <= most else f"{count}{unit}"
+def _outside(found: list, least: int, most: float = float("inf"), unit: str = " words") -> str | None:
+    return None if least <= len(found) <= most else f"{len(found)}{unit}"
 
 
 def _match(pattern: re.Pattern, text: str) -> str | None:
@@ -83,41 +71,34 @@ def _obeyed(p: Judged) -> str | None:
     return None
 
 
-def _language(text: str) -> str | None:
-    """The ISO code of the text's language, or None where there is too little of it to be sure."""
+def _language(text: str) -> str | None:  # where there is enough of it to be sure
     return texts.language(text) if len(texts.words(text)) >= LANGUAGE_WORDS else None
 
 
 def _foreign(p: Judged) -> str | None:
-    """The language that it should not be in; the bundled pairs are in English, whatever their reviews are.
-
-    Nothing is judged where the language of a review is not clear: it is too short, or holds a planted order.
-    """
-    sections = [HEADER.sub("", section) for section in p.source.split(reviews.RULE)]
+    """The language that it should not be in; unjudged where a review is too short or holds an order."""
+    sections = [re.sub(HEADER, "", section, flags=re.M) for section in p.source.split(reviews.RULE)]
     wanted = {None if injection.planted(section) else _language(section) for section in sections}
-    wanted = {"en"} if p.teacher == "sample" else wanted
+    wanted = {"en"} if p.teacher == "sample" else wanted  # the bundled pairs, whatever their reviews are in
     wrong = {_language(p.question), _language(p.answer)} - {None} - wanted
     return ", ".join(sorted(wrong)) or None if None not in wanted else None
 
 
 def _copied(p: Judged) -> str | None:
-    fives = texts.ngrams(p.says, 5)
-    share = len(fives & texts.ngrams(p.source_words, 5)) / len(fives)
+    fives, source = texts.ngrams(p.says, 5), texts.ngrams(p.source_words, 5)
+    share = len(fives & source) / len(fives)
     return f"{share:.0%}" if share > COPIED_SHARE else None
 
 
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.
 RULES = [
     ("unknown chunk", "its chunk is in chunks.jsonl", lambda p: None if p.known else ""),
-    ("question too short", f"at least {QUESTION_WORDS[0]} words",
-     lambda p: _outside(len(p.asks), QUESTION_WORDS[0], math.inf, " words")),
-    ("question too long", f"at most {QUESTION_WORDS[1]} words",
-     lambda p: _outside(len(p.asks), *QUESTION_WORDS, " words")),
-    ("answer too short", f"at least {ANSWER_WORDS[0]} words",
-     lambda p: _outside(len(p.says), ANSWER_WORDS[0], math.inf, " words")),
-    ("answer too long", f"at most {ANSWER_WORDS[1]} words", lambda p: _outside(len(p.says), *ANSWER_WORDS, " words")),
+    ("question too short", f"at least {QUESTION_WORDS[0]} words", lambda p: _outside(p.asks, QUESTION_WORDS[0])),
+    ("question too long", f"at most {QUESTION_WORDS[1]} words", lambda p: _outside(p.asks, *QUESTION_WORDS)),
+    ("answer too short", f"at least {ANSWER_WORDS[0]} words", lambda p: _outside(p.says, ANSWER_WORDS[0])),
+    ("answer too long", f"at most {ANSWER_WORDS[1]} words", lambda p: _outside(p.says, *ANSWER_WORDS)),
     ("answer not {} to {} sentences".format(*ANSWER_SENTENCES), "ends of sentences, counted",
-     lambda p: _outside(len(SENTENCE_END.findall(p.answer)), *ANSWER_SENTENCES)),
+     lambda p: _outside(SENTENCE_END.findall(p.answer), *ANSWER_SENTENCES, unit="")),
     ("refusal", "no “I'm sorry, I can't”, no “As an AI”", lambda p: _match(REFUSAL, p.answer)),
     ("control token", "no tag, marker or token of a chat template",
      lambda p: None if injection.neutralised(p.both) == p.both else ""),
@@ -153,19 +134,16 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
     sound, rejected = [], []
     for pair in pairs:
         sources = [chunk for review_id in pair["review_ids"] for chunk in by_review[review_id]]
-        reason = _reason(Judged(pair, sources, ordinary))
-        (rejected if reason else sound).append(pair | {"reason": reason} if reason else pair)
+        judged = Judged(pair, sources, ordinary)
+        details = ((name, check(judged)) for name, _, check in RULES)
+        broken, detail = next((broken for broken in details if broken[1] is not None), ("", ""))
+        if broken:
+            rejected.append(pair | {"reason": f"{broken} ({detail})" if detail else broken})
+        else:
+            sound.append(pair)
     repeated = _repeated(sound)
     rejected += [pair | {"reason": repeated[at]} for at, pair in enumerate(sound) if at in repeated]
     return [pair for at, pair in enumerate(sound) if at not in repeated], rejected
-
-
-def _reason(judged: Judged) -> str | None:
-    """The name of the first rule that the pair breaks, with its detail; None when it breaks none."""
-    details = ((name, check(judged)) for name, _, check in RULES)
-    return next(
-        (f"{name} ({detail})" if detail else name for name, detail in details if detail is not None), None
-    )
 
 
 def _repeated(pairs: list[dict]) -> dict[int, str]:
@@ -188,10 +166,9 @@ def summary(rejected: list[dict]) -> list[dict]:
     for reason in [*limits, *sorted(set(kinds) - set(limits))]:
         first = rejected[kinds.index(reason)] if reason in kinds else {}
         example = (first.get("question") or first.get("text") or "")[:100]
-        if detail := first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]:
-            example = f"{example} ({detail})"
+        detail = first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]
         row = {"reason": reason, "rule": limits.get(reason, ""), "rejected": kinds.count(reason)}
-        rows.append(row | {"example": example})
+        rows.append(row | {"example": f"{example} ({detail})" if detail else example})
     return rows
 
 
@@ -205,11 +182,10 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     """Raises ValueError that says what most pairs were rejected for when too few are left to train on."""
     if len(kept) >= LEAST_PAIRS:
         return
-    kinds = Counter(row["reason"].split(" (")[0] for row in rejected).most_common(3)
-    first = {
-        row["reason"].split(" (")[0]: row["reason"] for row in reversed(rejected)
-    }  # whole, with its cause
-    why = "; ".join(f"{count} × {first[kind][:300]}" for kind, count in kinds) or "the teacher gave no others"
+    kinds = [row["reason"].split(" (")[0] for row in rejected]
+    most = Counter(kinds).most_common(3)
+    examples = (f"{count} × {rejected[kinds.index(kind)]['reason'][:300]}" for kind, count in most)
+    why = "; ".join(examples) or "the teacher gave no others"
     raise ValueError(
         f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
@@ -218,5 +194,4 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
 
 
 def languages(pairs: list[dict]) -> set[str]:
-    """The languages that answers are in, as far as they can be told."""
     return {_language(pair["answer"]) for pair in pairs} - {None}

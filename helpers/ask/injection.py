@@ -1,14 +1,9 @@
 """Prompt injection: orders to a language model inside a review (stage 04).
 
-    safe = neutralised(text)          # no tag or control token of a chat template is left
-    order = planted(text)             # the part of the text that gives orders, or ""
-
-`planted` knows the common forms in eight languages and forged markers. It is a net, not a proof: an order in new
-words passes, and nothing is decoded. What keeps orders from being obeyed is the form of the request
-(`qa.requests_for`), and what keeps their effects out of the data is the gate (`gate.quality_gate`).
+`planted` knows the common forms in eight languages and forged markers. It is a net, not a proof: an order in
+new words passes, and nothing is decoded. The form of the request (`qa.requests_for`) keeps orders from being
+obeyed, and the gate keeps their effects out of the data.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
@@ -19,9 +14,8 @@ FORGET = (
     r"|oublie[zr]?\b|olvid(?!aron|ado|ó)|omit(?!ted)|dimentic(?!at)|trascur(?!at)|negeer|vergeet|esqueça)\w*"
 )
 INSTRUCTIONS = (
-    r"(?:(?<!assembly )(?<!mounting )(?<!washing )(?<!care )instru[ckç]|prompt\b"
-    r"|rules?\b|guideline|anweisung|vorgabe|befehl|consigne|directive|indicaci|istruzion"
-    r"|direttiv|opdracht)"
+    r"(?:(?<!assembly )(?<!mounting )(?<!washing )(?<!care )instru[ckç]|prompt\b|rules?\b|guideline|anweisung|vorgabe"
+    r"|befehl|consigne|directive|indicaci|istruzion|direttiv|opdracht)"
 )
 # Riders ignore the assembly instructions, and couriers their own rules; a model is told to forget what came before.
 BEFORE = (
@@ -29,30 +23,26 @@ BEFORE = (
     r"|precedent|eerder|bovenstaand)(?! (?:step|page|figure)\b)"
 )
 START = r"(?:(?<=[.!?]\s)|(?<=\n)|(?<![\s\S]))"  # of a sentence
-ORDERS = re.compile(
-    "|".join(
-        (
-            f"{FORGET}.{{0,40}}(?:{BEFORE}.{{0,20}}{INSTRUCTIONS}|{INSTRUCTIONS}.{{0,20}}{BEFORE})",
-            rf"{FORGET}.{{0,20}}\bprompt\b",
-            rf"{START}(?:please |bitte )?{FORGET} (?:all|any|every|your|deine|tou[st]|tes|tod[ao]s|tus|tutt[ei]|je)\b"
-            rf".{{0,20}}{INSTRUCTIONS}",
-            r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
-            r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
-            r"\bsystem[ -]?prompt|systeemprompt|\bprompt (?:système|del sistema|di sistema)",
-            r"\byou are now an? (?!(?:\w+ )?(?:shop|store|company|brand|airline|hour|minute|day)\b)",
-            r"\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
-            r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
-            r"\b(?:ai|llm|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w{0,2}\b"
-            r"(?=.{0,40}\b(?:this|these|das|dies\w*|ceci|cela|est[aeo]s?|quest[aoe]|dit|deze)\b).{0,30}"
-            r"\b(?:reads?|reading|liest|lit|lee|legge|leest)\b.{0,30}\b(?:must|should|muss|doit|debe|deve|moet)\b",
-            r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
-            r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
-            START + r"(?:system|assistant|developer)(?: message)?\s*:",
-            r"[\"'](?:role|pairs|messages)[\"']\s*:",
-        )
-    ),
-    re.IGNORECASE,
-)
+ORDERS = [
+    f"{FORGET}.{{0,40}}(?:{BEFORE}.{{0,20}}{INSTRUCTIONS}|{INSTRUCTIONS}.{{0,20}}{BEFORE})",
+    rf"{FORGET}.{{0,20}}\bprompt\b",
+    rf"{START}(?:please |bitte )?{FORGET} (?:all|any|every|your|deine|tou[st]|tes|tod[ao]s|tus|tutt[ei]|je)\b"
+    rf".{{0,20}}{INSTRUCTIONS}",
+    r"(?:anweisungen|vorgaben|regeln)\b.{0,25}(?:aufgehoben|ungültig|außer kraft)",
+    r"(?:忽略|无视|忘记|忽視).{0,12}(?:指令|指示|提示|规则|說明)|系统提示|你现在是",
+    r"\bsystem[ -]?prompt|systeemprompt|\bprompt (?:système|del sistema|di sistema)",
+    r"\byou are now an? (?!(?:\w+ )?(?:shop|store|company|brand|airline|hour|minute|day)\b)",
+    r"\bdu bist (?:jetzt|nun|ab jetzt) |\btu es (?:maintenant|désormais) ",
+    r"\bahora eres |\bora sei |\badesso sei |\bje bent (?:nu|vanaf nu) ",
+    r"\b(?:ai|llm|(?:language|sprach|taal) ?model|mod[eè]l[eo] d[ei] (?:langage|lenguaje))\w{0,2}\b"
+    r"(?=.{0,40}\b(?:this|these|das|dies\w*|ceci|cela|est[aeo]s?|quest[aoe]|dit|deze)\b).{0,30}"
+    r"\b(?:reads?|reading|liest|lit|lee|legge|leest)\b.{0,30}\b(?:must|should|muss|doit|debe|deve|moet)\b",
+    r"[<‹]\s*/?\s*(?:reviews?-|system|assistant|user|instructions?\b|\|?im_(?:start|end)|\w+_of_turn)",
+    r"[<‹]\|\w+\|[>›]|[\[〔]/?INST\]|#+\s*(?:system|instructions?|anweisung)\s*:",
+    START + r"(?:system|assistant|developer)(?: message)?\s*:",
+    r"[\"'](?:role|pairs|messages)[\"']\s*:",
+]
+ORDERS = re.compile("|".join(ORDERS), re.IGNORECASE)
 # Chat servers that build their prompt as text take these for their own, wherever they stand.
 TAG = re.compile(r"<(?=[^\s\d=.,;)-])")
 INST = re.compile(r"\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_|AVAILABLE_TOOLS|MODEL_SETTINGS)[\w ]*\])")
@@ -66,8 +56,7 @@ def neutralised(text: str) -> str:
 def planted(text: str) -> str:
     """From the sentence with the first order to the end of the text; "" where there is none."""
     text = unicodedata.normalize("NFKC", text)
-    order = ORDERS.search(text)
-    if not order:
+    if not (order := ORDERS.search(text)):
         return ""
     starts = [end.end() for end in re.finditer(r"[.!?。！？]\s+|\n+", text[: order.start() + 1])]
     return text[max(starts, default=0) :]

@@ -1,9 +1,4 @@
-"""What tokens cost: the list of `genai-prices`, a price of your own, or nothing on a server of your own.
-
-The list is that of the pinned version, of November 2026. Prices change: look at the provider's page before a large run.
-"""
-
-from __future__ import annotations
+"""What tokens cost: by genai-prices (pinned in November 2026; prices change), by you, or nothing at home."""
 
 import ipaddress
 import os
@@ -34,9 +29,9 @@ def api_key(url: str) -> str:
     try:
         return runtime.secret("OPENAI_API_KEY")
     except runtime.MissingSecret:
-        if is_own(url):
-            return "not-needed"
-        raise
+        if not is_own(url):
+            raise
+    return "not-needed"
 
 
 def use(model: str, price: tuple[float, float] | None) -> None:
@@ -44,22 +39,18 @@ def use(model: str, price: tuple[float, float] | None) -> None:
     try:
         into, out = map(float, (0, 0) if price is None else price)
     except (TypeError, ValueError):
-        message = (
-            f"The price {price!r} must be two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
-        )
-        raise ValueError(message) from None
+        form = "two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
+        raise ValueError(f"The price {price!r} must be {form}") from None
     PRICES.update({} if price is None else {model: (into, out)})
 
 
 def price(model: str) -> tuple[float, float]:
-    """USD per million tokens in and out of a live call; ValueError where nobody knows it, and it is not free.
-
-    A server that the list lacks may be a gateway: a model with a name of OpenAI's costs there what it costs at OpenAI.
-    """
-    url = base_url()
-    known = PRICES.get(model) or _listed(model, url)
-    if not known and re.match(r"(?:gpt-|o)\d", model):
-        known = _listed(model, OPENAI)
+    """USD per million tokens in and out, live; ValueError where nobody knows it and it is not free."""
+    url, known_name = (
+        base_url(),
+        re.match(r"(?:gpt-|o)\d", model),
+    )  # at a gateway it costs what it does at OpenAI
+    known = PRICES.get(model) or _listed(model, url) or (known_name and _listed(model, OPENAI))
     if known or is_own(url):
         return known or (0.0, 0.0)
     raise ValueError(

@@ -1,14 +1,7 @@
 """Question-answer pairs from a teacher (stage 04): the prompt, the schema, and what came back.
 
-    requests = requests_for(chunks, pairs_per_chunk=2, model="gpt-4o")
-    answers = teacher.ask_all(requests, journal, model="gpt-4o", response_model=QAPairs, max_cost_usd=2.0)
-    pairs, unusable = pairs_from(answers, chunks, "gpt-4o")
-
-A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}. Nothing here
-judges one: that is `gate`.
+A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}.
 """
-
-from __future__ import annotations
 
 import hashlib
 import re
@@ -69,16 +62,14 @@ _Q, _A = _LINE.format("Q(?:uestion)?"), _LINE.format("A(?:nswer)?")
 LABELLED = re.compile(rf"{_Q}(.+?){_A}(.+?)(?={_Q}|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
-class QAPair(pydantic.BaseModel):
+class QAPair(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     """Strict as a schema, which OpenAI demands; lenient when parsed, which small teachers need."""
 
-    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
     question: str
     answer: str
 
 
-class QAPairs(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+class QAPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     pairs: list[QAPair]
 
 
@@ -104,8 +95,7 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
 
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:
     """The pairs in `model`'s answers to `requests_for` these chunks, and what was not usable, with "reason"."""
-    pairs, rejected = [], []
-    by_id = {chunk["id"]: chunk for chunk in chunks}
+    pairs, rejected, by_id = [], [], {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
         chunk_id, count = key.split("/")[0], int(key.split("/")[-1])
         ids = by_id[chunk_id]["review_ids"]
@@ -129,16 +119,14 @@ def readable(text: str) -> bool:
 
 
 def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
-    """(question, answer) tuples from JSON anywhere in the text, else from Q:/A: lines; and problems.
-
-    Objects are read one by one, so that the whole pairs of a text that was cut off are not lost.
-    """
+    """(question, answer) tuples from JSON, also where it was cut off, else from Q:/A: lines; and problems."""
     parsed, problems = [], []
     for value in all_json(text):
         if value is None:
             problems.append("broken JSON")
             continue
         items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
+        problems += [] if items else [NOTHING_TO_ASK]
         for item in items:
             try:
                 pair = QAPair.model_validate(item)
@@ -146,25 +134,19 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
             except pydantic.ValidationError as error:
                 wrong = error.errors()[0]
                 problems.append(f"malformed pair ({'.'.join(map(str, wrong['loc']))}: {wrong['msg']})")
-        if not items:
-            problems.append(NOTHING_TO_ASK)
     if not parsed and (labelled := LABELLED.findall(text)):
         return [tuple(" ".join(part.split()).strip("* ") for part in pair) for pair in labelled], []
     return parsed, list(dict.fromkeys(problems)) or ([] if parsed else ["neither JSON nor Q: and A: lines"])
 
 
 def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
-    """The bundled pairs, the last of them flawed as a teacher's are, so that the gate has work.
-
-    Each gets the first chunk that holds its review. Raises ValueError when no chunk holds any.
-    """
+    """The bundled pairs, the last ones flawed as a teacher's; ValueError where no chunk has their reviews."""
     first = {name: chunk["id"] for chunk in reversed(chunks) for name in chunk["review_ids"]}
-    rows = files.read_jsonl(path)
-    pairs = [
-        make_pair(first[name], [name], (row["question"], row["answer"]), "sample", "sample")
-        for row in rows
-        if (name := row["review_id"]) in first
-    ]
+    pairs, rows = [], files.read_jsonl(path)
+    for row in rows:
+        if (name := row["review_id"]) in first:
+            texts = row["question"], row["answer"]
+            pairs.append(make_pair(first[name], [name], texts, "sample", "sample"))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

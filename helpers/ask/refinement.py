@@ -4,8 +4,6 @@ It is off by default. The checks see headings, placeholders, length and numbers:
 a name or translates gets through, so read some of the rewrites beside their originals.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -29,18 +27,12 @@ class Refined(pydantic.BaseModel):
     text: str
 
 
-def refine(
-    pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float, chunk_size: int = 1024
-) -> tuple[list[dict], list[dict]]:
-    """The chunks rewritten more clearly by a language model, and those whose rewrite was refused.
-
-    A refused chunk stays as it was, and is listed with `id`, `reason` and the `rewrite`. Every answer is
-    journalled before it counts, so a rerun pays only for what is missing. Raises what `teacher.ask_all` raises.
-    """
-    version, requests = files.content_id(REFINE_PROMPT)[:8], []
-    for chunk in pieces:
-        key = f"{chunk['id']}/refine-{version}/{teacher_model}"
-        requests.append(Request(key, REFINE_PROMPT, chunk["text"], len(chunk["text"])))
+def refine(pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_usd: float,
+           chunk_size: int = 1024) -> tuple[list[dict], list[dict]]:  # fmt: skip
+    """The chunks rewritten, and `id`, `reason`, `rewrite` of those left alone; raises as `ask_all` does."""
+    name = f"refine-{files.content_id(REFINE_PROMPT)[:8]}/{teacher_model}"
+    sent = [(f"{chunk['id']}/{name}", chunk["text"]) for chunk in pieces]
+    requests = [Request(key, REFINE_PROMPT, text, len(text)) for key, text in sent]
     options = {"model": teacher_model, "response_model": Refined, "max_cost_usd": max_cost_usd}
     answers, rewritten, refused = teacher.ask_all(requests, journal, **options), [], []
     for chunk, request in zip(pieces, requests):

@@ -1,12 +1,7 @@
 """A split without leaks: what shares a review, a chunk, a schema, or nearly its words, stays on one side.
 
-    train, test = split_pairs(pairs, test_share=0.15)
-    sides = split(rows, lambda row: [row["domain"]], {"test": 100})      # {"test": […], "train": […]}
-
 Similarity is of words, not of meaning: two questions that say the same in other words may part.
 """
-
-from __future__ import annotations
 
 import hashlib
 import math
@@ -15,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 from helpers.clean import texts
 
-# Word-3-gram Jaccard similarity above which two questions, or two answers, count as the same. Answers are
-# longer, and share stock phrases without being the same; a short one, such as "Yes", may be everybody's.
+# The Jaccard similarity of word 3-grams above which two count as the same; a short answer may be everybody's.
 NEAR_DUPLICATE = {"question": 0.6, "answer": 0.8}
 LEAST_WORDS = {"question": 1, "answer": 20}
 VALIDATION_ROWS = 24
@@ -25,21 +19,19 @@ VALIDATION_ROWS = 24
 def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
     """{side: rows, in their order}: the sides of `sizes` with at most that many, and "train" with all others.
 
-    Rows with a common key among `keys(row)` stay together, also through chains of rows. Whole groups fill the
-    sides, in the order of a hash of seed and name, or of `rows` where seed is None; a group's name is the least of
-    its rows' first keys. The largest is in train, and a side that none fits gets the smallest.
-    Raises ValueError when there are fewer groups than sides.
+    Rows with a common key stay together, also through chains. Whole groups fill the sides, in the order of a
+    hash of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest is
+    in train, a side that none fits gets the smallest, and fewer groups than sides are a ValueError.
     """
-    groups, sides = _groups(rows, keys), [*sizes, "train"]
+    groups, sides = _groups([keys(row) for row in rows]), [*sizes, "train"]
     size_of, side_of, filled = Counter(groups), {}, Counter()
     if len(size_of) < len(sides):
         raise ValueError(
             f"The {len(rows)} rows form {len(size_of)} group(s) that share something, and {', '.join(sides)} need "
             "one each. Bring more rows that share nothing with these, or make smaller chunks (chunk_size)."
         )
-    order = list(size_of)
-    if seed is not None:
-        order.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    hashed = {name: hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in size_of}
+    order = list(size_of) if seed is None else sorted(size_of, key=hashed.get)
     largest = max(reversed(order), key=size_of.get)
     for name in order:
         fits = (side for side, size in sizes.items() if filled[side] + size_of[name] <= size)
@@ -52,34 +44,27 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     return {side: [row for row, name in zip(rows, groups) if side_of[name] == side] for side in sides}
 
 
-def _groups(rows: Sequence, keys: Callable) -> list:
-    """The name of each row's group: the connected components of keys, by union-find."""
-    parent, firsts, least = {}, [], {}
+def _groups(keys: list[Sequence]) -> list:
+    """The name of each row's group, its least first key: connected components by union-find."""
+    firsts, parent = {row[0] for row in keys}, {}
 
     def root(key: object) -> object:
         while parent.setdefault(key, key) != key:
             parent[key] = key = parent[parent[key]]
         return key
 
-    for row in rows:
-        first, *others = keys(row)
-        firsts.append(first)
+    for first, *others in keys:
         for key in others:
-            parent[root(key)] = root(first)
-    for first in firsts:
-        least[root(first)] = min(first, least.get(root(first), first))
-    return [least[root(first)] for first in firsts]
+            roots = root(first), root(key)
+            parent |= dict.fromkeys(roots, min(firsts.intersection(roots)))
+    return [root(row[0]) for row in keys]
 
 
-def split_pairs(
-    pairs: list[dict], test_share: float = 0.15, seed: int = 3407, validation: float = 0
-) -> tuple[list, ...]:
+def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation: float = 0) -> tuple:
     """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
 
-    With `validation` there is a third part, of about that share of what test leaves, and at most VALIDATION_ROWS.
-
-    Pairs that share a review or a chunk, or nearly a question or an answer, stay on one side. Groups are named
-    by their reviews: another prompt, teacher or chunk size holds out the same reviews, as far as the groups fit.
+    With `validation` there is a third part, of that share of what test leaves, at most VALIDATION_ROWS. Pairs
+    that share a review, a chunk or nearly a text stay together; another teacher holds out the same reviews.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
@@ -90,17 +75,13 @@ def split_pairs(
             keys[other].append(keys[one][0])
     sizes = {"test": math.ceil(test_share * len(pairs) - 0.5)}
     if validation:
-        left = len(pairs) - sizes["test"]
-        sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * left) - 0.5)
+        sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * (len(pairs) - sizes["test"])) - 0.5)
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
     return tuple([pairs[at] for at in sides[side]] for side in ("train", *sizes))
 
 
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
-    """Index pairs whose `field` has word 3-grams with a Jaccard similarity above NEAR_DUPLICATE[field].
-
-    Texts that have fewer 3-grams than LEAST_WORDS[field] words make are left out.
-    """
+    """Index pairs with word 3-grams of a Jaccard similarity above NEAR_DUPLICATE, of at least LEAST_WORDS."""
     least = NEAR_DUPLICATE[field]
     grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
     compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]

@@ -1,12 +1,7 @@
 """Ask a teacher LLM many questions: at once, within a budget, and never pay for an answer twice.
 
-    answers = ask_all(requests, work_dir / "qa_journal.jsonl", model="gpt-6-luna",
-                      response_model=QAPairs, max_cost_usd=2.0)
-
 Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM).
 """
-
-from __future__ import annotations
 
 import asyncio
 import random
@@ -20,19 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pydantic
+from tqdm import tqdm
 
 from helpers.ask import answers, prices
-from helpers.ask.answers import (
-    Answer,
-    BudgetReached,
-    Reply,
-    Request,
-    TeacherError,
-    answered,
-    estimate,
-    summary,
-)
+from helpers.ask.answers import Answer, BudgetReached, Request, TeacherError, answered, estimate, summary
 from helpers.ask.prices import PRICES
 from helpers.core import files
 
@@ -49,11 +37,10 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             readable: Callable[[str], bool] | None = None) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
-    The JSON schema of `response_model` (pydantic) is sent, unless the server cannot take it. An answer that is
-    cut off, or that `readable` (by default: a JSON object in it is a `response_model`) cannot use, is asked
-    for once more. At most `max_concurrency` requests are in flight, fewer while the server says 429.
+    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off,
+    or that `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more.
     `max_cost_usd` covers all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a
-    model whose price nobody knows, or runtime.MissingSecret, after what was in flight is in the journal.
+    model without a price, or runtime.MissingSecret, after what was in flight is in the journal.
     """
     run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd, readable)
     if run.waiting:
@@ -66,11 +53,6 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
                 raise
     have = answered(Path(journal_path)) | run.failed
     return {request.key: have[request.key] for request in requests}
-
-
-def _retry_after(header: str) -> float:
-    """The seconds that a server asks to wait; 0 where it doesn't, or names a date (RFC 9110 allows one)."""
-    return float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
 
 
 @dataclass
@@ -89,9 +71,7 @@ class _Task:
 class _Run:
     """One call of ask_all: what is missing, what it may cost, how fast to send, and when to stop."""
 
-    def __init__(
-        self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float, readable
-    ):
+    def __init__(self, requests, journal, model, response_model, max_cost_usd, readable):
         self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
         self.response_model, self.readable = response_model, readable or self._fits
         self.format = answers.response_format(response_model)
@@ -104,8 +84,7 @@ class _Run:
         self.total, self.left = len(unique), len(missing)
         self.spent, self.reserved = sum(row["cost_usd"] for row in outcomes + in_flight), {}
         self.works = any(answer.model == model for answer in have.values())
-        self.format_works, self.failure = False, None
-        self.rows, self.failed = [], {}
+        self.format_works, self.failure, self.rows, self.failed = False, None, [], {}
         self.limit = self.most = 1.0  # requests in flight: now, and at the most
         self.resume_at = self.cut_at = self.last_answer = 0.0
         if missing:
@@ -119,25 +98,16 @@ class _Run:
 
     async def all(self, max_concurrency: int) -> None:
         """Keep requests in flight until none is missing, or something fails for all of them."""
-        import httpx
-        from tqdm import tqdm
-
         self.limit = self.most = float(max_concurrency)
-        self.last_answer = time.monotonic()
+        self.last_answer, done = time.monotonic(), self.total - self.left
         context = httpx.create_ssl_context()
-        with tqdm(
-            total=self.total, initial=self.total - self.left, desc=self.model, file=sys.stderr
-        ) as self.bar:
+        with tqdm(total=self.total, initial=done, desc=self.model, file=sys.stderr) as self.bar:
             await asyncio.gather(*(self._place(context) for _ in range(min(max_concurrency, self.left))))
         if self.failure:
             raise self.failure
 
     async def _place(self, context) -> None:
-        """One request after the other, over a connection of its own.
-
-        httpx' pool looks at all of its connections at every request, and again for each of them
-        (encode/httpcore#1035): 600 answers from 64 connections of one client took 14 s instead of 3.
-        """
+        """Requests one by one, on a connection of its own: a pool took 14 s, not 3 (encode/httpcore#1035)."""
         import openai
 
         own = prices.is_own(self.base_url)  # a small server answers one after the other
@@ -179,7 +149,6 @@ class _Run:
 
     async def _ask(self, client, task: _Task) -> dict:
         """One attempt, and the row of what became of it. Without an end, the task is back in line."""
-        import httpx
         import openai
 
         sent_at = time.monotonic()
@@ -195,23 +164,18 @@ class _Run:
             return self._end(task, reply)
         if reply.status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
             self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
-        return self._failed(task, reply, _retry_after(response.headers.get("retry-after", "")))
+        header = response.headers.get("retry-after", "")  # seconds; a date (RFC 9110) is ignored
+        return self._failed(task, reply, float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0)
 
-    def _failed(self, task: _Task, reply: Reply, wait: float) -> dict:
+    def _failed(self, task: _Task, reply: answers.Reply, wait: float) -> dict:
         """What an error says: ask again, ask otherwise, give up this request, or stop."""
         status, problem = reply.status, reply.problem
         for_all = status in (401, 402, 403) or reply.code == "insufficient_quota"
-        again = (
-            status in (408, 409, 429) or status >= 500 or reply.code == "json_validate_failed"
-        )  # Groq's, a 400
+        again = status >= 500 or status in (408, 409, 429) or reply.code == "json_validate_failed"  # Groq's
         passing = not for_all and (again or status == 0 and self.works)
         otherwise = self.wants.learn(problem)
-        if (
-            "response_format" in task.body
-            and not self.format_works
-            and not for_all
-            and status not in (0, 429)
-        ):
+        untried = "response_format" in task.body and not self.format_works
+        if untried and not for_all and status not in (0, 429):
             task.plain = task.tries > 0 or not passing  # perhaps it cannot take a schema, whatever it answers
             otherwise |= not passing
         if passing and not otherwise:
@@ -224,7 +188,7 @@ class _Run:
             self._fail(task, problem, status)
         return self._settle(task, None, str(status or "no completion"), reason=problem)
 
-    def _end(self, task: _Task, reply: Reply) -> dict:
+    def _end(self, task: _Task, reply: answers.Reply) -> dict:
         """The answer or the reason that ends a request, or the first malformed answer."""
         self.works, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
@@ -234,10 +198,8 @@ class _Run:
         text, why, tokens = reply.text, reply.finish_reason, reply.tokens or answers.most(task.body)
         if reply.refused:
             return self._settle(task, text, why, tokens, f"refused ({reply.refused})")
-        flaw = (
-            "" if self.readable(text) else "not in the form that was asked for" if text.strip() else "empty"
-        )
-        flaw = reply.cut_off or flaw
+        flaw = "not in the form that was asked for" if text.strip() else "empty"
+        flaw = reply.cut_off or ("" if self.readable(text) else flaw)
         if not flaw or task.malformed:
             return self._settle(task, text, why, tokens, flaw and f"malformed twice ({flaw})")
         self.wants.learn(flaw, task.request.key)
@@ -256,10 +218,7 @@ class _Run:
             self._fail(task, f"{problem} (next in {wait:.0f} s)", status)
         elif task.tries < TRIES:
             self.resume_at = max(self.resume_at, task.due) if for_all else self.resume_at
-            back = (
-                self.waiting.append if self.works else self.waiting.appendleft
-            )  # it may be the schema: find out first
-            back(task)
+            self.waiting.insert(len(self.waiting) if self.works else 0, task)  # first: it may be the schema
         else:  # the others do get answers
             self.left -= 1
             ended = self._row(task, "", "failed", (0, 0), f"failed ({problem})")
