@@ -1,8 +1,6 @@
 """Chunks: Markdown pieces for the teacher, never with parts of two reviews (stage 03).
 
-Short reviews of one company in one language are packed whole into one chunk; a long one is split alone,
-its header repeated, so that every piece says whose opinion it is. Ids are hashes of the content: a rerun
-gives the same.
+Short reviews of one company in one language are packed whole; a long one is split alone, its header repeated.
 """
 
 from __future__ import annotations
@@ -15,18 +13,16 @@ from itertools import groupby
 from helpers.clean import reviews
 from helpers.core import files
 
-# Where a long text is cut: after a line or sentence, else a clause, else a word, else anywhere. Lines and
-# sentences are one level: with lines first, pieces that end with a long paragraph would not overlap.
+# A long text is cut after a line or sentence (one level, so that pieces overlap), clause, word, or anywhere.
 SEPARATORS = [r"\n|[.!?…][\"'”’»)]* |[。！？]", r"[,;:] |[，、；：]", r"\s", ""]
 
 
 def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256) -> list[dict]:
     """Clean reviews as chunks `{"id", "review_ids", "company", "text"}` of at most `chunk_size` characters.
 
-    They are sorted by company and language. `chunk_overlap` is how many characters two pieces of one long
-    review share at most. A review without a text is left with its title; the pieces of a long one have no
-    link to its page, and a title that leaves no room begins its text. Raises ValueError for a chunk_size
-    that has no room for a text below a header.
+    They are sorted by company and language. Pieces of a long review share at most `chunk_overlap` characters
+    and have no link to its page; a title that leaves no room begins the text. Raises ValueError for a
+    chunk_size that has no room for a text below a header.
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
@@ -72,15 +68,10 @@ def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
             f"chunk_size={chunk_size} with chunk_overlap={chunk_overlap} leaves no room for a text below the header "
             f"of review {row['review_id']} ({header[:80]!r}…); set it to {len(header) + chunk_overlap + 4} or more"
         )
-    splitter = RecursiveCharacterTextSplitter(
-        chunk_size=room,
-        chunk_overlap=chunk_overlap,
-        separators=SEPARATORS,
-        is_separator_regex=True,
-        keep_separator="end",
-        # Each piece is escaped by itself, for a cut can put a "#" first; so each such place counts twice.
-        length_function=lambda text: len(text) + len(reviews.MAYBE_MARKUP.findall(text)),
-    )
+    how = {"separators": SEPARATORS, "is_separator_regex": True, "keep_separator": "end"}
+    # Each piece is escaped by itself, for a cut can put a "#" first; so each such place counts twice.
+    how["length_function"] = lambda text: len(text) + len(reviews.MAYBE_MARKUP.findall(text))
+    splitter = RecursiveCharacterTextSplitter(chunk_size=room, chunk_overlap=chunk_overlap, **how)
     for piece in splitter.split_text(text) or [""]:
         yield f"{header}\n\n{reviews.escaped(piece)}".strip()
 

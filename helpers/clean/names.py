@@ -1,11 +1,10 @@
 """Where a review names its writer, or anyone by title, closing formula or introduction (for `redaction`).
 
-The rule. These are names wherever they stand: the reviewer's full name, in any case, with or without
-accents; initials and surname; a name after a title (Mrs Okonkwo, Herr Koch), after "my name is" and its
-like, and after a closing formula (Regards, …). A part of the reviewer's name alone can be an ordinary word
-(Will, Rose, Koch). It counts as the name in a signature, after a greeting, as the first word before a comma,
-and inside a sentence where it has a capital letter, no article before it, and does not stand elsewhere in
-the text in small letters. Scripts without spaces between words are not looked at.
+Names wherever they stand: the reviewer's full name, in any case, with or without accents; initials and
+surname; a name after a title, "my name is" and its like, and a closing formula (Regards, …). A part of the
+reviewer's name alone can be an ordinary word (Will, Rose): it counts in a signature, after a greeting, as the
+first word before a comma, and inside a sentence with a capital letter, no article before it, and nowhere else
+in small letters. Scripts without spaces between words are not looked at.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ INTRODUCTIONS = (
 )
 INTRODUCED = re.compile(rf"(?i:\b(?:{INTRODUCTIONS})) ({RUN})")
 FORMULA = (
-    r"regards|(?:best|kind|warm) wishes|yours|(?:yours )?(?:sincerely|faithfully|truly)|signed"
-    r"|gr(?:ü|ue)(?:ß|ss)en?|gru(?:ß|ss)|[lv]g|mfg|hochachtungsvoll|gezeichnet|gez\."
-    r"|cordialement|salutations|bien à vous|amicalement|sincèrement"
-    r"|saludos?|atentamente|atte\.?|cordialmente|saluti|groet(?:en|jes)?|mvg|hoogachtend"
+    r"regards|(?:best|kind|warm) wishes|yours|(?:yours )?(?:sincerely|faithfully|truly)|signed|gr(?:ü|ue)(?:ß"
+    r"|ss)en?|gru(?:ß|ss)|[lv]g|mfg|hochachtungsvoll|gezeichnet|gez\.|cordialement|salutations|bien à vous"
+    r"|amicalement|sincèrement|saludos?|atentamente|atte\.?|cordialmente|saluti|groet(?:en|jes)?|mvg|hoogachtend"
 )
 # At most 40 characters may follow: a town, an age.
 END = r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)"
@@ -60,11 +58,9 @@ ARTICLES = set(
     "notre votre leur el los las una unos del al este esta mi tu su mis sus nuestro nuestra il lo gli i "
     "uno della dello nel nella alla mio mia tuo tua suo sua nostro nostra de het een deze dit mijn onze "
     "ons zijn haar uw".split()
-) | {
-    stem + ending
-    for stem in "ein kein mein dein sein ihr unser dies jed".split()
-    for ending in " e em en er es".split(" ")
-}
+)
+STEMS, ENDINGS = "ein kein mein dein sein ihr unser dies jed".split(), " e em en er es".split(" ")
+ARTICLES |= {stem + ending for stem in STEMS for ending in ENDINGS}
 MONTHS = set(
     "january february march april may june july august september october november december januar "
     "februar märz mai juni juli oktober dezember monday tuesday wednesday thursday friday saturday "
@@ -79,11 +75,9 @@ IN_NAMES = set(PARTICLES) | set(
 WORD = re.compile(r"\w+")
 GAP = re.compile(r"[ .\-'’&,]{1,3}")
 # Letters without their accents, one for one, so that places stay.
-FOLD = {
-    code: unicodedata.normalize("NFD", chr(code))[0].lower()
-    for code in range(0x41, 0x530)
-    if chr(code).isalpha()
-} | {ord(letter): plain for letter, plain in zip("ßøØłŁđĐıæÆœŒ", "soollddiaaoo")}
+LETTERS = filter(str.isalpha, map(chr, range(0x41, 0x530)))
+FOLD = {ord(letter): unicodedata.normalize("NFD", letter)[0].lower() for letter in LETTERS}
+FOLD |= dict(zip(map(ord, "ßøØłŁđĐıæÆœŒ"), "soollddiaaoo"))
 
 
 def canonical(text: str) -> str:
@@ -111,11 +105,9 @@ def find(text: str, name: str | None) -> list[tuple[int, int]]:
     if any(len(part) > 1 and part in plain for part in own):
         spans += _own(text, own)
     kept: list[tuple[int, int]] = []
-    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if kept and start < kept[-1][1]:
-            kept[-1] = (kept[-1][0], max(end, kept[-1][1]))
-        else:
-            kept.append((start, end))
+    for start, end in sorted(spans):
+        first, last = kept.pop() if kept and start < kept[-1][1] else (start, end)
+        kept.append((first, max(end, last)))
     return kept
 
 
@@ -137,13 +129,9 @@ def _own(text: str, own: tuple[str, ...]) -> list[tuple[int, int]]:
         run = [each for each in range(first, done + 1) if plain[each] not in PARTICLES]
         start, end = words[run[0]].start(), words[run[-1]].end()
         capitals = all(words[each].group()[0].isupper() for each in run)
-        whole = len(own) > 1 and [plain[each] for each in run] == list(own)
-        if (
-            whole
-            or (len(run) > 1 and capitals)
-            or not part.isalpha()
-            or _is_alone(text, start, end, part in small)
-        ):
+        sure = len(own) > 1 and [plain[each] for each in run] == list(own)
+        sure = sure or (len(run) > 1 and capitals) or not part.isalpha()
+        if sure or _is_alone(text, start, end, part in small):
             # Amparo, Jürgen T.: the surname may follow.
             more = SURNAMES.match(text, end) if len(own) == 1 or len(own[-1]) == 1 else None
             spans.append((start, more.end() if more else end))
@@ -164,9 +152,8 @@ def _is_alone(text: str, start: int, end: int, in_small: bool) -> bool:
     if not text[start].isupper():
         return bool(OWN_LINE.search(before) and ONLY_SYMBOLS.match(text, end))
     surnames = SURNAMES.match(text, end)
-    if OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end):
-        return True
-    if GREETING.search(before) or (start == 0 and text.startswith(",", end)):
+    signed = OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end)
+    if signed or GREETING.search(before) or (start == 0 and text.startswith(",", end)):
         return True
     inside = re.search(r"(\w+),? \Z", before)
     ordinary = in_small or text[start:end].lower() in MONTHS

@@ -1,7 +1,6 @@
 """Numbers that belong to one person: bank accounts, cards, orders, customers, telephones (for `redaction`).
 
-Each rule yields the start, the end and the kind of what it finds in a text. A checksum decides where there
-is one (IBAN, card); elsewhere a word before the number (order no., Kundennummer, mobile), its form
+A checksum decides where there is one (IBAN, card); elsewhere a word before the number (order no.), its form
 (VM-204881, #40213), or the country's numbering plan. Dates, prices, measures, norms and barcodes are left.
 """
 
@@ -22,17 +21,14 @@ LABEL = r"(?:numbers?|nummer|num[eé]ro|número|num|nr|no|id|code|codice|código
 ORDER_WORDS = (
     r"orders?|tickets?|case|claim|ref(?:erence)?|booking|invoice|receipt|tracking|parcel|shipment|return|rma"
     r"|bestell(?:ung)?|auftrags?|rechnungs?|vorgangs?|sendungs?|paket|buchungs?|beleg|referenz|aktenzeichen"
-    r"|retoure?"
-    r"|commande|facture|dossiers?|suivi|colis|réservation|référence"
-    r"|pedido|factura|expediente|seguimiento|envío|reserva|referencia|devolución"
-    r"|ordine|fattura|pratica|spedizione|prenotazione|riferimento|reso"
-    r"|bestel(?:ling)?|factuur|zendings?|pakket|boekings?|referentie"
+    r"|retoure?|commande|facture|dossiers?|suivi|colis|réservation|référence|pedido|factura|expediente"
+    r"|seguimiento|envío|reserva|referencia|devolución|ordine|fattura|pratica|spedizione|prenotazione"
+    r"|riferimento|reso|bestel(?:ling)?|factuur|zendings?|pakket|boekings?|referentie"
 )
 ACCOUNT_WORDS = (
-    r"accounts?|acct|customer|member(?:ship)?|policy|contract|user"
-    r"|konto|kunden?|kd|vertrags?|mitglieds?|iban"
-    r"|compte|clients?|contrat|adhérent|abonné|cuenta|clientes?|contrato|socio|póliza"
-    r"|conto|contratto|tessera|polizza|rekening|klant(?:en)?|lidmaatschap|polis"
+    r"accounts?|acct|customer|member(?:ship)?|policy|contract|user|konto|kunden?|kd|vertrags?|mitglieds?|iban"
+    r"|compte|clients?|contrat|adhérent|abonné|cuenta|clientes?|contrato|socio|póliza|conto|contratto|tessera"
+    r"|polizza|rekening|klant(?:en)?|lidmaatschap|polis"
 )
 # A word, "number" before it (numéro de commande) or after (Bestell-Nr.), perhaps "is", then the value.
 NUMBERED = re.compile(
@@ -123,10 +119,8 @@ def _numbered(text: str, region: str | None) -> Iterator[Span]:
         labelled = bool(match["before"] or match["after"] or value[0] == "#")
         least = 3 if labelled else 4 if re.search("[a-z]", value) else 5
         known = MOMENT.fullmatch(value) and re.search("[./-]", value)
-        if not labelled:
-            known = (
-                known or AMOUNT.fullmatch(value) or VERSION.fullmatch(value) or _is_measure(text, start, end)
-            )
+        if not labelled and not known:
+            known = AMOUNT.fullmatch(value) or VERSION.fullmatch(value) or _is_measure(text, start, end)
         if _digits(value) >= least and not known:
             yield start, end, "ORDER" if match["ORDER"] else "ACCOUNT"
 
@@ -157,9 +151,8 @@ def _phones(text: str, region: str | None) -> Iterator[Span]:
 def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     import phonenumbers
 
-    raw = text[start:end]
-    digits = re.sub(r"\D", "", raw)
-    groups = re.findall(r"\d+", raw)
+    groups = re.findall(r"\d+", raw := text[start:end])
+    digits = "".join(groups)
     if not 7 <= len(digits) <= 15 or len(groups) > 7 or raw.count("(") != raw.count(")"):
         return False
     abroad = raw.lstrip("(").startswith(("+", "00"))
@@ -175,9 +168,8 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
         number = phonenumbers.parse("+" + digits.removeprefix("00") if abroad else raw, region)
     except phonenumbers.NumberParseException:  # no country code, and no country to look it up in
         return (digits[0] == "0" and len(digits) >= 9) or any(_is_written(raw, each) for each in LARGE)
-    if abroad or digits[0] == "0":
-        return phonenumbers.is_possible_number(number)
-    return phonenumbers.is_valid_number(number)
+    loose = abroad or digits[0] == "0"
+    return phonenumbers.is_possible_number(number) if loose else phonenumbers.is_valid_number(number)
 
 
 def _is_written(raw: str, region: str) -> bool:

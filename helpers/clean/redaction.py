@@ -1,10 +1,7 @@
 """Personal data in reviews, replaced by typed placeholders before anything leaves the machine (stage 02).
 
-    text, counts = redact_text("Write to ada@example.com", name="Ada", country="GB")
-
-Rules find what has a form: addresses, links, numbers (`numbers`) and the reviewer's own name
-(`names`). They do not find a stranger's name without a title, a number in words, a street or a birthday.
-Whatever the text, nothing is raised, and redacting twice changes nothing.
+Rules find addresses, links, `numbers` and the reviewer's own name (`names`); not a stranger's name without a
+title, a number in words, a street or a birthday. Nothing is raised, and redacting twice changes nothing.
 """
 
 from __future__ import annotations
@@ -31,9 +28,8 @@ QUERY_KEYS = (
     r"|naam|nom|nombre|nome|phone|tel|mobile|order|bestellung|commande|pedido|ordine|invoice|iban"
 )
 PERSON_PATHS = (
-    r"u|users?|usuarios?|utent[ei]|utilisateurs?|nutzer|benutzer|gebruikers?|members?|membres?"
-    r"|mitglied(?:er)?|miembros?|membri|leden|people|person|authors?|profiles?|profils?|profiel"
-    r"|perfil|profilo|in"
+    r"u|users?|usuarios?|utent[ei]|utilisateurs?|nutzer|benutzer|gebruikers?|members?|membres?|mitglied(?:er)?"
+    r"|miembros?|membri|leden|people|person|authors?|profiles?|profils?|profiel|perfil|profilo|in"
 )
 USER_PART = re.compile(
     rf"//[^/]*@|[?&;#](?:\w+[-_.])?(?:{QUERY_KEYS})(?:[-_.]\w+)?=|/(?:{PERSON_PATHS})/\w|/[@~]\w"
@@ -46,39 +42,29 @@ EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%-]+{AT}[\w-]+(?:{DOT}[\w-]+)+", re.IGNO
 
 
 def redact(row: dict) -> dict:
-    """The row with personal data replaced by placeholders, and their counts in `redacted`.
+    """The row with personal data replaced, and the counts for its title and text in `redacted`.
 
-    Counted are the placeholders in the review's title and text; the company's description is redacted too.
-    Of the location the country stays, or [PLACE]. The review's page and the company's replies, which show or
-    name the writer, are left out: no later stage reads them.
+    Of the location the country stays. The review's page and the company's replies, which name the writer, go.
     """
     name, place = row["reviewer_name"], row["reviewer_location"]
     region = country_code(place) or country_code(row["company_country"])
     title, in_title = redact_text(row["review_title"] or "", name, region)
     content, in_content = redact_text(row["review_content"] or "", name, region)
-    return row | {
-        "review_title": title,
-        "review_content": content,
-        "company_about": redact_text(row["company_about"] or "", None, region)[0],
-        "reviewer_name": "[NAME]" if name else None,
-        "reviewer_location": country_code(place) or "[PLACE]" if place else None,
-        "review_url": None,
-        "review_replies": None,
-        "redacted": dict(in_title + in_content),
-    }
+    about, where = redact_text(row["company_about"] or "", None, region)[0], country_code(place) or "[PLACE]"
+    row = row | {"review_title": title, "review_content": content, "company_about": about}
+    row |= {"reviewer_name": "[NAME]" if name else None, "reviewer_location": where if place else None}
+    return row | {"review_url": None, "review_replies": None, "redacted": dict(in_title + in_content)}
 
 
 @lru_cache(maxsize=256)  # so that what every review of a company repeats is redacted once
 def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
     """The text with a placeholder for each piece of personal data, and the number of placeholders by kind.
 
-    `name` is the reviewer's; `country`, as a code or a name, is where a phone number is looked up that has
-    no country code. A number of 13 to 19 digits whose checksum fails is no card, but private all the same:
-    [ACCOUNT]. So is an IBAN with a wrong digit.
+    `name` is the reviewer's; `country`, a code or a name, is for phone numbers without a country code.
+    A card's number or an IBAN whose checksum fails is private all the same: [ACCOUNT].
     """
     counts: Counter[str] = Counter()
-    # A placeholder can show a name for what it is, so look again until nothing is found. It ends: every round
-    # turns some of the remaining characters into placeholders.
+    # A placeholder can show a name for what it is: look again until nothing is found. It ends.
     while found := spans(text, name, country):
         counts.update(kind for _, _, kind in found)
         text = _replace(text, found, lambda span: f"[{span[2]}]")
@@ -87,10 +73,7 @@ def redact_text(text: str, name: str | None = None, country: str | None = None) 
 
 @lru_cache(maxsize=4096)
 def country_code(place: str | None) -> str | None:
-    """ISO 3166's two letters for GB, United Kingdom, Deutschland or Leeds, UK; None without a country.
-
-    The names, in many languages, are those of Unicode's CLDR that come with phonenumbers.
-    """
+    """ISO 3166's two letters for Deutschland or Leeds, UK, by CLDR's names in phonenumbers."""
     return _countries().get((place or "").rpartition(",")[2].strip().casefold())
 
 
@@ -129,13 +112,10 @@ def _hide(text: str, spans: list[Span]) -> str:
 
 
 def _links(text: str, region: str | None) -> Iterator[Span]:
-    if "/" in text or "ww." in text.lower():
-        for match in LINK.finditer(text):
-            if USER_PART.search(match.group()):
-                yield *match.span(), "URL"
+    links = LINK.finditer(text) if "/" in text or "ww." in text.lower() else ()
+    yield from ((*match.span(), "URL") for match in links if USER_PART.search(match.group()))
 
 
 def _emails(text: str, region: str | None) -> Iterator[Span]:
     if any(sign in text for sign in "@([{"):
-        for match in EMAIL.finditer(text):
-            yield *match.span(), "EMAIL"
+        yield from ((*match.span(), "EMAIL") for match in EMAIL.finditer(text))

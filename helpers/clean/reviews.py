@@ -1,11 +1,4 @@
-"""Reviews: cleaning and Markdown (stages 01 and 02).
-
-    parsed, rejected = records.parse(review_files.read_records("my_reviews.csv"))
-    kept, removed = reviews.clean(parsed, min_words=3)
-
-Files are read by `review_files`, records parsed by `records`, personal data found by `redaction`, and what
-depends on languages is in `texts`. What is removed comes back with its reason. No service is called.
-"""
+"""Reviews: cleaning and Markdown (stages 01 and 02). What is removed comes back with its reason."""
 
 from __future__ import annotations
 
@@ -21,8 +14,7 @@ from helpers.core import files, runtime
 
 SAMPLE = runtime.SAMPLES / "trustpilot_reviews.json"
 RULE = "\n\n---\n\n"  # between two sections
-# What a cleaned review has. The record's other fields, such as the company's replies, which name customers,
-# are used by no later stage: they stay in reviews.jsonl.
+# What a cleaned review has. The other fields, such as replies, which name customers, stay in reviews.jsonl.
 FIELDS = (
     *("review_id", "review_date", "review_date_of_experience", "review_rating", "review_title"),
     *("review_content", "review_url", "reviewer_name", "reviewer_location"),
@@ -30,9 +22,7 @@ FIELDS = (
     *("company_location", "company_category", "company_about", "language", "redacted"),
 )
 COMPANY_TEXTS = ("company_name", "company_about", "company_location", "company_category")
-# Below this many words, one word is so much of a text that only equal ones count as the same:
-# "very good bike" and "very bad bike" differ little.
-NEAR_WORDS = 10
+NEAR_WORDS = 10  # below, only equal texts are the same: "very good bike" and "very bad bike" differ little
 SIMILAR = 0.7  # Jaccard similarity of the word pairs from which two reviews are near-duplicates
 
 
@@ -53,11 +43,9 @@ def clean(
 ) -> tuple[list[dict], list[dict]]:
     """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
 
-    Removed are reviews with fewer than `min_words` words in title and text together, and those that repeat
-    an earlier one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of
-    twins the first by date stays, whatever the order of `reviews`; without dates, the lowest id.
-    A kept row has FIELDS: among them its `language` (`texts.language`), and in `redacted` the number of
-    placeholders by type, or None. A redacted one has no `review_url`, for that page shows who wrote it.
+    Removed are reviews with fewer than `min_words` words in title and text, and those that repeat an earlier
+    one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of twins the first
+    by date stays, then the lowest id. A kept row has FIELDS, `redacted` with `redaction.redact`'s counts.
     """
     rows, tokens, pairs, reasons = [], [], [], {}
     plain = lru_cache(texts.plain)  # for what is the same in each review of a company
@@ -74,10 +62,8 @@ def clean(
         row["language"] = texts.language(f"{title}\n{content}")
         row = redaction.redact(row) if redact_pii else {**row, "redacted": None}
         rows.append({field: row[field] for field in FIELDS})
-    order = sorted(
-        set(range(len(rows))) - reasons.keys(),
-        key=lambda index: (rows[index]["review_date"] or "9999", rows[index]["review_id"]),
-    )
+    ages = [(row["review_date"] or "9999", row["review_id"]) for row in rows]
+    order = sorted(set(range(len(rows))) - reasons.keys(), key=ages.__getitem__)
     reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
     kept = [row for index, row in enumerate(rows) if index not in reasons]
     removed = [_removed(rows[index], reasons[index]) for index in sorted(reasons)]
@@ -102,11 +88,9 @@ def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) 
         if earlier in near:
             twin, similarity = near[earlier]
             reasons[index] = f"near-duplicate of {ids[twin]} ({similarity:.0%} of word pairs shared)"
-        elif earlier != index and length < NEAR_WORDS and name != said[earlier][2]:
-            # An opinion of its own, but as a text to learn from only a copy.
-            reasons[index] = f"common phrase, copy of {ids[earlier]}"
-        elif earlier != index:
-            reasons[index] = f"exact duplicate of {ids[earlier]}"
+        elif earlier != index:  # a short one of another name is an opinion, but as a text only a copy
+            phrase = length < NEAR_WORDS and name != said[earlier][2]
+            reasons[index] = f"{'common phrase, copy' if phrase else 'exact duplicate'} of {ids[earlier]}"
     return reasons
 
 
@@ -115,8 +99,7 @@ def _removed(row: dict, reason: str) -> dict:
     return {"review_id": row["review_id"], "reason": reason, "text": text}
 
 
-# A line of a review that Markdown takes for a heading, rule, list of facts, fence, HTML block or link
-# definition could end its section or forge another, so it gets a backslash. "#1", "- late", "<3" are none.
+# A line that Markdown takes for structure could end or forge a section. "#1", "- late", "<3" are none.
 MARKUP = re.compile(
     r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
     r"|\[[^\]]{0,999}\]:)",
@@ -139,8 +122,7 @@ def markdown_parts(reviews: Iterable[dict]) -> Iterator[str]:
     """The document of `markdown` in pieces, to be written one by one: of many reviews, it is long."""
     rule = ""
     for _, rows in groupby(sorted(reviews, key=_company), key=_company):
-        rows = list(rows)
-        for section in (company_markdown(rows), *map(review_markdown, rows)):
+        for section in (company_markdown(own := list(rows)), *map(review_markdown, own)):
             yield rule + section
             rule = RULE
     yield "\n"
@@ -156,17 +138,13 @@ def company_markdown(rows: list[dict]) -> str:
     def fact(field: str) -> str | None:
         return next((_line(row[field]) for row in rows if row[field] is not None), None)
 
-    facts = {
-        "Overall Rating": fact("company_overall_rating"),
-        "Total Reviews": fact("company_total_reviews"),
-        "Location": fact("company_location"),
-        "Industry": fact("company_category"),
-    }
+    facts = {"Overall Rating": "company_overall_rating", "Total Reviews": "company_total_reviews"}
+    facts |= {"Location": "company_location", "Industry": "company_category"}
     website, about = fact("company_website"), fact("company_about")
     parts = [
         f"# {fact('company_name') or 'Unknown company'} Review Summary",
         f"[Visit Website]({_link(website)})" if website else "",
-        _facts(facts),
+        _facts({name: fact(field) for name, field in facts.items()}),
         f"> {about}" if about else "",
     ]
     return "\n\n".join(filter(None, parts))
@@ -182,12 +160,10 @@ def review_markdown(row: dict) -> str:
 def review_header(row: dict) -> str:
     """Heading and facts of a review, without its text."""
     place = f" ({_line(row['reviewer_location'])[:80]})" if row["reviewer_location"] else ""
-    facts = {
-        "Posted on": (row["review_date"] or "")[:10],
-        "Experience Date": (row["review_date_of_experience"] or "")[:10],
-        "Rating": f"{row['review_rating']} of 5" if row["review_rating"] else None,
-        "Title": _line(row["review_title"] or ""),
-    }
+    posted, bought = ((row[field] or "")[:10] for field in ("review_date", "review_date_of_experience"))
+    rating = f"{row['review_rating']} of 5" if row["review_rating"] else None
+    facts = {"Posted on": posted, "Experience Date": bought, "Rating": rating}
+    facts["Title"] = _line(row["review_title"] or "")
     heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')[:80]}{place}"
     return f"{heading}\n{_facts(facts)}".strip()
 

@@ -1,10 +1,4 @@
-"""What stages share about texts in any language: their plain form, words, language, and near-duplicates.
-
-    texts.words("Ça va, 自転車!")          # ["ça", "va", "自", "転", "車"]
-    texts.language("Der Akku hält lange.")  # "de"
-
-All of it runs on this machine. Words are a matter of form: none is stemmed or looked up.
-"""
+"""What stages share about texts in any language: their plain form, words, language, and near-duplicates."""
 
 from __future__ import annotations
 
@@ -51,11 +45,8 @@ INVISIBLE = re.compile(
 
 
 def plain(text: str | None) -> str:
-    """Text in Unicode NFC without HTML, what that hides, and invisible characters; spaces and lines are folded.
-
-    Entities are decoded twice, because many exports encode them twice.
-    """
-    before = text or ""
+    """Text in Unicode NFC without HTML, what that hides, and invisible characters; spaces are folded."""
+    before = text or ""  # entities are decoded twice, because many exports encode them twice
     text = HIDDEN.sub(" ", html.unescape(html.unescape(before)))
     text = TAG.sub("", BREAK.sub("\n", text))
     text = "\n".join(" ".join(line.split()) for line in text.splitlines())
@@ -106,9 +97,8 @@ def near_duplicates(
     """(earlier, later, similarity) of every two texts whose `hashed` n-grams are at least so similar (Jaccard).
 
     They come in the order of `later`, then of `earlier`. Without `chains`, a text that repeats an earlier one is
-    not compared with later ones. Exact but for equal hashes, and quick by filtering: two texts are compared whose
-    rarest n-grams leave it possible (Xiao and others, Efficient Similarity Joins for Near-Duplicate Detection,
-    WWW 2008).
+    not compared with later ones. Exact but for equal hashes; texts are compared whose rarest n-grams leave it
+    possible (Xiao and others, Efficient Similarity Joins for Near-Duplicate Detection, WWW 2008).
     """
     import numpy as np
 

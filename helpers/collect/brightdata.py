@@ -1,11 +1,7 @@
 """Collect a company's Trustpilot reviews with Bright Data's web scraper API, and pay for them once.
 
-    rows = collect(company_url, 100, work_dir / "snapshot.json", confirm_spend=True)
-
-The journal says at every moment what was asked and which job answers it, so a rerun resumes that job.
-
-The cap is sent as `limit_per_input`, in the query as the API's reference has it and in the body as Bright Data's
-SDK sends it, and as the input's `num_of_reviews_limit`, which is followed roughly; it is also kept here.
+The journal says what was asked and which job answers it, so a rerun resumes that job. The cap is sent as
+`limit_per_input`, in the query (API's reference) and the body (SDK), and as the input's LIMIT_FIELD.
 """
 
 from __future__ import annotations
@@ -37,8 +33,7 @@ ENDED = {"failed", "canceled", "cancelled", "error"}  # any status but these and
 TIMEOUT = (10, 120)  # seconds to connect, and between two pieces of an answer
 UNSENT = (NewConnectionError, ConnectTimeoutError)  # without a connection nothing can have been started
 AGAIN = (429, 500, 502, 503, 504)
-# Waits 0, 2, 4, 8, 16 and 32 seconds, or what Retry-After says, even where that passes the deadline. Answers of 429
-# are not counted from run to run; 25 within five minutes get an address blocked.
+# Waits 0 to 32 seconds, or what Retry-After says, even past the deadline. 25 of 429 in 5 minutes block.
 RETRIES = Retry(6, status_forcelist=AGAIN, allowed_methods=("GET",), backoff_factor=1, raise_on_status=False)
 
 
@@ -79,9 +74,8 @@ def collect(
 ) -> Iterator[dict]:
     """At most `max_reviews` reviews, each once, and every error row, as the service sent them.
 
-    Only a question (url, max_reviews, dataset_id) that has no job yet is paid for; where `journal_path` is
-    another question's, the journal has the question's hash in its name. All rows received are kept in
-    `<journal_path's stem>_rows/`, those beyond `max_reviews` too, and read from there one by one.
+    Only a question (url, max_reviews, dataset_id) without a job is paid; where `journal_path` is another's,
+    the journal has a hash in its name. All rows received are kept in `<journal_path's stem>_rows/`.
     Raises ValueError, SpendNotConfirmed, CollectionFailed, StillCollecting, runtime.MissingSecret.
     """
     if not isinstance(max_reviews, int) or max_reviews < 1:
@@ -190,15 +184,14 @@ class _Collection:
         """Take up the job whose id never arrived, known by its time and by what it asks for."""
         # In ISO 8601 and UTC, as the service's times: texts in the order of time. The clocks may differ a little.
         earliest = (datetime.fromisoformat(self.job["asked_at"]) - timedelta(minutes=10)).isoformat()
+        cap = str(self.most)
         for pause in (0, 15):  # a job asked for a moment ago may be listed late
             self.wait(pause)
             for job in self.get("snapshots", dataset_id=self.dataset_id):
                 if job.get("status") in ENDED or str(job.get("created")) < earliest:
                     continue
                 for asked in self.get(f"snapshot/{job['id']}/input"):
-                    if asked.get("url") == self.url and str(asked.get(LIMIT_FIELD, self.most)) == str(
-                        self.most
-                    ):
+                    if asked.get("url") == self.url and str(asked.get(LIMIT_FIELD, cap)) == cap:
                         return self.save(state="collecting", snapshot_id=job["id"])
         said, when = self.job.get("message", "the run ended"), self.job["asked_at"][:16]
         raise CollectionFailed(
@@ -241,10 +234,7 @@ class _Collection:
             print(f"Bright Data counted {records} records and delivered {self.bar.n}. {again}")
 
     def get(self, path: str, promised: int | None = None, **params: object) -> list[dict]:
-        """The rows of an answer, once it is not "building" any more, which it may be even after "ready".
-
-        CollectionFailed for a refusal, and for what breaks off, or lacks all rows `promised`, three times.
-        """
+        """The rows of an answer, once it is not "building", or CollectionFailed, at the third failure."""
         failures, query = 0, {"format": "json", **params}
         while failures < 3:  # around the session's own tries, which end where an answer begins
             try:

@@ -1,9 +1,4 @@
-"""The one record of a review: Bright Data's Trustpilot record, whatever a file or service calls it.
-
-    parsed, rejected = parse(records)
-
-The records come from `review_files` or `brightdata`. What does not parse is rejected with its reason.
-"""
+"""The one record of a review: Bright Data's Trustpilot record, whatever a file or service calls it."""
 
 from __future__ import annotations
 
@@ -31,10 +26,7 @@ DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # As other tools write an empty field. A customer who is really called so has no name here.
 MISSING = ("", "null", "none", "nan", "n/a", "#n/a", "<na>", "undefined", "\\n")
-COSTLY = (
-    "review_rating",
-    "review_content",
-)  # any other field, when unreadable, costs itself and not the review
+COSTLY = ("review_rating", "review_content")  # any other field, when unreadable, costs itself only
 
 
 def is_missing(value: object) -> bool:
@@ -43,10 +35,7 @@ def is_missing(value: object) -> bool:
 
 
 def stars(value: object) -> object:
-    """A rating as a whole number: 4, 4.0, 4/5, "4 out of 5 stars", ★★★★☆, FOUR; ValueError for others.
-
-    Half stars and other scales (80 %, 8/10) are not converted: what they would be is your decision.
-    """
+    """A rating as a whole number: 4, 4/5, "4 out of 5 stars", ★★★★☆, FOUR; ValueError for halves, 8/10."""
     if not isinstance(value, (str, bool)):
         return value
     text = str(value).strip().replace("\ufe0f", "")
@@ -124,10 +113,9 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
     """Records as JSON-ready rows with all 37 fields, and the rejected ones.
 
     A rejected one is `{"file", "line", "field", "value", "reason", "record"}`: `field` is named as in the
-    file; a service's record has no file, and `line` is its number. Rejected are broken lines, error rows
-    of the service, ratings and texts that do not parse, and an id that comes again. What other fields hold
-    and cannot be read is left empty, counted and printed. Without an id each record is a
-    review, and gets one from its content.
+    file; a service's record has no file, and `line` is its number. Rejected are broken lines, error rows,
+    ratings and texts that do not parse, and an id that comes again; other unreadable values are left empty
+    and printed. Without an id a record gets one from its content.
     """
     parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
     for number, record in enumerate(records, 1):

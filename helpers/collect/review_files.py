@@ -1,9 +1,6 @@
 """Files of reviews from anywhere: JSON, JSON Lines and CSV, their encodings, columns and dates.
 
-    records = read_records("export.csv", columns={"Feedback": "review_content"})
-
-A broken line is marked for `records.parse` to reject; the rest survives. Nothing is guessed in silence:
-which columns were taken and which not, second headers, another encoding and unclear dates are printed.
+Nothing is guessed in silence: columns taken or not, second headers and another encoding are printed.
 """
 
 from __future__ import annotations
@@ -51,11 +48,10 @@ DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 
 
 def read_records(source: str | Path, columns: dict[str, str] | None = None) -> list[dict]:
-    """The records of a JSON array, JSON Lines or CSV file, columns renamed to the record's fields.
+    """The records of a file, columns renamed to fields; unreadable lines are left for `parse` to reject.
 
-    `columns` maps your column names to fields, for names that OTHER_NAMES does not know; a column mapped
-    to None is left out. Lines that cannot be read are among the records, for `parse` to reject.
-    Raises FileNotFoundError or ValueError that names the file and the fix.
+    `columns` maps names that OTHER_NAMES does not know to fields, or to None: left out. FileNotFoundError and
+    ValueError name the file and the fix.
     """
     path = Path(source).expanduser()
     rows = tables.read_rows(path)
@@ -93,9 +89,7 @@ def _second_headers(records: list[dict]) -> int:
         if any(str(value).startswith('{"ImportId"') for value in record.values()):
             return number
     first, *rest = records  # each answer has ids and dates, and the second header has none
-    empty = [
-        name for name in first if is_missing(first[name]) and not any(is_missing(r.get(name)) for r in rest)
-    ]
+    empty = [n for n in first if is_missing(first[n]) and not any(is_missing(r.get(n)) for r in rest)]
     return int(len(rest) > 1 and len(empty) > 2)
 
 
@@ -197,10 +191,7 @@ def _asked(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
 
 
 def _order_dates(records: list[dict], field: str) -> None:
-    """Bring 31/01/2026, 1/31/26 and 31.01.2026 into ISO form; what can be either is left, and not read.
-
-    Dots mean day first. With slashes and hyphens the other dates of the column decide.
-    """
+    """Bring 31/01/2026, 1/31/26 (the column's other dates decide) and 31.01.2026 into ISO form, if clear."""
     found = [(r, match) for r in records if (match := DAY_MONTH_YEAR.fullmatch(str(r.get(field)).strip()))]
     slashed = [(int(match[1]), int(match[3])) for _, match in found if match[2] != "."]
     orders = {first > 12 for first, second in slashed if max(first, second) > 12}

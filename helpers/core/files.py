@@ -1,9 +1,4 @@
-"""Files that are never half written.
-
-A file appears under its name only when it is complete. A journal gains one complete line at a time; a last line that
-a crash tore off is recognised and dropped. A seal, the fingerprints of some files, is written last: where it stands
-and holds, they are complete. Files that people bring are read by `tables`.
-"""
+"""Files that are never half written: whole files, journals, and seals, fingerprints written last."""
 
 from __future__ import annotations
 
@@ -84,10 +79,7 @@ def append_jsonl(path: Path, *rows: dict) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict]:
-    """The rows of a JSON Lines file, without blank lines and a torn last line, whose loss is printed.
-
-    Raises ValueError that names the line when a complete line is not JSON.
-    """
+    """The rows without a torn last line, which is printed. ValueError names a whole line that is no JSON."""
     rows = []
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):

@@ -1,11 +1,9 @@
-"""The Hugging Face Hub: private repositories, and uploads that a bad network cannot turn into a loss.
-
-Nothing is scanned here: what goes public passes through `helpers.publish.dataset`.
-"""
+"""The Hugging Face Hub: private repositories, and uploads that may fail. Nothing is scanned here."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from helpers.core import runtime
@@ -21,17 +19,12 @@ def failures() -> tuple[type[Exception], ...]:
 
 def log_in() -> None:
     """Give huggingface_hub the HF_TOKEN of the platform's secrets or `.env`, if any; private downloads need it."""
-    try:
+    with suppress(runtime.MissingSecret):
         os.environ["HF_TOKEN"] = runtime.secret("HF_TOKEN")
-    except runtime.MissingSecret:
-        return
 
 
 def open_repo(repo: str, kind: str = "model", private: bool = True):
-    """An HfApi for the repository `repo` of this kind (model or dataset), which is made where there is none.
-
-    Raises PermissionError when `private` is wanted and it is public, MissingSecret without HF_TOKEN.
-    """
+    """An HfApi for `repo`, made where there is none; PermissionError for a public one, or MissingSecret."""
     from huggingface_hub import HfApi
 
     api = HfApi(token=runtime.secret("HF_TOKEN"))
@@ -43,10 +36,7 @@ def open_repo(repo: str, kind: str = "model", private: bool = True):
 
 
 def mirror(folder: Path, repo: str, kind: str, what: str, **options: object) -> None:
-    """Upload `folder` to the private `repo` in one commit. A failure is printed and costs nothing but itself.
-
-    `options` go to huggingface_hub's `upload_folder`, such as ignore_patterns or path_in_repo.
-    """
+    """Upload `folder` to the private `repo`; a failure is printed only. `options` are upload_folder's."""
     try:
         api = open_repo(repo, kind)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, commit_message=what, **options)

@@ -1,7 +1,4 @@
-"""The tables and pictures of the notebooks, in one plain style. Every picture is a matplotlib figure.
-
-Colours are from Okabe and Ito's palette, which people with colour-blindness can tell apart.
-"""
+"""The tables and pictures, matplotlib figures, of the notebooks, in one plain style."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from math import nan
 
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"  # Okabe and Ito: the colour-blind tell them apart
 
 
 def table(rows: list[dict]):
@@ -39,10 +36,7 @@ def new_figure(title: str, width: float = 7, height: float = 2.6, columns: int =
 
 
 def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, limit: int | None = None):
-    """One bar per name of `values` with its number, in the order given, or the most common first of a list of names.
-
-    With `limit`, all others together are one bar in grey.
-    """
+    """One bar a name, as given, or the most common first of a list; beyond `limit`, one grey bar for all."""
     counts = values if isinstance(values, dict) else dict(Counter(filter(None, values)).most_common())
     if not any(counts.values()):
         figure, (axis,) = new_figure(title, height=1.1)

@@ -43,12 +43,8 @@ def platform() -> str:
 
 
 def secret(name: str) -> str:
-    """A key such as OPENAI_API_KEY: from the environment, the platform's secrets page, or `.env`.
-
-    The environment comes first because asking Colab's page blocks for 10 seconds when no page is open, as under
-    papermill. Raises MissingSecret, which names the click. The value is never printed or stored.
-    """
-    where = platform()
+    """A key from the environment, the platform's secrets page or `.env`; MissingSecret names the click."""
+    where = platform()  # the environment comes first: without an open page, Colab's blocks for 10 seconds
     if value := os.environ.get(name) or _from_page(where, name) or _from_dotenv(name):
         return value.strip()
     raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
@@ -60,10 +56,9 @@ def _from_page(where: str, name: str) -> str | None:
         from google.colab import userdata
         from IPython import get_ipython
 
-        if get_ipython():  # a plain Python process has no way to the page, and userdata breaks there
-            silent = userdata.TimeoutException, userdata.SecretNotFoundError, userdata.NotebookAccessError
-            with suppress(*silent):
-                return userdata.get(name)
+        silent = userdata.TimeoutException, userdata.SecretNotFoundError, userdata.NotebookAccessError
+        with suppress(*silent):  # a plain Python process has no way to the page, and userdata breaks there
+            return userdata.get(name) if get_ipython() else None
     if where == "kaggle":
         from kaggle_secrets import UserSecretsClient, ValidationError
         from kaggle_web_client import BackendError, CredentialError
@@ -95,11 +90,7 @@ class Device:
 
 
 def device(work_dir: Path = Path()) -> Device:
-    """The device torch will use, its free memory and the free disk of `work_dir`, in GiB.
-
-    Raises RuntimeError for a GPU that the installed torch has no kernels for, as Kaggle's P100, and OSError
-    when the disk is nearly full.
-    """
+    """Torch's device and `work_dir`'s free disk; RuntimeError for a GPU without kernels, OSError."""
     import psutil
     import torch
 
@@ -126,11 +117,7 @@ asked_to_restart = ""  # a rerun without the restart must not go on: this module
 
 
 def install() -> None:
-    """Run colab_setup.sh for this kernel and show what it prints; then apply SETTINGS.
-
-    The first cell of every notebook calls it on Colab and Kaggle. Raises RuntimeError with the script's last
-    line, which names the click, when it stops.
-    """
+    """Run colab_setup.sh, show what it prints, apply SETTINGS; RuntimeError with its last line, the click."""
     global asked_to_restart
     if asked_to_restart:
         raise RuntimeError(asked_to_restart)

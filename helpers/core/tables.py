@@ -1,8 +1,5 @@
 """Tables that people bring: CSV, JSON and JSON Lines, in the encodings that programs save them in, and Parquet.
 
-    tables.read_rows(path)      # [{"line": 2, "record": {…}}, {"line": 3, "record": "…", "reason": "…"}]
-    tables.read_records(path)   # [{…}, …], or ValueError for the first row that cannot be read
-
 The one reader of reviews, question-answer pairs and SQL rows. What columns mean is not its business.
 """
 
@@ -23,8 +20,7 @@ NOT_WESTERN = re.compile(r"[^\W\d_][\ufffd¡-¿×÷][^\W\d_]")
 
 
 def read_records(path: Path) -> list[dict]:
-    """The records of a file whose every row must be whole. Raises what `read_rows` raises, and ValueError
-    that names file, row and reason for the first row that cannot be read."""
+    """The records; raises what `read_rows` raises, and ValueError for the first row that cannot be read."""
     rows = read_rows(path)
     for row in rows:
         if why := row.get("reason", row.get("guess")):
@@ -35,9 +31,8 @@ def read_records(path: Path) -> list[dict]:
 def read_rows(path: Path) -> list[dict]:
     """Each record with its place, `{"line", "record"}`, and a `reason` where it cannot be read.
 
-    A `guess` says how a row was read that does not fit its header. `line` is the line in CSV and JSON Lines, and
-    the record's number, from 1, in a JSON array and in Parquet.
-    Raises FileNotFoundError or ValueError that names the file and the fix.
+    A `guess` says how a row was read that does not fit its header. `line` is the record's number, from 1,
+    in a JSON array and in Parquet. FileNotFoundError and ValueError name the file and the fix.
     """
     if not path.is_file():
         what = "is a folder; give the path of one file in it" if path.is_dir() else "is no file"
@@ -148,9 +143,8 @@ def _parquet_rows(path: Path) -> list[dict]:
         raise ValueError(f"{path} is no whole Parquet file ({error}); export it again") from None
     if not records:
         raise ValueError(f"{path} is empty; export it again")
-    return [
-        {"line": n, "record": json.loads(json.dumps(row, default=str))} for n, row in enumerate(records, 1)
-    ]
+    plain = json.loads(json.dumps(records, default=str))
+    return [{"line": number, "record": record} for number, record in enumerate(plain, 1)]
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:

@@ -1,8 +1,4 @@
-"""work_dir: the one folder that all notebooks share, where it lies, and which stages in it are done.
-
-Every notebook reads the file of the stage before it and ends with `finish_stage`, which writes the stage's
-manifest last: where it stands, and what it lists is unchanged, the stage is done.
-"""
+"""work_dir: the folder that all notebooks share. A stage is done where its manifest, written last, holds."""
 
 from __future__ import annotations
 
@@ -20,10 +16,7 @@ NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*
 
 
 def open_work_dir(work_dir: str) -> Path:
-    """The notebook's `work_dir` parameter as a folder that can be written; "" means the default.
-
-    What earlier notebooks left elsewhere is copied into it. Raises PermissionError that names folder and fix.
-    """
+    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError."""
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +55,7 @@ def survives(folder: Path) -> tuple[bool, str]:
 
 
 def bring(folder: Path) -> None:
-    """Copy into `folder` what earlier notebooks left elsewhere and `folder` lacks; says from where.
-
-    That is a Kaggle output attached with Add Input, and the private Hub data set that WORK_REPO names.
-    """
-    # Three levels deep, and not all of a large data set:
+    """Copy into `folder` what it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO."""
     attached = (KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3))
     sources = sorted(path.parent for paths in attached for path in paths)
     if repo := os.environ.get("WORK_REPO"):
@@ -82,10 +71,7 @@ def bring(folder: Path) -> None:
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:
-    """The rows of an earlier notebook's file, or of the bundled sample, and which of the two.
-
-    Raises ValueError where the earlier notebook kept none.
-    """
+    """Rows of an earlier notebook's file (ValueError if none) or the bundled sample; and which of both."""
     if path.exists():
         if not (rows := files.read_jsonl(path)):
             raise ValueError(f"{path} has no rows: the notebook that wrote it kept none, and shows why")
@@ -95,10 +81,7 @@ def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[d
 
 
 def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]) -> None:
-    """Write the stage's manifest, what it read and wrote with fingerprints, and carry work_dir to WORK_REPO.
-
-    Raises FileNotFoundError for what the stage should have written and did not.
-    """
+    """Write the stage's manifest and carry work_dir to WORK_REPO; FileNotFoundError for what is missing."""
     if missing := [name for name in writes if not (work_dir / name).exists()]:
         raise FileNotFoundError(f"{stage} should have written {', '.join(missing)} into {work_dir}")
     sealed = {"reads": files.seal(work_dir, reads), "writes": files.seal(work_dir, writes)}
@@ -109,19 +92,16 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
 
 
 def stale(record: Path, adapter: Path) -> str:
-    """Why `record`, training.json or evaluation.json, says nothing about this adapter; "" where it may be believed."""
-    stage, files_of = {"training": ("05_finetune_gemma", "writes"), "evaluation": ("06_evaluate", "reads")}[
-        record.stem
-    ]
+    """Why training.json or evaluation.json says nothing about this adapter; "" where it may be believed."""
+    stage, names = ("05_finetune_gemma", "writes") if record.stem == "training" else ("06_evaluate", "reads")
     manifest = files.read_json(
         record.parent / "manifests" / f"{stage}.json", {}
-    )  # older records name no adapter
-    known = files.read_json(record, {}).get("adapter", manifest.get(files_of, {}).get("adapter", "absent"))
+    )  # of records without adapter
+    known = files.read_json(record, {}).get("adapter", manifest.get(names, {}).get("adapter", "absent"))
     if known in ("absent", files.fingerprint(adapter)):
         return ""
-    return (
-        f"{record.name} is about another adapter than {adapter.name}/ holds now: run notebook {stage} again"
-    )
+    about = f"is about another adapter than {adapter.name}/ holds now"
+    return f"{record.name} {about}: run notebook {stage} again"
 
 
 def is_finished(work_dir: Path, stage: str) -> bool:
