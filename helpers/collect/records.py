@@ -68,10 +68,16 @@ def date(value: object) -> datetime:
 
 Stars = Annotated[Annotated[int, pydantic.Field(ge=1, le=5)], pydantic.BeforeValidator(stars)]
 Day = Annotated[datetime, pydantic.BeforeValidator(date)]
+# Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any null.
+ORDER = (
+    "company_name, company_id, company_logo, company_website, company_rating_name, company_overall_rating, "
+    "is_verified_company, company_total_reviews, company_about, company_email, company_phone, company_location, "
+    "company_country, company_category, company_other_categories, company activity, breadcrumbs, 5_star, 4_star, "
+    "3_star, 2_star, 1_star, review_id, review_date, review_rating, review_title, review_content, "
+    "is_verified_review, review_date_of_experience, review_replies, review_useful_count, review_url, date_posted, "
+    "url, reviewer_name, reviewer_location, reviews_posted_overall"
+).split(", ")
 TYPES = {
-    str: "company_name, company_id, company_logo, company_website, company_rating_name, company_about, company_email, "
-    "company_phone, company_location, company_country, company_category, review_id, review_title, review_content, "
-    "review_url, date_posted, url, reviewer_name, reviewer_location",
     Stars: "review_rating",
     Day: "review_date, review_date_of_experience",
     int: "company_total_reviews, 5_star, 4_star, 3_star, 2_star, 1_star, review_useful_count, reviews_posted_overall",
@@ -79,7 +85,8 @@ TYPES = {
     bool: "is_verified_company, is_verified_review",
     list | dict | str: "company_other_categories, company activity, breadcrumbs, review_replies",
 }
-FIELDS = {name: (kind | None, None) for kind, names in TYPES.items() for name in names.split(", ")}
+KINDS = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
+FIELDS = {name: (KINDS.get(name, str) | None, None) for name in ORDER}
 
 
 class _Lenient(pydantic.BaseModel):
@@ -99,7 +106,6 @@ class _Lenient(pydantic.BaseModel):
             return None
 
 
-# Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any of them null.
 Review = pydantic.create_model("Review", __base__=_Lenient, **FIELDS)
 
 

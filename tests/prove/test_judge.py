@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 import pytest
 
-from helpers.ask import teacher
+from helpers.ask import prices, teacher
 from helpers.core import files
 from helpers.prove import judge
 from tests.fakes.openai_api import FakeOpenAI
@@ -205,7 +205,7 @@ def test_the_cap_stops_it_and_a_higher_one_goes_on_where_it_stopped(run, tmp_pat
         with pytest.raises(teacher.BudgetReached, match="higher max_cost_usd"):
             run(server, max_cost_usd=0.003)
         first = len(server.asked)
-        assert server.usd(*teacher.PRICES[MODEL]) <= 0.003 and 0 < first < 80
+        assert server.usd(*prices.price(MODEL)) <= 0.003 and 0 < first < 80
         assert run(server)["tuned"] == 8 and len(server.asked) == 96
     rows = [row for row in files.read_jsonl(tmp_path / "judge_journal.jsonl") if row["text"]]
     assert len({row["key"] for row in rows}) == len(rows) == 96
