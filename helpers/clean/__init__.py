@@ -1,3 +1,4 @@
 """Reviews become text that may be shown to others (notebooks 02 and 03).
 
-`redaction` of personal data, by `names` and `numbers`; `texts`: words, language, near-duplicates; `chunks`."""
+`reviews`: cleaned, without twins. `redaction` of personal data, by `names` and `numbers`. `texts`: words, language,
+near-duplicates. `chunks`."""
