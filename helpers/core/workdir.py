@@ -94,9 +94,7 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
 def stale(record: Path, adapter: Path) -> str:
     """Why training.json or evaluation.json says nothing about this adapter; "" where it may be believed."""
     stage, names = ("05_finetune_gemma", "writes") if record.stem == "training" else ("06_evaluate", "reads")
-    manifest = files.read_json(
-        record.parent / "manifests" / f"{stage}.json", {}
-    )  # of records without adapter
+    manifest = files.read_json(record.parent / "manifests" / f"{stage}.json", {})  # older records name none
     known = files.read_json(record, {}).get("adapter", manifest.get(names, {}).get("adapter", "absent"))
     if known in ("absent", files.fingerprint(adapter)):
         return ""

@@ -72,9 +72,8 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
     training = files.read_json(work_dir / "training.json", {})
     pairs = sum(data.kept(adapter).values(), [])
     pairs_file, journal = work_dir / "qa_pairs.jsonl", work_dir / "qa_journal.jsonl"
-    if (
-        not pairs and pairs_file.exists() and training.get("data", FROM_04).startswith(FROM_04)
-    ):  # older than `kept`
+    from_04 = training.get("data", FROM_04).startswith(FROM_04)
+    if not pairs and from_04 and pairs_file.exists():  # a work_dir older than `kept`
         pairs = files.read_jsonl(pairs_file)
     from_reviews = data.from_reviews(pairs)
     if scores := files.read_json(work_dir / "evaluation.json", {}):

@@ -106,9 +106,7 @@ def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], s
     sides, why = _read_sides(dataset, work_dir)
     if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
-    if not sides.get("test") and not sides.get(
-        "validation"
-    ):  # at once: one after the other may leave one group
+    if not (sides.get("test") or sides.get("validation")):  # at once, or the second may find one group left
         parts = splits.split_pairs(sides["train"], validation=0.1)
         sides |= zip(("train", "test", "validation"), parts)
     elif not sides.get("test"):

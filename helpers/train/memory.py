@@ -128,9 +128,8 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
             "model_name, or restart the session so that nothing else holds memory."
         )
     first, on_gpu = fitting[0], model.device.type != "cpu"
-    rival = next(
-        (way for way in fitting if on_gpu and way.rows > first.rows), None
-    )  # checkpointing: it comes later
+    # Those without checkpointing come first, so one with more rows has it.
+    rival = next((way for way in fitting if on_gpu and way.rows > first.rows), None)
     smaller = [way for way in fitting if way.peak_gb < first.peak_gb and way is not rival]
     smaller.sort(key=lambda way: -way.peak_gb)
     middle = smaller[:-1][: 1 if rival else 2]

@@ -100,6 +100,7 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
 
     Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory;
     then it goes on from the newest checkpoint, or from the start. MemoryError where none fits.
+    What cuBLAS cannot allocate is another error, and not caught.
     Optimizer, schedule, order of the data and random state come back with a checkpoint. A run that had
     ended, as `checkpoints.keep` noted, is loaded and not continued: transformers 5.15 would add a step to it.
     """
@@ -142,9 +143,8 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
         if go(way, last):
             return way
         newest = checkpoints.newest(folder)
-        last = (
-            newest if newest and newest.stat().st_mtime > started else last
-        )  # resume=False leaves older ones
+        if newest and newest.stat().st_mtime > started:  # resume=False leaves older ones
+            last = newest
         print(f"Going on from {last.name if last else 'the start'} in the next smaller way, if there is one")
     raise MemoryError("No way fits this GPU. Lower max_seq_length or lora_r, or choose a smaller model_name.")
 
