@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, BudgetReached, Request, TeacherError, answered, estimate, summary
-from helpers.ask.prices import PRICES
 from helpers.core import files
 
-__all__ = ["PRICES", "Request", "estimate", "summary"]  # used as teacher.PRICES …
+__all__ = ["Request", "estimate", "summary"]  # used as teacher.Request …
 
 TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
