@@ -4,23 +4,28 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 WORK_DIR ?= demo
 PINS := requirements-cpu.txt requirements-unsloth.txt
-# One pass over the pairs instead of three, so that two cores need minutes, at a rate that suits a small model.
-DEMO = -p num_train_epochs 1 -p learning_rate 1e-3
+# Named after what it pins: other pins, another stamp.
+STAMP := $(VENV)/installed-$(shell cat $(PINS) | sha256sum | cut -c-16)
+UV := $(PY) -m uv pip install --python $(PY)
 
 export TOKENIZERS_PARALLELISM := false
-.PHONY: demo test test-all lab notebooks bench lint setup
+.PHONY: demo test test-all lab notebooks bench lint setup browser
 
 demo: setup
-	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08 $(DEMO)
+	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08
 	$(PY) -m helpers.prove.chat $(WORK_DIR)/answers.jsonl
 
 # Two processes with a thread each: what waits for kernels, servers and disks goes on beside what computes.
-test: lint
+test: lint browser
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
 
 # The proofs in their full size: more kills and seeds, 100,000 rows, and Python 3.13 where it is installed.
-test-all: lint
+test-all: lint browser
 	ALL=1 $(PY) -m pytest tests
+
+# The chat page and JupyterLab are driven in a real browser; where there is none, Chromium is installed.
+browser: setup
+	@$(PY) -m tests.browser
 
 lab: setup
 	$(PY) -m jupyterlab notebooks
@@ -41,14 +46,15 @@ lint: setup
 	$(PY) -m ruff format --check .
 	$(PY) -m tests.house
 
-# The stamp holds the pins that were installed: a second run compares and goes on.
-setup: $(VENV)/installed
+setup: $(STAMP)
 	@$(PY) -m helpers.train.local_gemma
 
-$(VENV)/installed: $(PINS)
+# pip fetches uv, and torch, since it knows from its own settings where a CPU build lies; uv the other 220 packages.
+$(STAMP):
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f'Python {v[0]}.{v[1]} is not supported: make PYTHON=python3.12')"
-	@echo "Installing the pinned packages into $(VENV), once; two to five minutes"
+	@echo "Installing the pinned packages into $(VENV), once; a minute, or as long as the downloads take"
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --progress-bar on -r requirements-cpu.txt
-	$(PY) -m pip install --no-deps -r requirements-unsloth.txt
+	$(PY) -m pip install --no-deps --no-compile $$(grep -E "^(uv|torch)==" requirements-cpu.txt)
+	$(UV) -r requirements-cpu.txt
+	$(UV) --no-deps -r requirements-unsloth.txt
 	@touch $@

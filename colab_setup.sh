@@ -7,14 +7,15 @@
 # PYTHON names the interpreter and REQUIREMENTS the list, where the choices below do not suit. LOADED, from the
 # notebook's first cell, names the modules that its kernel has imported: where one of them is replaced, a restart
 # is needed, and the exit status is 3. What a runtime brings, and its packages were built against, is frozen at
-# the version that is there.
+# the version that is there. tokenizers and huggingface-hub are not: transformers' pin names the ones it needs.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 FROZEN="torch torchvision torchaudio triton numpy scipy pandas pyarrow pillow protobuf fsspec requests openai
-pydantic huggingface-hub tokenizers matplotlib ipykernel ipython jupyter-client traitlets tornado"
+pydantic matplotlib ipykernel ipython jupyter-client traitlets tornado"
 
 PYTHON=${PYTHON:-$(command -v python3)}
+unset UV_CONSTRAINT UV_BUILD_CONSTRAINT # Colab sets them, once to files that are not there
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -71,9 +72,10 @@ if ! "${install[@]}" -c "$scratch/frozen.txt" -r "$REQUIREMENTS" "$@" 2>&1 | tee
     if grep -qiE "failed to (fetch|establish)" "$scratch/log"; then
         stop "The packages could not be fetched: $internet, and run this again."
     fi
-    echo "These stay at their versions: $(tr '\n' ' ' <"$scratch/frozen.txt")"
-    stop "Nothing was changed; the lines above say why. A pin that does not fit a frozen package is to be \
-changed in $REQUIREMENTS."
+    in_the_way=$(grep -owFf "$scratch/frozen.txt" "$scratch/log" | sort -u | paste -sd, | sed 's/,/, /g' || true)
+    stop "Nothing was changed, because ${in_the_way:-something that the lines above name} is in the way of the pins \
+in $REQUIREMENTS: take the newest release of this repository, whose pins suit today's images (%env GEMMA_REF=main in \
+a cell at the top, then run all again)."
 fi
 "${install[@]}" --no-deps -r requirements-unsloth.txt "$@" # last, and alone: see there
 

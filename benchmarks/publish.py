@@ -17,6 +17,7 @@ import torch
 
 from benchmarks import machine
 from helpers.core import files, runtime
+from helpers.prove import chat, search
 from helpers.publish import export, parity
 from helpers.train import models
 
@@ -28,7 +29,7 @@ from helpers.publish import export
 export.convert(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9)
 """
-QUESTIONS = [parity.QUESTIONS[0], parity.QUESTIONS[-1]]
+QUESTIONS = [*search.prompts(models.SAMPLE_ADAPTER, chat.QUESTIONS[:1]), parity.DIFFICULT]
 
 
 def largest(adapter: list[parity.Answer], other: list[parity.Answer]) -> float:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.stopping            # the bundled adapter; some minutes on two cores
 
-40 answers to the four questions, ten of each, at notebook 07's settings, in batches; and 32 held-out pairs: how likely
-the end is where the reference ends, and the loss of the answers. `stopping.json` keeps the run before the turn
-markers had rows of their own (its commit is named) beside this one.
+40 answers to the four questions, ten of each, with what is found for them, at notebook 07's settings; and 32 held-out
+pairs: how likely the end is where the reference ends, and the loss of the answers. `stopping.json` keeps the runs with
+a closed book, before and after the turn markers had rows of their own (their commits are named), beside this one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from helpers.core import files, runtime
-from helpers.prove import chat, evaluation
+from helpers.prove import chat, evaluation, search
 from helpers.train import data, models
 
 SEEDS, MOST = 10, 256
@@ -26,7 +26,7 @@ def scripts(text: str) -> set[str]:
     return {unicodedata.name(letter, "UNKNOWN").split()[0] for letter in text if letter.isalpha()}
 
 
-def sampled(model, tokenizer, seeds: int = SEEDS, questions=chat.QUESTIONS) -> tuple[int, list[str]]:
+def sampled(model, tokenizer, questions: list[str], seeds: int = SEEDS) -> tuple[int, list[str]]:
     """How many of seeds × questions sampled answers stop by themselves, and the answers."""
     from transformers import set_seed
 
@@ -44,9 +44,10 @@ def main() -> None:
 
     pairs, _ = data.load_qa_dataset("auto", Path("nowhere"))
     model, tokenizer = models.load_tuned(models.SAMPLE_ADAPTER, runtime.device())
-    evaluation.use_float32(model)
-    test = pairs["test"].to_list()[:32]
-    stopped, answers = sampled(model, tokenizer)
+    model.float()
+    test = [pair for pair in pairs["test"] if pair["kind"] == "review"][:32]
+    test = [pair | {"question": asked} for pair, asked in zip(test, data.prompts(test, open_book=True))]
+    stopped, answers = sampled(model, tokenizer, search.prompts(models.SAMPLE_ADAPTER, chat.QUESTIONS))
     known = scripts(" ".join([*chat.QUESTIONS, *pairs["train"]["answer"]]))
     nats = evaluation.answer_nats(model, tokenizer, test)
     end = np.exp([-losses[-1] for losses in nats])
@@ -60,7 +61,7 @@ def main() -> None:
         "answer loss": round(float(np.mean([np.mean(losses) for losses in nats])), 3),
     }
     result = files.read_json(RESULT) if RESULT.exists() else {}
-    files.write_json(RESULT, {**result, "rows begun anew": {**machine.describe(), **figures}})
+    files.write_json(RESULT, {**result, "rows begun anew, open book": {**machine.describe(), **figures}})
     print(figures, *answers[:8], sep="\n")
 
 

@@ -200,7 +200,7 @@ def text(result: dict) -> str:
 
 Written by `benchmarks/teacher.py`, whose docstring says what is compared and how. {result["date"]},
 {result["machine"]}, {result["versions"]}.
-The row of 600 chunks at 200 ms is of 2026-11-28, while other work ran on the same two threads.
+Other work ran on the same two threads.
 Seconds from the first request to the last answer, in brackets those of the whole process. Where a cell has two
 figures, ours is the first.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,9 +80,10 @@ def browser():
     """Chromium, driven by Playwright."""
     from playwright.sync_api import sync_playwright
 
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not found:
-        pytest.fail("this test needs Chromium: apt-get install chromium, or set CHROMIUM to its path")
+    from tests.browser import ONE_COMMAND, find
+
+    if not (found := find()):
+        pytest.fail(f"this test needs Chromium: {ONE_COMMAND}, or set CHROMIUM to its path")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser

@@ -23,29 +23,6 @@ OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
 THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
 ROOM = 4000  # tokens to think in, beside those of the answer
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
-FIXES = {
-    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
-    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
-    402: "Add credit to the account, or choose a cheaper teacher_model",
-    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
-    429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
-}
-FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"
-
-
-class BudgetReached(RuntimeError):
-    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
-
-    def __init__(self, done: int, total: int, usd: float, max_cost_usd: float):
-        super().__init__(
-            f"{done} of {total} requests are answered, for ${usd:.4f}; the next may cost more than max_cost_usd = "
-            f"{max_cost_usd} leaves. The journal keeps the answers: the same call with a higher max_cost_usd asks and "
-            "pays only for the rest."
-        )
-
-
-class TeacherError(RuntimeError):
-    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +95,7 @@ class Reply:
     problem: str = ""  # in the server's words
     status: int = 200  # that of the error; 0 for what is neither a completion nor an error
     code: str = ""
+    wait: float = 0.0  # seconds for which the server asks to be left alone
 
 
 def read_reply(status: int, body: object) -> Reply:
@@ -163,14 +141,6 @@ def _completion(choice: dict, usage: dict) -> Reply:
     tokens, refused = None if None in tokens else tokens, _writable(message.get("refusal") or filtered)
     cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
     return Reply(_writable(text), why, tokens, refused, cut_off if why == "length" else "")
-
-
-def fix(status: int, problem: str) -> str:
-    """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
-    if status == 404 and "model" in problem.lower():
-        return "Choose a teacher_model that the server has"
-    status = 400 if status in REFUSED else status
-    return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
 
 
 def _writable(text: str) -> str:

@@ -15,15 +15,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from helpers.ask import answers, prices
-from helpers.ask.answers import Answer, BudgetReached, Reply, Request, TeacherError, answered, summary
+from helpers.ask.answers import Answer, Reply, Request
+from helpers.ask.run import Run, TeacherError
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -39,45 +38,32 @@ LISTED_LATE = (0, 2, 5, 10)  # seconds between looks for a batch that may have b
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
             max_cost_usd: float, poll_seconds: float = 60.0) -> dict[str, Answer]:  # fmt: skip
     """As `teacher.ask_all`; what fails or expires has a reason until the next call, which asks again."""
-    run = _Run(requests, Path(journal_path), model, response_model, max_cost_usd)
-    if run.unanswered():
-        try:
-            run.all(poll_seconds)
-        except KeyboardInterrupt:
-            names = ", ".join(batch["id"] for batch in run.under_way()) or "A batch, if one was started,"
-            print(f"\n{names} goes on at OpenAI and is paid for. The same call takes it up; to stop it, use "
-                  "platform.openai.com/batches")  # fmt: skip
-            raise
-    have = answered(run.journal) | run.failed
-    return {request.key: have[request.key] for request in requests}
+    run = _Run(requests, journal_path, model, response_model, max_cost_usd)
+    if run.missing():
+        run.all(poll_seconds)
+    return run.ends()
 
 
 def _custom_id(key: str) -> str:
     return key if len(key) <= 64 else files.content_id(key)
 
 
-class _Run:
-    """One call. `batches` is the state file: asked (perhaps created), running, done, failed (unpaid)."""
+class _Run(Run):
+    """A call of ask_all. `batches` is the state file: asked (perhaps created), running, done, failed (unpaid)."""
 
-    def __init__(self, requests, journal: Path, model: str, response_model: type, max_cost_usd: float):
-        self.requests = {request.key: request for request in requests}
-        self.journal, self.model, self.max_cost_usd = journal, model, max_cost_usd
-        self.state = journal.with_name(f"{journal.stem.removesuffix('_journal')}_batches.json")
+    price_share = PRICE_SHARE
+
+    def __init__(self, *job):
+        super().__init__(*job)
+        self.state = self.journal.with_name(f"{self.journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
-        self.format, self.failed = answers.response_format(response_model), {}
-        self.wants = answers.Wants(model, answers.read(journal)[0])
-        self.again = set(self.wants.flaws)  # what was asked for once more
 
     def all(self, poll_seconds: float) -> None:
         import openai
 
-        prices.price(self.model)
-        url = prices.base_url()
-        self.host, self.key = urlsplit(url).hostname, prices.api_key(url)
-        web = openai.DefaultHttpxClient(trust_env=not prices.is_own(url))
-        options = {"base_url": url, "timeout": 600, "max_retries": 4, "http_client": web}
+        web = openai.DefaultHttpxClient(trust_env=not prices.is_own(self.url))
+        options = {"base_url": self.url, "timeout": 600, "max_retries": 4, "http_client": web}
         self.client = openai.OpenAI(api_key=self.key, **options)
-        self.patient = self.client.with_options(max_retries=RETRIES)
         for batch in self.batches:  # whose creation an earlier process did not live to note
             if batch["state"] == "asked":
                 batch_id = self._find(batch["tag"], LISTED_LATE)
@@ -86,20 +72,15 @@ class _Run:
         with tqdm(total=total, desc=self.model, file=sys.stderr) as bar:
             while True:
                 self._send()
-                missing = self.unanswered().keys()
+                missing = {request.key for request in self.missing()}
                 bar.update(total - len(missing) - bar.n)
-                waiting = [batch for batch in self.under_way() if missing & set(batch["keys"])]
-                if not waiting:
+                waiting = (batch for batch in self.under_way() if missing & set(batch["keys"]))
+                if not (batch := next(waiting, None)):
                     break
-                self._collect(*self._wait(waiting, bar, poll_seconds))
+                self._collect(batch, self._ended(batch, bar, poll_seconds))
         print(f"{total - len(missing)} of {total} requests are answered")
         if missing - self.failed.keys():
-            usd = summary(self.journal)["usd"]
-            raise BudgetReached(total - len(missing), total, usd, self.max_cost_usd)
-
-    def unanswered(self) -> dict[str, Request]:
-        have = answered(self.journal)
-        return {key: request for key, request in self.requests.items() if key not in have}
+            raise self.budget_reached()
 
     def under_way(self) -> list[dict]:
         return [batch for batch in self.batches if batch["state"] == "running"]
@@ -114,23 +95,20 @@ class _Run:
 
     def _send(self) -> None:
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
-        keys = [key for key in self.unanswered() if key not in pending]
-        left = self.max_cost_usd - summary(self.journal)["usd"]
-        left -= sum(batch["usd_at_most"] for batch in self.under_way())
+        keys = [request.key for request in self.missing() if request.key not in pending]
+        left = self.max_cost_usd - self.spent - sum(batch["usd_at_most"] for batch in self.under_way())
         keys = keys[: len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))]
         for start in range(0, len(keys), MAX_REQUESTS):
             self._start(keys[start : start + MAX_REQUESTS])
 
     def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
-        lines = []
-        for key in keys:
-            body = self.wants.body(self.requests[key], self.format)
-            line = {"custom_id": _custom_id(key), "method": "POST", "url": ENDPOINT, "body": body}
-            lines.append(json.dumps(line))
+        sent = {_custom_id(key): self.wants.body(self.requests[key], self.format) for key in keys}
+        line = {"method": "POST", "url": ENDPOINT}
+        lines = [json.dumps({"custom_id": name} | line | {"body": body}) for name, body in sent.items()]
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
-        batch = {"id": None, "state": "asked", "tag": tag, "model": self.model, "keys": keys}
+        batch = {"id": None, "state": "asked", "tag": tag, "keys": keys}
         self.batches.append(batch)
         self._save(batch, usd_at_most=sum(map(self._most, keys)))
         try:
@@ -146,14 +124,15 @@ class _Run:
             )
         self._save(batch, id=batch_id, state="running")
         print(f"{batch_id}: {len(keys)} requests for at most ${batch['usd_at_most']:.4f}, half the live price. It "
-              "may take a day; interrupt this whenever you like, the same call goes on")  # fmt: skip
+              "may take a day and goes on at OpenAI, also when you interrupt this; the same call takes it up. To stop "
+              "it, use platform.openai.com/batches")  # fmt: skip
 
     def _find(self, tag: str, pauses: tuple[float, ...] = (0,)) -> str | None:
         """The id of a batch of the last 30 days with this tag, one that is not in the state file."""
         known, oldest = {batch["id"] for batch in self.batches}, time.time() - KEPT_DAYS * 86400
         for pause in pauses:
             time.sleep(pause)
-            with self._explained("listing the batches", absent="It has no Batch API: use mode='live'"):
+            with self._explained("at listing the batches", absent="It has no Batch API: use mode='live'"):
                 for batch in self.client.batches.list(limit=100):  # the newest first, page by page
                     if batch.created_at < oldest:
                         break
@@ -166,38 +145,36 @@ class _Run:
         """The id of the new batch, or None when the answer was lost: sent again, it might be paid twice."""
         import openai
 
-        with self._explained("uploading the requests"):
+        with self._explained("at uploading the requests"):
             data = "\n".join([*lines, ""]).encode()
             file = self.client.files.create(file=(f"{tag}.jsonl", data), purpose="batch")
         create = self.client.with_options(max_retries=0).batches.create
         options = {"endpoint": ENDPOINT, "completion_window": "24h", "metadata": {TAG: tag}}
-        with self._explained("starting the batch"):
+        with self._explained("at starting the batch"):
             try:
                 return create(input_file_id=file.id, **options).id
             except (openai.APIConnectionError, openai.InternalServerError):
                 return None
 
-    def _wait(self, waiting: list[dict], bar, poll_seconds: float) -> tuple[dict, object]:
-        """The first batch that ended, as the state file and as the server describe it."""
+    def _ended(self, batch: dict, bar, poll_seconds: float):
+        """The batch as the server describes it, as soon as it has ended."""
+        patient = self.client.with_options(max_retries=RETRIES)
         while True:
-            shown = []
-            for batch in waiting:
-                with self._explained(f"asking for {batch['id']}", "Is OPENAI_API_KEY of its account?"):
-                    listed = self.patient.batches.retrieve(batch["id"])
-                if listed.status in ENDED:
-                    return batch, listed
-                done = listed.request_counts.completed if listed.request_counts else 0
-                shown.append(f"{listed.id} {listed.status}, {done}/{len(batch['keys'])}")
-            bar.set_postfix_str("; ".join(shown))
+            with self._explained(f"at asking for {batch['id']}", "Is OPENAI_API_KEY of its account?"):
+                listed = patient.batches.retrieve(batch["id"])
+            if listed.status in ENDED:
+                return listed
+            done = listed.request_counts.completed if listed.request_counts else 0
+            bar.set_postfix_str(f"{listed.id} {listed.status}, {done}/{len(batch['keys'])}")
             time.sleep(poll_seconds)
 
     def _results(self, ended) -> dict[str, Reply]:
         """What came of each request, by custom_id: the lines of the output and the error file."""
         gone = f'They are kept {KEPT_DAYS} days. To pay for new ones, set its state to "failed" in qa_batches.json'
-        replies = {}
-        with self._explained(f"downloading the results of {ended.id}", absent=gone):
+        replies, content = {}, self.client.with_options(max_retries=RETRIES).files.content
+        with self._explained(f"at downloading the results of {ended.id}", absent=gone):
             ids = filter(None, (ended.output_file_id, ended.error_file_id))
-            lines = "\n".join(self.patient.files.content(name).content.decode() for name in ids).split("\n")
+            lines = "\n".join(content(name).content.decode() for name in ids).split("\n")
             for line in map(json.loads, filter(str.strip, lines)):
                 response = line.get("response") or {}
                 body = response.get("body") or {"error": line.get("error") or "no answer"}
@@ -214,41 +191,27 @@ class _Run:
                 f"{ended.id} was refused, unpaid: {why[:600]}. Where it is too long for the account's queue, lower "
                 "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
             )
-        have, results = answered(self.journal), self._results(ended)
+        results = self._results(ended)
+        self.works |= not all(reply.problem for reply in results.values())
         absent = Reply(problem=f"its batch is {ended.status}", status=0)
-        keys = [key for key in batch["keys"] if key not in have]
-        rows = [self._row(key, batch["model"], results.get(_custom_id(key), absent)) for key in keys]
-        works = any(answer.model == batch["model"] for answer in have.values())
-        if rows and not works and all(row and row.finish_reason == "refused" for row in rows):
-            self._save(batch, state="failed")
-            raise TeacherError(
-                f"{batch['model']!r} refused all {len(rows)} requests of {ended.id}: {rows[0].reason}. Nothing "
-                "is paid. Choose another teacher_model, or mode='live', which also works without JSON schemas."
-            )
-        if rows := [asdict(row) for row in rows if row]:
+        keys = [key for key in batch["keys"] if key not in self.have]
+        rows = [self._row(key, results.get(_custom_id(key), absent)) for key in keys]
+        if rows := list(filter(None, rows)):
             files.append_jsonl(self.journal, *rows)
         self._save(batch, state="done")
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 
-    def _row(self, key: str, model: str, reply: Reply) -> Answer | None:
+    def _row(self, key: str, reply: Reply) -> dict | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        problem = reply.problem[:400] or ("" if reply.tokens else "no usage in its reply")
-        if problem and reply.status not in answers.REFUSED:
-            self.failed[key] = Answer(key, model, "", "failed", 0, 0, 0.0, f"failed ({problem})")
-            return None
-        row = Answer(key, model, "", "refused", 0, 0, 0.0, f"refused ({problem})")
-        empty = reply.cut_off and not reply.text.strip()
+        problem = reply.problem or ("" if reply.tokens else "no usage in its reply")
         if not problem:
-            reason = f"malformed twice ({reply.cut_off})" if empty else ""
-            reason = f"refused ({reply.refused[:300]})" if reply.refused else reason
-            usd = PRICE_SHARE * prices.cost(model, *reply.tokens)
-            row = Answer(key, model, reply.text, reply.finish_reason, *reply.tokens, usd, reason)
-        if key in self.requests and key not in self.again and (empty or answers.NEW_NAME in problem):
-            flaw = reply.cut_off or problem
-            row = replace(row, text=None, finish_reason="malformed" if empty else "400", reason=flaw)
-            self.wants.learn(flaw, key)
-            self.again.add(key)
-        return row
+            return self.end(key, reply, "" if reply.text.strip() else reply.cut_off, reply.tokens)
+        if answers.NEW_NAME in problem and key not in self.wants.flaws:
+            self.wants.learn(problem, key)
+            return self.settle(key, None, "400", reason=problem)
+        if not self.works or reply.status not in answers.REFUSED:  # all are refused: not for their texts
+            return self.fail(key, problem)
+        return self.settle(key, "", "refused", reason=f"refused ({problem})")
 
     @contextlib.contextmanager
     def _explained(self, doing: str, absent: str = "") -> Iterator[None]:
@@ -259,9 +222,5 @@ class _Run:
             yield
         except (openai.APIError, json.JSONDecodeError) as error:
             status = error.status_code if isinstance(error, openai.APIStatusError) else 0
-            fix = absent if absent and status in (404, 405, 501) else answers.fix(status, str(error))
-            problem = " ".join(str(error).replace(self.key, "[OPENAI_API_KEY]").split())[:400]
-            raise TeacherError(
-                f"{self.host} failed at {doing}: {problem}. {fix}. What is answered or under way is kept: the same "
-                "call goes on from there."
-            ) from None
+            fix = absent if status in (404, 405, 501) else ""
+            raise self.error(doing, " ".join(str(error).split()), status, fix) from None

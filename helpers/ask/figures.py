@@ -1,4 +1,4 @@
-"""Numbers that a text states and its source does not: digits as they are meant, percentages, words."""
+"""Numbers that a text states and its source does not: digits as they are meant, percentages, words; facts it names."""
 
 import re
 
@@ -31,6 +31,17 @@ def invented(text: str, source: str, language: str | None = "en") -> list[str]:
     known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)  # "5 100" is one number or two
     allowed = set().union(*known.values())
     return [number for number, values in _numbers(text, stated).items() if not values & allowed]
+
+
+def named(fact: str, text: str) -> bool:
+    """Whether `text` names a fact: each of its numbers, and its words of four letters or more in any form."""
+    from nltk.stem.porter import PorterStemmer
+
+    stem, said = PorterStemmer().stem, set().union(*_numbers(text, ANY_WORD).values())
+    facts, words = (
+        {stem(word) for word in re.findall(r"[^\W\d]{4,}", part.lower())} for part in (fact, text)
+    )
+    return facts <= words and set().union(*_numbers(fact, {}).values()) <= said
 
 
 def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:

@@ -38,6 +38,7 @@ class Judged:
 
     def __init__(self, pair: dict, sources: list[dict], ordinary: set[str]):
         self.question, self.answer, self.teacher = pair["question"], pair["answer"], pair["teacher"]
+        self.overview, self.facts = pair.get("kind") == "overview", pair.get("facts") or []
         self.both, self.ordinary = f"{self.question}\n{self.answer}", ordinary
         self.known = pair["chunk_id"] in {chunk["id"] for chunk in sources}
         self.companies = " ".join(str(chunk["company"]) for chunk in sources)
@@ -79,7 +80,7 @@ def _foreign(p: Judged) -> str | None:
     """The language that it should not be in; unjudged where a review is too short or holds an order."""
     sections = [re.sub(HEADER, "", section, flags=re.M) for section in p.source.split(reviews.RULE)]
     wanted = {None if injection.planted(section) else _language(section) for section in sections}
-    wanted = {"en"} if p.teacher == "sample" else wanted  # the bundled pairs, whatever their reviews are in
+    wanted = {"en"} if p.teacher == "sample" or p.overview else wanted  # so are sheets, whatever the reviews
     wrong = {_language(p.question), _language(p.answer)} - {None} - wanted
     return ", ".join(sorted(wrong)) or None if None not in wanted else None
 
@@ -87,7 +88,15 @@ def _foreign(p: Judged) -> str | None:
 def _copied(p: Judged) -> str | None:
     fives, source = texts.ngrams(p.says, 5), texts.ngrams(p.source_words, 5)
     share = len(fives & source) / len(fives)
-    return f"{share:.0%}" if share > COPIED_SHARE else None
+    return f"{share:.0%}" if share > COPIED_SHARE and not p.overview else None
+
+
+def _unnamed(p: Judged) -> str | None:
+    """What an overview pair calls a fact, and its sheet or its answer lacks."""
+    lacking = (
+        fact for fact in p.facts if not (figures.named(fact, p.source) and figures.named(fact, p.answer))
+    )
+    return next(lacking, None) if p.facts or not p.overview else "none given"
 
 
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.
@@ -111,18 +120,23 @@ RULES = [
     ("follows a planted order", f"under {QUOTED_WORDS} words in a row of it, and no word that only it has", _obeyed),
     ("another language", f"the review's, judged from {LANGUAGE_WORDS} words on", _foreign),
     ("copies a long run", f"under {COPIED_WORDS} words in a row of the review",
-     lambda p: " ".join(min(p.runs_of(p.source_words, COPIED_WORDS), default=[])) or None),
+     lambda p: None if p.overview else " ".join(min(p.runs_of(p.source_words, COPIED_WORDS), default=[])) or None),
     ("copies too much", f"at most {COPIED_SHARE:.0%} of its runs of five words", _copied),
     ("number not in the review", "digits, percentages, and words from three to twenty",
      lambda p: ", ".join(figures.invented(p.both, f"{p.source} {p.companies}", _language(p.both))) or None),
+    ("fact not named", "each fact of an overview pair stands on its sheet and in its answer", _unnamed),
     *((f"duplicate {field}", "other words or another order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
     *((f"near-duplicate {field}", f"at most {most:.0%} of its word 3-grams in common", lambda p: None)
       for field, most in NEAR_DUPLICATE.items()),
 ]  # fmt: skip
 
 
-def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], list[dict]]:
-    """Pairs worth training on, and the others with "reason", whose part before " (" is the name of a rule."""
+def quality_gate(pairs: list[dict], chunks: list[dict], sheets=()) -> tuple[list[dict], list[dict]]:
+    """Pairs worth training on, and the others with "reason", whose part before " (" is the name of a rule.
+
+    The source of a pair is its reviews' chunks, that of an overview pair one of `sheets`.
+    """
+    by_sheet = {sheet["id"]: [sheet] for sheet in sheets}
     by_review = defaultdict(list)
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
@@ -133,7 +147,7 @@ def quality_gate(pairs: list[dict], chunks: list[dict]) -> tuple[list[dict], lis
     ordinary = {word[:STEM] for text in harmless for word in texts.words(text)}
     sound, rejected = [], []
     for pair in pairs:
-        sources = [chunk for review_id in pair["review_ids"] for chunk in by_review[review_id]]
+        sources = by_sheet.get(pair["chunk_id"]) or [c for id in pair["review_ids"] for c in by_review[id]]
         judged = Judged(pair, sources, ordinary)
         details = ((name, check(judged)) for name, _, check in RULES)
         broken, detail = next((broken for broken in details if broken[1] is not None), ("", ""))
@@ -152,24 +166,12 @@ def _repeated(pairs: list[dict]) -> dict[int, str]:
     for field in NEAR_DUPLICATE:
         words = [texts.words(pair[field]) for pair in pairs]
         for first, second in sorted(near_duplicates(pairs, field), key=lambda two: (two[1], two[0])):
-            if first not in repeated and second not in repeated:
+            # Answers about sheets quote their lines, and two questions may be about the same line.
+            quoting = field == "answer" and pairs[second].get("kind") == "overview"
+            if first not in repeated and second not in repeated and not quoting:
                 how = "duplicate" if words[first] == words[second] else "near-duplicate"
                 repeated[second] = f"{how} {field} (of {pairs[first]['id']})"
     return repeated
-
-
-def summary(rejected: list[dict]) -> list[dict]:
-    """One row per reason: the rule, how many broke it, and one of them; what no rule of ours is, comes last."""
-    kinds = [row["reason"].split(" (")[0] for row in rejected]
-    limits = {name: limit for name, limit, _ in RULES}
-    rows = []
-    for reason in [*limits, *sorted(set(kinds) - set(limits))]:
-        first = rejected[kinds.index(reason)] if reason in kinds else {}
-        example = (first.get("question") or first.get("text") or "")[:100]
-        detail = first.get("reason", "").partition(" (")[2].removesuffix(")")[:60]
-        row = {"reason": reason, "rule": limits.get(reason, ""), "rejected": kinds.count(reason)}
-        rows.append(row | {"example": f"{example} ({detail})" if detail else example})
-    return rows
 
 
 def rating(pair: dict, chunks: dict[str, dict]) -> str:
@@ -191,7 +193,3 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
         "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
         "or loosen the limits at the top of helpers/ask/gate.py. The journal keeps what was paid for."
     )
-
-
-def languages(pairs: list[dict]) -> set[str]:
-    return {_language(pair["answer"]) for pair in pairs} - {None}

@@ -36,21 +36,21 @@ def api_key(url: str) -> str:
 
 def use(model: str, price: tuple[float, float] | None) -> None:
     """Set the price of a model, where one is given; ValueError for anything but two numbers."""
-    try:
-        into, out = map(float, (0, 0) if price is None else price)
-    except (TypeError, ValueError):
-        form = "two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
-        raise ValueError(f"The price {price!r} must be {form}") from None
-    PRICES.update({} if price is None else {model: (into, out)})
+    if price is not None:
+        try:
+            into, out = map(float, price)
+        except (TypeError, ValueError):
+            form = "two numbers, USD per million tokens in and out, as in [0.25, 2.0]"
+            raise ValueError(f"The price {price!r} must be {form}") from None
+        PRICES[model] = into, out
 
 
 def price(model: str) -> tuple[float, float]:
     """USD per million tokens in and out, live; ValueError where nobody knows it and it is not free."""
-    url, known_name = (
-        base_url(),
-        re.match(r"(?:gpt-|o)\d", model),
-    )  # at a gateway it costs what it does at OpenAI
-    known = PRICES.get(model) or _listed(model, url) or (known_name and _listed(model, OPENAI))
+    url = base_url()
+    known = PRICES.get(model) or _listed(model, url)
+    if not known and re.match(r"(?:gpt-|o)\d", model):  # at a gateway it costs what it does at OpenAI
+        known = _listed(model, OPENAI)
     if known or is_own(url):
         return known or (0.0, 0.0)
     raise ValueError(

@@ -1,6 +1,8 @@
 """Question-answer pairs from a teacher (stage 04): the prompt, the schema, and what came back.
 
-A pair is {"id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"}.
+A pair is {"id", "kind", "chunk_id", "review_ids", "context", "question", "answer", "facts", "teacher",
+"prompt_version"}. Its kind is "review", and its context the chunk that it was written from; or "overview", and its
+context is a fact sheet (`sheets`), its chunk_id the sheet's id, and `facts` what of it an answer must name.
 """
 
 import hashlib
@@ -9,13 +11,14 @@ from pathlib import Path
 
 import pydantic
 
-from helpers.ask import injection
+from helpers.ask import injection, sheets
 from helpers.ask.answers import Answer, Request, all_json
 from helpers.core import files, runtime
 
 SAMPLE = runtime.SAMPLES / "qa_pairs.jsonl"
 NOTHING_TO_ASK = "the teacher found nothing to ask"
 TOKENS_PER_PAIR = 400  # an answer of 200 words, a question, and their JSON
+TOKENS_PER_REVIEW = 150  # three topics and their JSON
 
 SYSTEM_PROMPT = """\
 You turn customer reviews of one company into question-answer pairs. A small assistant learns from them, \
@@ -38,17 +41,21 @@ The answer
 - speaks of customers in general: no person's name, no placeholder such as [NAME], and no mention of \
 "this review" or "the reviewer".
 
-Write in the language of the reviews. Reply with JSON alone: \
-{"pairs": [{"question": "...", "answer": "..."}]}. If you cannot write JSON, put each question on a line \
+Also list, under "topics", what each review is about: at most three topics a review. Give the review's place in the \
+message, from 1; the topic as a general heading of one or two words, such as delivery or price; the sentiment about \
+it, negative, positive or neutral; and a detail, what this customer says about it, in three to eight words without \
+names or numbers, worded so that the same matter in another review would read the same. Both are in English.
+
+Write the pairs in the language of the reviews. Reply with JSON alone: \
+{"pairs": [{"question": "...", "answer": "..."}], "topics": [{"review": 1, "topic": "...", "sentiment": "...", \
+"detail": "..."}]}. If you cannot write JSON, put each question on a line \
 that starts with "Q:" and its answer on a line that starts with "A:". If the reviews support no useful \
-question, reply {"pairs": []}.
+question, reply with no pairs and the topics alone.
 """
 USER_PROMPT = """\
 Write {count} question-answer pair(s) about the company whose reviews these are.
 
 <reviews-{mark}>
-Company: {company}
-
 {text}
 </reviews-{mark}>
 
@@ -71,14 +78,27 @@ class QAPair(pydantic.BaseModel, json_schema_extra={"additionalProperties": Fals
 
 class QAPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     pairs: list[QAPair]
+    topics: list[sheets.Topic]
 
 
-def make_pair(chunk_id: str, review_ids: list[str], texts: tuple, teacher: str, version: str) -> dict:
-    """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id."""
+def make_pair(
+    chunk_id: str, review_ids: list[str], texts: tuple, teacher: str, version: str, context="", facts=None
+) -> dict:
+    """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id.
+
+    With `facts`, a list of texts, it is an overview pair.
+    """
     question, answer = texts
     pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
-    pair = {"id": pair_id, "chunk_id": chunk_id, "review_ids": review_ids, "question": question}
-    return pair | {"answer": answer, "teacher": teacher, "prompt_version": version}
+    pair = {"id": pair_id, "kind": "review" if facts is None else "overview", "chunk_id": chunk_id}
+    pair |= {"review_ids": review_ids, "context": context, "question": question, "answer": answer}
+    return pair | {"facts": facts or [], "teacher": teacher, "prompt_version": version}
+
+
+def context(chunk: dict) -> str:
+    """What a model is given to read with a question about this chunk: as the teacher read it."""
+    company = " ".join((chunk["company"] or "not named").split())
+    return f"Company: {company}\n\n{chunk['text']}"
 
 
 def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[Request]:
@@ -86,10 +106,10 @@ def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[R
     requests = []
     for chunk in chunks:
         key = f"{chunk['id']}/{PROMPT_VERSION}/{model}/{pairs_per_chunk}"
-        company = " ".join((chunk["company"] or "not named").split())
-        data = {"company": injection.neutralised(company), "text": injection.neutralised(chunk["text"])}
-        user = USER_PROMPT.format(count=pairs_per_chunk, mark=files.content_id(data), **data)
-        requests.append(Request(key, SYSTEM_PROMPT, user, 200 + TOKENS_PER_PAIR * pairs_per_chunk))
+        text = injection.neutralised(context(chunk))
+        user = USER_PROMPT.format(count=pairs_per_chunk, mark=files.content_id(text), text=text)
+        room = 200 + TOKENS_PER_PAIR * pairs_per_chunk + TOKENS_PER_REVIEW * len(chunk["review_ids"])
+        requests.append(Request(key, SYSTEM_PROMPT, user, room))
     return requests
 
 
@@ -98,7 +118,7 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
     pairs, rejected, by_id = [], [], {chunk["id"]: chunk for chunk in chunks}
     for key, answer in answers.items():
         chunk_id, count = key.split("/")[0], int(key.split("/")[-1])
-        ids = by_id[chunk_id]["review_ids"]
+        ids, text = by_id[chunk_id]["review_ids"], context(by_id[chunk_id])
         parsed, problems = _parse(answer.text)
         if answer.reason and not parsed:
             problems = [f"no usable answer ({answer.reason})"]
@@ -106,7 +126,7 @@ def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tu
             problems = ["cut off by max_tokens"]
         if len(parsed) > count:
             problems = [*problems, f"more pairs than asked for ({len(parsed)} instead of {count})"]
-        pairs += [make_pair(chunk_id, ids, texts, model, PROMPT_VERSION) for texts in parsed[:count]]
+        pairs += [make_pair(chunk_id, ids, texts, model, PROMPT_VERSION, text) for texts in parsed[:count]]
         row = {"chunk_id": chunk_id, "review_ids": ids, "teacher": model, "text": answer.text}
         rejected += [row | {"reason": problem} for problem in problems]
     return pairs, rejected
@@ -126,6 +146,8 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
             problems.append("broken JSON")
             continue
         items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
+        if {"topic", "topics"} & {*value} and "question" not in value and items == [value]:
+            items = []  # of a reply that was cut off, or of topics alone
         problems += [] if items else [NOTHING_TO_ASK]
         for item in items:
             try:
@@ -141,12 +163,13 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
     """The bundled pairs, the last ones flawed as a teacher's; ValueError where no chunk has their reviews."""
-    first = {name: chunk["id"] for chunk in reversed(chunks) for name in chunk["review_ids"]}
+    first = {name: chunk for chunk in reversed(chunks) for name in chunk["review_ids"]}
     pairs, rows = [], files.read_jsonl(path)
     for row in rows:
         if (name := row["review_id"]) in first:
             texts = row["question"], row["answer"]
-            pairs.append(make_pair(first[name], [name], texts, "sample", "sample"))
+            chunk = first[name]
+            pairs.append(make_pair(chunk["id"], [name], texts, "sample", "sample", context(chunk)))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

@@ -19,9 +19,9 @@ VALIDATION_ROWS = 24
 def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
     """{side: rows, in their order}: the sides of `sizes` with at most that many, and "train" with all others.
 
-    Rows with a common key stay together, also through chains. Whole groups fill the sides, in the order of a
-    hash of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest is
-    in train, a side that none fits gets the smallest, and fewer groups than sides are a ValueError.
+    Rows with a common key stay together, also through chains. Whole groups fill the sides, in the order of a hash
+    of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest is in train, a
+    side that none fits gets the smallest, and fewer groups than sides are a ValueError.
     """
     groups, sides = _groups([keys(row) for row in rows]), [*sizes, "train"]
     size_of, side_of, filled = Counter(groups), {}, Counter()
@@ -44,31 +44,40 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     return {side: [row for row, name in zip(rows, groups) if side_of[name] == side] for side in sides}
 
 
+def example(rows: list[dict], seed: int = 3407) -> dict:
+    """What all notebooks follow: of reviews, chunks or pairs, the first about the review that `split` draws first."""
+
+    def place(row: dict) -> tuple:
+        names = row.get("review_ids") or [row.get("review_id", "")]
+        drawn = min(hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names)
+        return row.get("kind") == "overview", drawn, row.get("question", "")
+
+    return min(rows, key=place)
+
+
 def _groups(keys: list[Sequence]) -> list:
-    """The name of each row's group, its least first key: connected components by union-find."""
-    firsts, parent = {row[0] for row in keys}, {}
+    """The name of each row's group, its least first key."""
+    import networkx
 
-    def root(key: object) -> object:
-        while parent.setdefault(key, key) != key:
-            parent[key] = key = parent[parent[key]]
-        return key
-
-    for first, *others in keys:
-        for key in others:
-            roots = root(first), root(key)
-            parent |= dict.fromkeys(roots, min(firsts.intersection(roots)))
-    return [root(row[0]) for row in keys]
+    graph, firsts, names = networkx.Graph(), {row[0] for row in keys}, {}
+    for row in keys:
+        networkx.add_path(graph, row)
+    for component in networkx.connected_components(graph):
+        names |= dict.fromkeys(component, min(firsts & component))
+    return [names[row[0]] for row in keys]
 
 
 def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation: float = 0) -> tuple:
-    """(train, test), each sorted by id, whatever the order of `pairs`. Test has about `test_share` of them.
+    """(train, test), each sorted by id: test has about `test_share` of the pairs, by review and not by teacher.
 
-    With `validation` there is a third part, of that share of what test leaves, at most VALIDATION_ROWS. Pairs
-    that share a review, a chunk or nearly a text stay together; another teacher holds out the same reviews.
+    With `validation` there is a third part, of that share of what test leaves, at most VALIDATION_ROWS. Of the overview
+    pairs, the whole's and about `test_share` of the topics' are for the test.
     """
     if not 0 < test_share < 1:
         raise ValueError(f"test_share={test_share} must lie between 0 and 1, for example 0.15")
     pairs = sorted(pairs, key=lambda pair: (pair["id"], pair["question"]))
+    sheets = [pair for pair in pairs if pair.get("kind") == "overview"]
+    pairs = [pair for pair in pairs if pair.get("kind") != "overview"]
     keys = [[*sorted(pair["review_ids"]), ("chunk", pair["chunk_id"])] for pair in pairs]
     for field in NEAR_DUPLICATE:
         for one, other in near_duplicates(pairs, field):
@@ -77,22 +86,38 @@ def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation
     if validation:
         sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * (len(pairs) - sizes["test"])) - 0.5)
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
-    return tuple([pairs[at] for at in sides[side]] for side in ("train", *sizes))
+    topics = {pair["chunk_id"] for pair in sheets if pair["chunk_id"].startswith("topic-")}
+    topics = sorted(topics, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    side_of, at = {}, 0
+    for side, share in (("test", test_share), ("validation", validation)):
+        count = math.ceil(share * len(topics))
+        side_of |= dict.fromkeys(topics[at : at + count], side)
+        at += count
+    parts = {side: [pairs[at] for at in sides[side]] for side in ("train", *sizes)}
+    for pair in sheets:
+        whole = "test" if pair["chunk_id"].startswith("whole-") else "train"
+        parts[side_of.get(pair["chunk_id"], whole)].append(pair)
+    return tuple(parts.values())
 
 
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
-    """Index pairs with word 3-grams of a Jaccard similarity above NEAR_DUPLICATE, of at least LEAST_WORDS."""
+    """Index pairs with word 3-grams of a Jaccard similarity above NEAR_DUPLICATE, of at least LEAST_WORDS.
+
+    What is asked of another sheet is another question, whatever its words.
+    """
     least = NEAR_DUPLICATE[field]
     grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
     compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]
-    return [(one, other) for one, other, shared in texts.near_duplicates(compared, least) if shared > least]
+    sheet = [pair["chunk_id"] if pair.get("kind") == "overview" else "" for pair in pairs]
+    twins = texts.near_duplicates(compared, least)
+    return [(one, other) for one, other, shared in twins if shared > least and sheet[one] == sheet[other]]
 
 
 def leaks(train: list[dict], test: list[dict]) -> list[str]:
     """What both sides share: chunks, reviews, near-duplicate questions and answers. Empty as it should be."""
-    reviews = [{f"review {name}" for pair in side for name in pair["review_ids"]} for side in (train, test)]
-    chunks = [{f"chunk {pair['chunk_id']}" for pair in side} for side in (train, test)]
-    shared, pairs = sorted(reviews[0] & reviews[1] | chunks[0] & chunks[1]), train + test
+    ids = [{f"review {name}" for pair in side for name in pair["review_ids"]}
+           | {f"chunk {pair['chunk_id']}" for pair in side} for side in (train, test)]  # fmt: skip
+    shared, pairs = sorted(ids[0] & ids[1]), train + test
     for field in NEAR_DUPLICATE:
         twins = near_duplicates(pairs, field)
         shared += [f"{field} {pairs[two][field]}" for one, two in twins if one < len(train) <= two]

@@ -3,8 +3,6 @@
 Short reviews of one company in one language are packed whole; a long one is split alone, its header repeated.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -20,9 +18,8 @@ SEPARATORS = [r"\n|[.!?…][\"'”’»)]* |[。！？]", r"[,;:] |[，、；：
 def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256) -> list[dict]:
     """Clean reviews as chunks `{"id", "review_ids", "company", "text"}` of at most `chunk_size` characters.
 
-    They are sorted by company and language. Pieces of a long review share at most `chunk_overlap` characters
-    and have no link to its page; a title that leaves no room begins the text. Raises ValueError for a
-    chunk_size that has no room for a text below a header.
+    Sorted by company and language. Pieces of a long review share at most `chunk_overlap` characters; a title that
+    leaves no room begins the text. Raises ValueError for a chunk_size without room for a text below a header.
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")

@@ -1,13 +1,10 @@
 """Where a review names its writer, or anyone by title, closing formula or introduction (for `redaction`).
 
-Names wherever they stand: the reviewer's full name, in any case, with or without accents; initials and
-surname; a name after a title, "my name is" and its like, and a closing formula (Regards, …). A part of the
-reviewer's name alone can be an ordinary word (Will, Rose): it counts in a signature, after a greeting, as the
-first word before a comma, and inside a sentence with a capital letter, no article before it, and nowhere else
-in small letters. Scripts without spaces between words are not looked at.
+Wherever they stand: the reviewer's full name, in any case, with or without accents, and initials and surname. A part of
+that name alone can be an ordinary word (Will, Rose): it counts in a signature, after a greeting, as the first word
+before a comma, and inside a sentence with a capital letter and no article before it, unless it also stands in small
+letters. Scripts without spaces between words are not looked at.
 """
-
-from __future__ import annotations
 
 import html
 import re
@@ -27,11 +24,10 @@ LONG_TITLES = (
 ).split()
 TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(DOTTED_TITLES)})\.|(?:{'|'.join(LONG_TITLES)})) "
 TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
-INTRODUCTIONS = (
-    "my name is|my name's|my name’s|ich heiße|ich heisse|mein name ist|je m'appelle|je m’appelle|mon nom est"
-    "|me llamo|mi nombre es|mi chiamo|il mio nome è|mijn naam is|ik heet"
+INTRODUCED = re.compile(
+    r"(?i:\b(?:my name(?: is|['’]s)|ich hei(?:ß|ss)e|mein name ist|je m['’]appelle|mon nom est|me llamo"
+    rf"|mi nombre es|mi chiamo|il mio nome è|mijn naam is|ik heet)) ({RUN})"
 )
-INTRODUCED = re.compile(rf"(?i:\b(?:{INTRODUCTIONS})) ({RUN})")
 FORMULA = (
     r"regards|(?:best|kind|warm) wishes|yours|(?:yours )?(?:sincerely|faithfully|truly)|signed|gr(?:ü|ue)(?:ß"
     r"|ss)en?|gru(?:ß|ss)|[lv]g|mfg|hochachtungsvoll|gezeichnet|gez\.|cordialement|salutations|bien à vous"
@@ -49,8 +45,7 @@ OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THA
 GREETING = re.compile(
     r"\b(?i:dear|hello|hi|hey|hallo|liebe[rs]?|geehrte[rs]?|guten tag|bonjour|bonsoir|ch[eè]re?|salut|hola"
     r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte"
-    r"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank[eu]?"
-    r"|thanks|thank you|merci|gracias|grazie|bedankt|cheers),? \Z"
+    rf"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank|{THANKS}),? \Z"
 )
 ARTICLES = set(
     "the a an this that these those my your his her its our their every no der die das den dem des am "
@@ -82,8 +77,7 @@ FOLD |= dict(zip(map(ord, "ßøØłŁđĐıæÆœŒ"), "soollddiaaoo"))
 
 def canonical(text: str) -> str:
     """Small letters without accents; ä, ae and a are the same, and so are ß, ss and s."""
-    text = text.translate(FOLD)
-    return text.replace("ae", "a").replace("oe", "o").replace("ue", "u").replace("ss", "s")
+    return text.translate(FOLD).replace("ae", "a").replace("oe", "o").replace("ue", "u").replace("ss", "s")
 
 
 @lru_cache(maxsize=1024)
@@ -96,15 +90,10 @@ def parts(name: str | None) -> tuple[str, ...]:
 def find(text: str, name: str | None) -> list[tuple[int, int]]:
     """Start and end of every name in the text, in order, none over another."""
     spans = [match.span() for match in TITLED.finditer(text)]
-    small = text.lower()
-    if any(phrase in small for phrase in INTRODUCTIONS.split("|")):
-        spans += [match.span(1) for match in INTRODUCED.finditer(text)]
+    spans += [match.span(1) for match in INTRODUCED.finditer(text)]
     spans += [match.span(1) for match in CLOSED.finditer(text, max(0, len(text) - 200))]
-    own = parts(name)
-    plain = canonical(text) if own else ""
-    if any(len(part) > 1 and part in plain for part in own):
-        spans += _own(text, own)
-    kept: list[tuple[int, int]] = []
+    spans += _own(text, own) if (own := parts(name)) else []
+    kept = []
     for start, end in sorted(spans):
         first, last = kept.pop() if kept and start < kept[-1][1] else (start, end)
         kept.append((first, max(end, last)))

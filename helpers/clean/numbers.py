@@ -1,10 +1,8 @@
 """Numbers that belong to one person: bank accounts, cards, orders, customers, telephones (for `redaction`).
 
-A checksum decides where there is one (IBAN, card); elsewhere a word before the number (order no.), its form
-(VM-204881, #40213), or the country's numbering plan. Dates, prices, measures, norms and barcodes are left.
+A checksum decides where there is one (IBAN, card; where it fails, it is an account), else a word before the number
+(order no.), its form (VM-204881), or the numbering plan. Dates, prices, measures, norms and barcodes are left.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator
@@ -49,8 +47,7 @@ DATE = (
     rf"(?:(?:19|20)\d\d[./-]{MONTH}[./-]{DAY}|{DAY}[./-]{MONTH}(?:[./-](?:19|20)?\d\d| (?:19|20)\d\d)"
     rf"|{MONTH}[./-]{DAY}[./-](?:19|20)?\d\d|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
 )
-TIME = r"(?:[01]?\d|2[0-4])[.h][0-5]\d"
-_MOMENT = rf"(?:{DATE}|{TIME}|(?:19|20)\d\d)"
+_MOMENT = rf"(?:{DATE}|(?:[01]?\d|2[0-4])[.h][0-5]\d|(?:19|20)\d\d)"
 MOMENT = re.compile(rf"{_MOMENT}(?:[ –/-]{{1,3}}{_MOMENT})*(?: \d\d?)?")  # and ranges: 9.00 - 18.30
 AMOUNT = re.compile(r"[1-9]\d{0,2}(?:[.,' ]\d{3})*[.,' ]\d?00|[1-9]\d{0,2}(?:[.,']\d{3})+|[1-9]\d*[.,]\d+")
 DATED = re.compile(rf"(?<![\d./-]){DATE}(?![./-]?\d)")

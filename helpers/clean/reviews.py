@@ -1,7 +1,5 @@
 """Reviews: cleaning and Markdown (stages 01 and 02). What is removed comes back with its reason."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
@@ -16,11 +14,10 @@ SAMPLE = runtime.SAMPLES / "trustpilot_reviews.json"
 RULE = "\n\n---\n\n"  # between two sections
 # What a cleaned review has. The other fields, such as replies, which name customers, stay in reviews.jsonl.
 FIELDS = (
-    *("review_id", "review_date", "review_date_of_experience", "review_rating", "review_title"),
-    *("review_content", "review_url", "reviewer_name", "reviewer_location"),
-    *("company_name", "company_website", "company_overall_rating", "company_total_reviews"),
-    *("company_location", "company_category", "company_about", "language", "redacted"),
-)
+    "review_id review_date review_date_of_experience review_rating review_title review_content review_url "
+    "reviewer_name reviewer_location company_name company_website company_overall_rating company_total_reviews "
+    "company_location company_category company_about language redacted"
+).split()
 COMPANY_TEXTS = ("company_name", "company_about", "company_location", "company_category")
 NEAR_WORDS = 10  # below, only equal texts are the same: "very good bike" and "very bad bike" differ little
 SIMILAR = 0.7  # Jaccard similarity of the word pairs from which two reviews are near-duplicates
@@ -38,14 +35,12 @@ def clean_sample() -> list[dict]:
     return clean(sample())[0]
 
 
-def clean(
-    reviews: Iterable[dict], min_words: int = 3, redact_pii: bool = True
-) -> tuple[list[dict], list[dict]]:
+def clean(reviews: Iterable[dict], min_words: int = 3, redact_pii=True) -> tuple[list[dict], list[dict]]:
     """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
 
-    Removed are reviews with fewer than `min_words` words in title and text, and those that repeat an earlier
-    one: its words exactly, or, from NEAR_WORDS words on, nearly (`texts.near_duplicates`). Of twins the first
-    by date stays, then the lowest id. A kept row has FIELDS, `redacted` with `redaction.redact`'s counts.
+    Removed are reviews with fewer than `min_words` words in title and text, and those that repeat an earlier one (by
+    date, then by id): its words, or, from NEAR_WORDS words on, nearly so. A kept row has FIELDS, `redacted` with
+    `redaction.redact`'s counts.
     """
     rows, tokens, pairs, reasons = [], [], [], {}
     plain = lru_cache(texts.plain)  # for what is the same in each review of a company
@@ -66,21 +61,20 @@ def clean(
     order = sorted(set(range(len(rows))) - reasons.keys(), key=ages.__getitem__)
     reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
     kept = [row for index, row in enumerate(rows) if index not in reasons]
-    removed = [_removed(rows[index], reasons[index]) for index in sorted(reasons)]
-    assert len(kept) + len(removed) == len(rows)
+    removed = []
+    for index in sorted(reasons):
+        row = rows[index]
+        text = f"{row['review_title']} {row['review_content']}".strip()
+        removed.append({"review_id": row["review_id"], "reason": reasons[index], "text": text})
     return kept, removed
 
 
 def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) -> dict[int, str]:
     """Why the reviews that repeat an earlier one are removed, by index."""
-    first: dict[str, int] = {}
-    for index in order:
-        first.setdefault(said[index][0], index)
+    first = {said[index][0]: index for index in reversed(order)}
     unique = [index for index in order if first[said[index][0]] == index]
-    near: dict[int, tuple[int, float]] = {}
     twins = texts.near_duplicates([pairs[index] for index in unique], SIMILAR, chains=False)
-    for earlier, later, similarity in twins:
-        near.setdefault(unique[later], (unique[earlier], similarity))
+    near = {unique[later]: (unique[earlier], similarity) for earlier, later, similarity in reversed([*twins])}
     reasons = {}
     for index in order:
         digest, length, name = said[index]
@@ -92,11 +86,6 @@ def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) 
             phrase = length < NEAR_WORDS and name != said[earlier][2]
             reasons[index] = f"{'common phrase, copy' if phrase else 'exact duplicate'} of {ids[earlier]}"
     return reasons
-
-
-def _removed(row: dict, reason: str) -> dict:
-    text = f"{row['review_title']} {row['review_content']}".strip()
-    return {"review_id": row["review_id"], "reason": reason, "text": text}
 
 
 # A line that Markdown takes for structure could end or forge a section. "#1", "- late", "<3" are none.
@@ -134,17 +123,17 @@ def _company(row: dict) -> str:
 
 def company_markdown(rows: list[dict]) -> str:
     """The header of a company: what its page says about it, from the first of its reviews that has it."""
-
-    def fact(field: str) -> str | None:
-        return next((_line(row[field]) for row in rows if row[field] is not None), None)
-
-    facts = {"Overall Rating": "company_overall_rating", "Total Reviews": "company_total_reviews"}
-    facts |= {"Location": "company_location", "Industry": "company_category"}
-    website, about = fact("company_website"), fact("company_about")
+    fields = [field for field in FIELDS if field.startswith("company_")]
+    said = {
+        field: next((_line(row[field]) for row in rows if row[field] is not None), "") for field in fields
+    }
+    facts = {"Overall Rating": said["company_overall_rating"], "Total Reviews": said["company_total_reviews"]}
+    facts |= {"Location": said["company_location"], "Industry": said["company_category"]}
+    website, about = said["company_website"], said["company_about"]
     parts = [
-        f"# {fact('company_name') or 'Unknown company'} Review Summary",
+        f"# {said['company_name'] or 'Unknown company'} Review Summary",
         f"[Visit Website]({_link(website)})" if website else "",
-        _facts({name: fact(field) for name, field in facts.items()}),
+        _facts(facts),
         f"> {about}" if about else "",
     ]
     return "\n\n".join(filter(None, parts))

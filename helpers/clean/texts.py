@@ -1,7 +1,5 @@
 """What stages share about texts in any language: their plain form, words, language, and near-duplicates."""
 
-from __future__ import annotations
-
 import html
 import math
 import re
@@ -9,12 +7,8 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
 
 import regex
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Scripts written without spaces: each of their characters, with its marks, counts as a word.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -61,8 +55,6 @@ def words(text: str) -> list[str]:
 
 
 CONFIDENT = 0.4  # py3langid's probability; of the sample's texts cut to 2 to 12 words, 98 % so sure are right
-READ = 200  # characters that are looked at: more take longer
-MACRO = {"yue": "zh", "wuu": "zh", "ary": "ar", "arz": "ar"}  # spoken languages, written much like these
 
 
 @cache
@@ -74,8 +66,7 @@ def _identifier():
 
 def language(text: str) -> str | None:
     """The ISO 639-1 code of the text's language; None where the text is too short to tell, or has no code."""
-    code, probability = _identifier().classify(text[:READ])
-    code = MACRO.get(code, code)
+    code, probability = _identifier().classify(text[:200])  # more takes longer
     return code if probability >= CONFIDENT and len(code) == 2 else None
 
 
@@ -84,21 +75,19 @@ def ngrams(words: list[str], length: int) -> set[tuple[str, ...]]:
     return {tuple(words[at : at + length]) for at in range(max(1, len(words) - length + 1))}
 
 
-def hashed(grams: Iterable[tuple[str, ...]]) -> np.ndarray:
-    """The n-grams as unsigned 32-bit numbers: 4 bytes each, where strings take 70."""
+def hashed(grams: Iterable[tuple[str, ...]]):
+    """The n-grams as an array of unsigned 32-bit numbers: 4 bytes each, where strings take 70."""
     import numpy as np
 
     return np.fromiter({zlib.crc32(" ".join(gram).encode()) for gram in grams}, dtype=np.uint32)
 
 
-def near_duplicates(
-    grams: list[np.ndarray], least: float, chains: bool = True
-) -> Iterator[tuple[int, int, float]]:
+def near_duplicates(grams: list, least: float, chains: bool = True) -> Iterator[tuple[int, int, float]]:
     """(earlier, later, similarity) of every two texts whose `hashed` n-grams are at least so similar (Jaccard).
 
-    They come in the order of `later`, then of `earlier`. Without `chains`, a text that repeats an earlier one is
-    not compared with later ones. Exact but for equal hashes; texts are compared whose rarest n-grams leave it
-    possible (Xiao and others, Efficient Similarity Joins for Near-Duplicate Detection, WWW 2008).
+    Ordered by `later`, then `earlier`. Without `chains`, a text that repeats an earlier one is not compared with later
+    ones. Exact but for equal hashes; texts are compared whose rarest n-grams leave it possible (Xiao and others,
+    Efficient Similarity Joins for Near-Duplicate Detection, WWW 2008).
     """
     import numpy as np
 

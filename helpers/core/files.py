@@ -1,9 +1,6 @@
 """Files that are never half written: whole files, journals, and seals, fingerprints written last."""
 
-from __future__ import annotations
-
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -26,8 +23,7 @@ def _replacing(path: Path) -> Iterator[Path]:
                 path.rename(old)
             new.replace(path)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                error.add_note(f"{path} is as it was. Free some space there or choose another work_dir.")
+            error.add_note(f"{path} is as it was. Is the disk full? Free some space or change work_dir.")
             raise
         finally:
             if old.exists() and not path.exists():
@@ -120,10 +116,5 @@ def fingerprint(path: Path) -> str:
 
 
 def seal(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The fingerprints of these files or folders in `folder`, to be written last and compared by `seal_holds`."""
+    """The fingerprints of these, to write last; `seal(folder, sealed) == sealed` while nothing has changed."""
     return {name: fingerprint(folder / name) for name in names}
-
-
-def seal_holds(folder: Path, sealed: dict[str, str]) -> bool:
-    """Whether every file that was sealed is still as it was."""
-    return seal(folder, sealed) == sealed

@@ -1,20 +1,15 @@
 """The Hugging Face Hub: private repositories, and uploads that may fail. Nothing is scanned here."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
+
 from helpers.core import runtime
 
-
-def failures() -> tuple[type[Exception], ...]:
-    """What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return HfHubHTTPError, httpx.HTTPError, OSError, RuntimeError
+# What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError.
+FAILURES = (httpx.HTTPError, OSError, RuntimeError)
 
 
 def log_in() -> None:
@@ -30,8 +25,7 @@ def open_repo(repo: str, kind: str = "model", private: bool = True):
     api = HfApi(token=runtime.secret("HF_TOKEN"))
     api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
     if private and not api.repo_info(repo, repo_type=kind).private:
-        what = "is public, and what would go there is not for everybody; nothing was uploaded"
-        raise PermissionError(f"{repo} {what}. Make it private in its settings on the Hub, or name another.")
+        raise PermissionError(f"{repo} is public; nothing was uploaded. Make it private, or name another.")
     return api
 
 
@@ -40,7 +34,7 @@ def mirror(folder: Path, repo: str, kind: str, what: str, **options: object) -> 
     try:
         api = open_repo(repo, kind)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, commit_message=what, **options)
-    except failures() as error:
+    except FAILURES as error:
         print(f"{what} is kept here but not on the Hub yet ({type(error).__name__}: {error})")
     else:
         print(f"{what} is kept in the private {kind} repository {repo}")

@@ -1,12 +1,8 @@
-"""Where am I: the platform, secrets and the device, each choice with its reason; and `install` on Colab and Kaggle."""
-
-from __future__ import annotations
+"""Where am I: the platform, secrets and the device, each choice with its reason."""
 
 import os
 import platform as _platform
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +11,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads block others
 
 CLICKS = {
-    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; or, where no "
-    "Colab page is open to answer, set {name} in the environment of the command that runs this",
+    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "
+    "for it and 10 seconds went by, allow it, and run this cell again; where no Colab page is open to answer, set "
+    "{name} in the environment of the command that runs this",
     "kaggle": "open Settings > Turn on internet, open Add-ons > Secrets, add {name}, and tick it for this notebook",
     "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
 }
-# What must stand in the environment before `import torch` on Colab and Kaggle:
+# What colab_setup.py puts into the environment on Colab and Kaggle, before `import torch`:
 SETTINGS = {
     "CUDA_VISIBLE_DEVICES": "0",  # of Kaggle's T4 x2, Unsloth uses one
     "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache",  # in work_dir, another version would meet it again
@@ -96,8 +94,7 @@ def device(work_dir: Path = Path()) -> Device:
 
     disk = shutil.disk_usage(work_dir).free / GIB
     if disk < LEAST_DISK_GIB:
-        left = f"{work_dir} has {disk:.1f} GiB of disk left, under {LEAST_DISK_GIB}"
-        raise OSError(f"{left}: free some or move work_dir")
+        raise OSError(f"{work_dir} has {disk:.1f} GiB of disk left: free some or choose another work_dir")
     if not torch.cuda.is_available():
         name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
         return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
@@ -105,31 +102,7 @@ def device(work_dir: Path = Path()) -> Device:
     # Kernels for sm_86 also run on sm_89, but none for another major number do.
     kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
     if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
-        raise RuntimeError(
-            f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it. On "
-            "Kaggle, open Settings > Accelerator and switch to GPU T4 x2; elsewhere, choose a newer GPU."
-        )
+        what = f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it"
+        raise RuntimeError(f"{what}. On Kaggle, open Settings > Accelerator and switch to GPU T4 x2")
     free = torch.cuda.mem_get_info()[0] / GIB
     return Device("cuda", name, free, disk, "torch sees a CUDA GPU", (major, minor))
-
-
-asked_to_restart = ""  # a rerun without the restart must not go on: this module is gone after it
-
-
-def install() -> None:
-    """Run colab_setup.sh, show what it prints, apply SETTINGS; RuntimeError with its last line, the click."""
-    global asked_to_restart
-    if asked_to_restart:
-        raise RuntimeError(asked_to_restart)
-    loaded = " ".join(sorted({name.partition(".")[0] for name in sys.modules}))
-    environment = os.environ | {"PYTHON": sys.executable, "LOADED": loaded}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    line = "it printed nothing"
-    with subprocess.Popen(["bash", REPOSITORY / "colab_setup.sh"], env=environment, **streams) as script:
-        for line in script.stdout:
-            print(line, end="", flush=True)
-    if script.returncode == 3:
-        asked_to_restart = line.strip()
-    if script.returncode:
-        raise RuntimeError(line.strip())
-    os.environ.update(SETTINGS | os.environ)

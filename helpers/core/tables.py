@@ -17,6 +17,7 @@ from pathlib import Path
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 # Read as Windows-1252, another encoding has signs where letters should be, as in "obs³uga".
 NOT_WESTERN = re.compile(r"[^\W\d_][\ufffd¡-¿×÷][^\W\d_]")
+csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
 
 
 def read_records(path: Path) -> list[dict]:
@@ -93,7 +94,6 @@ def _delimiter(text: str) -> str:
 
 def _csv_values(text: str, delimiter: str) -> Iterator[dict]:
     """Line and values of each row that has any. Where a quotation mark breaks it, its line and the reason."""
-    csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
     lines, start = list(io.StringIO(text, newline="")), 0
     while start < len(lines):
         row = {"line": start + 1, "record": lines[start]}

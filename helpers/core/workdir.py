@@ -1,7 +1,5 @@
 """work_dir: the folder that all notebooks share. A stage is done where its manifest, written last, holds."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
@@ -10,7 +8,7 @@ from pathlib import Path
 
 from helpers.core import files, hub, runtime
 
-DRIVE = Path("/content/drive/MyDrive")
+COLAB_FILES, DRIVE = Path("/content"), Path("/content/drive/MyDrive")
 KAGGLE_INPUT, KAGGLE_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
 NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
 
@@ -56,16 +54,14 @@ def survives(folder: Path) -> tuple[bool, str]:
 
 def bring(folder: Path) -> None:
     """Copy into `folder` what it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO."""
-    attached = (KAGGLE_INPUT.glob("*/" * depth + "manifests") for depth in (1, 2, 3))
-    sources = sorted(path.parent for paths in attached for path in paths)
+    sources = sorted(path.parent for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n + "manifests"))
     if repo := os.environ.get("WORK_REPO"):
         sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
     for source in sources:
-        wanted = {file: folder / file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()}
-        lacking = {file: target for file, target in wanted.items() if not target.exists()}
-        for file, target in lacking.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+        names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
+        for name in (lacking := [name for name in names if not (folder / name).exists()]):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, folder / name)
         if lacking:
             print(f"{len(lacking)} files of earlier notebooks come from {source}")
 
@@ -76,16 +72,38 @@ def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[d
         if not (rows := files.read_jsonl(path)):
             raise ValueError(f"{path} has no rows: the notebook that wrote it kept none, and shows why")
         return rows, f"{len(rows)} rows from {path.name}, written by an earlier notebook"
-    rows = sample()
-    return rows, f"{len(rows)} rows of the bundled sample, because {path} does not exist"
+    rows, origin = sample(), sample_instead(path.parent, f"{path} does not exist")
+    return rows, f"{len(rows)} rows of {origin}"
 
 
-def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]) -> None:
-    """Write the stage's manifest and carry work_dir to WORK_REPO; FileNotFoundError for what is missing."""
+def sample_instead(work_dir: Path, why: str, of: str = "") -> str:
+    """`the bundled sample{of}, because …`; also in white on red where an earlier notebook had a source of one's own."""
+    manifests = map(files.read_json, sorted((work_dir / "manifests").glob("*.json")))
+    if own := [manifest["stage"] for manifest in manifests if manifest.get("own")]:
+        from IPython.display import HTML, display
+
+        text = f"NOT YOURS: the bundled sample{of}, because {why}. {own[-1]} had a source of "
+        text += "your own: run the notebooks that follow it, in their order, and then this one again."
+        display(HTML(f'<p style="background: #b00020; color: white; padding: 1em"><b>{text}</b></p>'))
+    return f"the bundled sample{of}, because {why}"
+
+
+def find(source: str) -> Path:
+    """A file of one's own: as named, else of that name in Colab's Files panel, in Drive, or in a Kaggle input."""
+    path = Path(source).expanduser()
+    folders = [COLAB_FILES, DRIVE, *sorted(path for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n))]
+    found = next(filter(Path.is_file, [path, *(folder / path.name for folder in folders)]), path)
+    if found != path:
+        print(f"{source} is {found}")
+    return found
+
+
+def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str], own: bool = False) -> None:
+    """Write the manifest (`own`: of a source of one's own), and to WORK_REPO; FileNotFoundError for what is missing."""
     if missing := [name for name in writes if not (work_dir / name).exists()]:
         raise FileNotFoundError(f"{stage} should have written {', '.join(missing)} into {work_dir}")
     sealed = {"reads": files.seal(work_dir, reads), "writes": files.seal(work_dir, writes)}
-    files.write_json(work_dir / "manifests" / f"{stage}.json", {"stage": stage, **sealed})
+    files.write_json(work_dir / "manifests" / f"{stage}.json", {"stage": stage, "own": own, **sealed})
     print(f"{stage} is done. In {work_dir}: {', '.join(writes)}")
     if repo := os.environ.get("WORK_REPO"):
         hub.mirror(work_dir, repo, "dataset", f"work_dir after {stage}", ignore_patterns=NOT_CARRIED)
@@ -93,16 +111,15 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
 
 def stale(record: Path, adapter: Path) -> str:
     """Why training.json or evaluation.json says nothing about this adapter; "" where it may be believed."""
-    stage, names = ("05_finetune_gemma", "writes") if record.stem == "training" else ("06_evaluate", "reads")
-    manifest = files.read_json(record.parent / "manifests" / f"{stage}.json", {})  # older records name none
-    known = files.read_json(record, {}).get("adapter", manifest.get(names, {}).get("adapter", "absent"))
-    if known in ("absent", files.fingerprint(adapter)):
+    now = files.fingerprint(adapter)
+    if now == "absent" or files.read_json(record, {}).get("adapter") in (None, now):
         return ""
-    about = f"is about another adapter than {adapter.name}/ holds now"
-    return f"{record.name} {about}: run notebook {stage} again"
+    stage = "05_finetune_gemma" if record.stem == "training" else "06_evaluate"
+    return f"{record.name} is about another adapter than {adapter.name}/ holds: run notebook {stage} again"
 
 
 def is_finished(work_dir: Path, stage: str) -> bool:
     """True when the stage's manifest stands and every file in it is still as it was."""
-    manifest = files.read_json(work_dir / "manifests" / f"{stage}.json", None)
-    return manifest is not None and files.seal_holds(work_dir, {**manifest["reads"], **manifest["writes"]})
+    manifest = files.read_json(work_dir / "manifests" / f"{stage}.json", {})
+    sealed = manifest.get("reads", {}) | manifest.get("writes", {})
+    return manifest != {} and files.seal(work_dir, sealed) == sealed

@@ -3,8 +3,6 @@
 `python -m helpers.pipeline.notebooks clean IN OUT --work-dir DIR` cleans an executed notebook.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import copy
@@ -17,6 +15,7 @@ from nbformat import NotebookNode
 from helpers.core import files
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds with a run's values
+KEPT = ("tags", "cellView", "jupyter")  # of a cell's metadata; two fold it, on Colab and in JupyterLab
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -41,10 +40,8 @@ def title(notebook: NotebookNode, default: str) -> str:
 
 
 def parameters(path: Path) -> dict[str, object]:
-    """Names and default values of the one cell tagged `parameters`.
-
-    Raises ValueError that names the notebook when there is not exactly one such cell, when it holds anything but
-    constants, or when the injected cell of an earlier run would take new values where they have no effect.
+    """Names and defaults of the one cell tagged `parameters`; ValueError where there is not exactly one, where it holds
+    anything but constants, and where the injected cell of an earlier run would take new values without effect.
     """
     notebook = read(path)
     if authored(notebook) != notebook.cells:
@@ -75,11 +72,7 @@ def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """A copy to commit: outputs stay, all that differs from run to run or machine to machine goes.
-
-    That is what papermill added, execution counts, widgets, stderr, progress bars, and all metadata of cells but
-    their tags. Cell ids stay as they are.
-    """
+    """A copy to commit: outputs and cell ids stay, what differs from run to run or machine to machine goes."""
     cleaned = copy.deepcopy(notebook)
     cleaned.cells = authored(cleaned)
     for name in ("widgets", "papermill"):
@@ -87,7 +80,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     cleaned.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     cleaned.metadata.language_info = {"name": "python"}
     for cell in cleaned.cells:
-        cell.metadata = {"tags": tags(cell)} if tags(cell) else {}
+        cell.metadata = {name: cell.metadata[name] for name in KEPT if cell.metadata.get(name)}
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = settled(cell.outputs)

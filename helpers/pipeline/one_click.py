@@ -1,12 +1,13 @@
-"""One click to Colab and Kaggle: the address of the repository in every badge, link and set-up cell.
+"""One click to Colab and Kaggle: the repository's address in every badge, link and set-up cell, and the forms.
 
-`python -m helpers.pipeline.one_click` writes it into notebooks/ and the README. For a fork, change ADDRESS and REF
-below and run it. On those platforms the set-up cell calls `helpers.core.runtime.install`.
+`python -m helpers.pipeline.one_click [--address OWNER/NAME] [--ref REF]` writes them into notebooks/ and the README;
+again, it changes nothing. By default it asks git for its origin, and for the branch or tag that is checked out.
 """
 
-from __future__ import annotations
-
+import argparse
 import re
+import subprocess
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
@@ -14,63 +15,78 @@ from nbformat import NotebookNode
 from helpers.core import files, runtime
 from helpers.pipeline import notebooks
 
-# Where the repository is published: owner and name on GitHub, and the branch, tag or commit to fetch.
-ADDRESS = "OWNER/gemma-from-reviews"
-REF = "main"
-
-SETUP = """\
-# @title Set-up: fetches helpers and installs packages on Colab and Kaggle, does nothing at home
-import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-
-address = os.environ.get("GEMMA_REPOSITORY", "https://github.com/{address}")  # or your fork's
-ref = os.environ.get("GEMMA_REF", "{ref}")  # a branch, a tag or a commit
-if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
-    clones = [Path(), Path(".."), Path(tempfile.gettempdir(), "gemma-from-reviews", ref)]
-    clone = next((folder for folder in clones if (folder / "colab_setup.sh").exists()), clones[-1])
-    if not (clone / "colab_setup.sh").exists():
-        git = 'git init -q "$0" && cd "$0" && git fetch -q --depth 1 "$1" "$2" && git checkout -q FETCH_HEAD'
-        done = subprocess.run(["bash", "-c", git, clone, address, ref], capture_output=True, text=True)
-        click = "On Kaggle: Settings > Turn on internet. Then run this cell again."
-        assert done.returncode == 0, f"{{address}} ({{ref}}) cannot be fetched: {{done.stderr.strip()}}\\n{{click}}"
-    sys.path.insert(0, str(clone.resolve()))
-    from helpers.core import runtime
-    runtime.install()"""
-
-# The repository's address in a link that opens one of its notebooks on Colab or Kaggle.
-IN_A_LINK = re.compile(
-    r"(colab\.research\.google\.com/github/|kaggle\.com/kernels/welcome\?src=https://github\.com/)"
-    r"[^\s)]+/notebooks/"
-)
+# The repository's address in a link to one of its notebooks, on Colab, Kaggle or GitHub.
+IN_A_LINK = re.compile(r"(github(?:\.com)?/)[^\s/]+/[^\s/]+/blob/[^\s\"')]+?/notebooks/")
+# A picture: found beside the notebook at home, and on Colab and Kaggle by its whole address only, once there is one.
+PICTURE = re.compile(r"\]\((?:https://\S+/)?(pictures/\d\d\.svg)(?:\?sanitize=true)?\)")
+# A line of a form. What stands behind it (Colab would take it for a part of the kind) moves into the table.
+FIELD = re.compile(r"(\w+) = (.+?)  # @param (\{.+?\}|\[.+?\](?: \{.+?\})?)(?: # (.+))?")
+TABLE = re.compile(r"\n\n\| parameter \|.*(?:\n\|.*)*|\Z")
 
 
-def setup_cell() -> str:
-    return SETUP.format(address=ADDRESS, ref=REF)
+def with_address(text: str, address: str, ref: str) -> str:
+    """The text, its links to notebooks and `git clone` now leading to that repository (owner/name) and ref."""
+    text = re.sub(r"(git clone https://github\.com/)[^\s/]+/[^\s/]+", rf"\g<1>{address}", text)
+    whole = rf"https://raw.githubusercontent.com/{address}/{ref}/notebooks/\1?sanitize=true"  # else it is plain text
+    text = PICTURE.sub(r"](\1)" if address.startswith("OWNER/") else f"]({whole})", text)
+    return IN_A_LINK.sub(rf"\g<1>{address}/blob/{ref}/notebooks/", text)
 
 
-def with_address(text: str) -> str:
-    """Markdown whose links to a notebook on Colab and Kaggle lead to ADDRESS at REF."""
-    return IN_A_LINK.sub(rf"\1{ADDRESS}/blob/{REF}/notebooks/", text)
+def setup_cell(address: str, ref: str) -> str:
+    return with_address(Path(__file__).with_name("setup_cell.txt").read_text("utf-8").rstrip(), address, ref)
 
 
-def with_one_click(notebook: NotebookNode) -> NotebookNode:
-    """The notebook, changed in place: the badges of its first cell, and the set-up cell."""
-    notebook.cells[0].source = with_address(notebook.cells[0].source)
-    for cell in notebook.cells:
-        if "colab_setup.sh" in cell.source:
-            cell.source = setup_cell()
+def form(parameters: list[tuple[str, str, str, str]]) -> tuple[str, str]:
+    """A parameters cell and the table above it, from (name, default as Python, Colab's kind, explanation) of each."""
+    rows = [f"\n| `{name}` | {explanation} |" for name, _, _, explanation in parameters]
+    lines = [f"{name} = {default}  # @param {kind}" for name, default, kind, _ in parameters]
+    return "\n".join(lines), "| parameter | what it does |\n|---|---|" + "".join(rows)
+
+
+def parameters(cell: str, above: str) -> list[tuple[str, str, str, str]]:
+    """What `form` made these of; ValueError shows how a line is written, with its explanation behind it at first."""
+    fields = [FIELD.fullmatch(line) for line in cell.splitlines()]
+    explained = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", above, re.MULTILINE))
+    explained |= {field[1]: field[4] for field in fields if field and field[4]}
+    if not all(field and field[1] in explained for field in fields):
+        raise ValueError(f"each line must be `name = default  # @param {{type:…}} # what it does`:\n{cell}")
+    return [(*field.group(1, 2, 3), explained[field[1]]) for field in fields]
+
+
+def with_one_click(notebook: NotebookNode, address: str, ref: str) -> NotebookNode:
+    """The notebook, changed in place: its links, the set-up cell, folded, and the form of the parameters."""
+    for above, cell in zip([None, *notebook.cells], notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = with_address(cell.source, address, ref)
+        elif "colab_setup.py" in cell.source:
+            cell.source = setup_cell(address, ref)
+            cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
+        elif "parameters" in notebooks.tags(cell):
+            cell.source, table = form(parameters(cell.source, above.source))
+            above.source = TABLE.sub(lambda _, table=table: f"\n\n{table}", above.source, count=1)
     return notebook
 
 
-def main() -> None:
-    """Bring all notebooks and the README up to date."""
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=runtime.REPOSITORY, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m helpers.pipeline.one_click")
+    parser.add_argument("--address", metavar="OWNER/NAME", help="default: that of git's origin, on GitHub")
+    parser.add_argument("--ref", help="a branch or a tag; default: the one that is checked out")
+    options = parser.parse_args(arguments)
+    origin = git("remote", "get-url", "origin")
+    found = re.search(r"github\.com(?::\d+)?[:/]([^/]+/[^/]+?)(?:\.git)?/?$", origin)
+    address = options.address or (found and found[1])
+    ref = options.ref or git("branch", "--show-current") or git("describe", "--tags", "--exact-match")
+    if not address or not ref:
+        parser.error("git names no origin on GitHub, or no branch: give --address OWNER/NAME and --ref REF")
     for path in sorted((runtime.REPOSITORY / "notebooks").glob("*.ipynb")):
-        files.write_text(path, nbformat.writes(with_one_click(notebooks.read(path))) + "\n")
+        files.write_text(path, nbformat.writes(with_one_click(notebooks.read(path), address, ref)) + "\n")
     readme = runtime.REPOSITORY / "README.md"
-    files.write_text(readme, with_address(readme.read_text(encoding="utf-8")))
+    files.write_text(readme, with_address(readme.read_text(encoding="utf-8"), address, ref))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""One page, DIR/report.html, of what the executed notebooks in DIR/executed showed.
+"""One page, DIR/report.html, of what a run came to: scores in words, answers, data, loss, cost and limits.
 
-`helpers.pipeline.run` writes it at the end of a run. The page needs nothing but itself: pictures are inside,
-scripts are not. It shows prose, tables, pictures and texts, with the code folded away; how, report.html.jinja says.
+`helpers.pipeline.run` writes it at the end of a run; report.html.jinja has its words and looks. It needs nothing but
+itself, without scripts. A part whose files are missing is absent; each executed notebook is behind one fold.
 """
-
-from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -17,19 +16,18 @@ from helpers.core import files, workdir
 from helpers.pipeline import notebooks
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-SCORES = {
-    "answer_loss": ("held-out answer loss", "lower is better", "{:.2f}"),
-    "rouge_l": ("ROUGE-L", "higher is better", "{:.2f}"),
-    "chrf": ("chrF", "higher is better, 0 to 100", "{:.1f}"),
+SCORES = {  # name, better direction, format
+    "stopped": ("ends by itself", "higher", "{:.0%}"),
+    "facts": ("facts named", "higher", "{:.0%}"),
+    "invented_number": ("invented numbers", "lower", "{:.0%}"),
+    "answer_loss": ("held-out answer loss", "lower", "{:.2f}"),
+    "rouge_l": ("ROUGE-L", "higher", "{:.2f}"),
+    "chrf": ("chrF", "higher", "{:.1f}"),
 }
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 # What a page without scripts and without a network has no use for, and pandas' own style sheet.
 DROPPED = re.compile(r"<(script|iframe|style scoped)\b.*?</(script|iframe|style)>|<link\b[^>]*>", re.S | re.I)
-
-
-def plain(text: str) -> str:
-    """`text` without the terminal's colours."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+plain = partial(re.compile(r"\x1b\[[0-9;?]*[A-Za-z]").sub, "")  # a text without the terminal's colours
 
 
 def duration(seconds: float) -> str:
@@ -38,53 +36,52 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def stale(work_dir: Path) -> str:
-    """Why the scores of DIR/evaluation.json are not those of DIR/adapter; "" where they are, or there is none."""
-    adapter = work_dir / "adapter"
-    return workdir.stale(work_dir / "evaluation.json", adapter) if adapter.exists() else ""
+def verdict(change: dict, better: str) -> str:
+    """By the 95 % interval of a difference: "better", "worse", or "no difference shown" where it holds 0."""
+    if change["low"] <= 0 <= change["high"]:
+        return "no difference shown"
+    return "better" if (change["mean"] < 0) == (better == "lower") else "worse"
 
 
 def headline(work_dir: Path) -> list[dict]:
-    """The scores of DIR/evaluation.json, base against tuned, as the page shows them; [] without, or where `stale`."""
-    evaluation = files.read_json(work_dir / "evaluation.json", None)
-    if evaluation is None or stale(work_dir):
-        return []
-    scores = []
-    for key, (name, hint, form) in SCORES.items():
-        base, tuned = evaluation["base"][key], evaluation["tuned"][key]
-        score = {"name": name, "hint": hint, "worse": tuned > base, "change": ""}
-        if key == "answer_loss":
-            score["change"] = f"{100 * abs(tuned / base - 1):.0f} % {'lower' if tuned < base else 'higher'}"
-        longest = max(base, tuned) or 1
-        score["bars"] = {"base": 100 * base / longest, "tuned": 100 * tuned / longest}
-        scores.append(score | {"base": form.format(base), "tuned": form.format(tuned)})
+    """The scores of DIR/evaluation.json, base against tuned, as the page shows them; [] without, or where stale."""
+    record, scores = work_dir / "evaluation.json", []
+    evaluation = {} if workdir.stale(record, work_dir / "adapter") else files.read_json(record, {})
+    for key in [key for key in SCORES if key in evaluation.get("tuned", {})]:
+        name, better, form = SCORES[key]
+        means = {side: evaluation[side][key] for side in ("base", "prompted", "tuned") if side in evaluation}
+        ratio = means["tuned"] / means["base"] if key == "answer_loss" else 1
+        change = f"{100 * abs(ratio - 1):.0f} % {'lower' if ratio < 1 else 'higher'}" if ratio != 1 else ""
+        shown = {side: form.format(mean).replace("%", " %") for side, mean in means.items()}
+        scores.append({"key": key, "name": name, "better": better, "means": means, "change": change, **shown})
     return scores
 
 
 def prose(source: str) -> str:
-    """A Markdown cell as HTML below the section's heading, which is the notebook's title: headings one level down.
-
-    Left out: the title itself, badges, and links to files beside the notebook.
-    """
-    html = re.sub(r"<h1>.*</h1>|<p><a [^>]*><img .*</p>", "", MARKDOWN.render(source))
+    """A Markdown cell below the notebook's title: headings one level down, no title, badge, fold or link to a file."""
+    html = re.sub(r"<h1>.*</h1>|<p>(<a .*)?<img .*</p>|</?(details|summary)>", "", MARKDOWN.render(source))
     html = re.sub(r'<a href="(?!http)[^"]*">(.*?)</a>', r"\1", html)
     return re.sub(r"(</?h)(\d)>", lambda tag: f"{tag[1]}{int(tag[2]) + 1}>", html)
 
 
 def write(work_dir: Path) -> Path:
-    """Write DIR/report.html from all executed copies, in order, and return its path."""
+    """Write DIR/report.html from the files of DIR and all executed copies, in order, and return its path."""
     executed = sorted((work_dir / "executed").glob("[0-9][0-9]_*.ipynb"))
-    pages = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters.update(prose=prose, markdown=MARKDOWN.render, plain=plain, duration=duration)
-    pages.filters.update(heading=notebooks.title, settled=notebooks.settled)
-    scores = headline(work_dir)
-    html = pages.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        notebooks={path.stem: notebooks.read(path) for path in executed},
-        scores=scores,
-        stale=stale(work_dir),
-        questions=scores and files.read_json(work_dir / "evaluation.json")["count"],
-        training=files.read_json(work_dir / "training.json", {}),
-        date=f"{datetime.now():%d %B %Y, %H:%M}",
-    )
+    stages, adapter = sorted((work_dir / "manifests").glob("0[1-4]_*.json")), work_dir / "adapter"
+    stale = {name: workdir.stale(work_dir / f"{name}.json", adapter) for name in ("evaluation", "training")}
+    page = {name: files.read_json(work_dir / f"{name}.json", {}) for name, why in stale.items() if not why}
+    page["notebooks"] = {path.stem: notebooks.read(path) for path in executed}
+    page["changed"] = [path.stem for path in stages if not workdir.is_finished(work_dir, path.stem)]
+    page["rows"] = {path.name: path.read_bytes().count(b"\n") for path in work_dir.glob("*.json*")}
+    if (work_dir / "qa_dataset" / "dataset_dict.json").exists():
+        from datasets import load_from_disk
+
+        page["rows"] |= load_from_disk(str(work_dir / "qa_dataset")).num_rows
+    page["calls"] = [row for path in work_dir.glob("*_journal.jsonl") for row in files.read_jsonl(path)]
+    page["scores"], page["stale"], page["now"] = headline(work_dir), stale["evaluation"], datetime.now()
+    jinja = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    own = (prose, duration, verdict, notebooks.title, notebooks.settled)
+    jinja.filters |= {"markdown": MARKDOWN.render, "plain": plain} | {each.__name__: each for each in own}
+    html = jinja.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page)
     files.write_text(work_dir / "report.html", DROPPED.sub("", html))
     return work_dir / "report.html"

@@ -7,8 +7,6 @@ A notebook is done when its manifest stands (helpers.core.workdir) and its execu
 parameters.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys
@@ -43,10 +41,7 @@ def select(only: str) -> list[Path]:
 
 
 def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path, dict[str, object]]:
-    """The parameters of each notebook: work_dir, and what of `given` (name → text) it knows.
-
-    Raises ValueError for a name that no notebook knows, and for a value that does not fit the default.
-    """
+    """work_dir and what of `given` (name → text) each notebook knows; ValueError for a name that none does."""
     known = {path: notebooks.parameters(path) for path in paths}
     if "work_dir" in given:
         raise ValueError("-p work_dir: use --work-dir DIR, which is passed to every notebook")
@@ -71,8 +66,8 @@ def value_of(name: str, text: str, default: object) -> object:
         if type(default) is bool and type(value) is not bool:
             raise ValueError
     except (yaml.YAMLError, ValueError):
-        kind = type(default).__name__
-        raise ValueError(f"-p {name} {text}: expected a value of type {kind}, such as {default}") from None
+        expected = f"a value of type {type(default).__name__}, such as {default}"
+        raise ValueError(f"-p {name} {text}: expected {expected}") from None
     return value
 
 
@@ -87,10 +82,7 @@ def is_done(path: Path, executed: Path, parameters: dict[str, object]) -> bool:
 
 
 def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_minutes: float) -> None:
-    """Run one notebook into `executed`, showing what it prints. Raises SystemExit with what went wrong.
-
-    Until the notebook succeeds, its copy is unfinished_NAME.ipynb.
-    """
+    """Run one notebook into `executed`, till then unfinished_NAME.ipynb, and show what it prints, or SystemExit."""
     unfinished = executed.with_name(f"unfinished_{path.name}")
     unfinished.parent.mkdir(exist_ok=True)
     deadline = time.monotonic() + timeout_minutes * 60
@@ -101,26 +93,16 @@ def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_m
         running = cell.source
         say(f"  [{cell_index + 1}/{count}] {running.strip().splitlines()[0][:90]}")
 
+    options = dict(kernel_name="python3", cwd=runtime.REPOSITORY, on_cell_execute=show, progress_bar=False)
+    options |= dict(timeout_func=lambda cell: max(0.1, deadline - time.monotonic()))
+    options |= dict(shutdown_kernel="immediate")  # else a busy one outlives Ctrl-C, and trains or pays on
+    options |= dict(stdout_file=sys.stdout, stderr_file=sys.stderr)
     try:
-        papermill.execute_notebook(
-            path,
-            unfinished,
-            parameters,
-            kernel_name="python3",
-            cwd=runtime.REPOSITORY,
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-            timeout_func=lambda cell: max(0.1, deadline - time.monotonic()),
-            on_cell_execute=show,
-            shutdown_kernel="immediate",  # else a busy one outlives Ctrl-C, and trains or pays on
-        )
+        papermill.execute_notebook(path, unfinished, parameters, **options)
     except (papermill.PapermillExecutionError, CellTimeoutError, RuntimeError) as error:
         reason = REASONS.get(type(error)) or "\n".join(report.plain(str(error)).splitlines()[-12:])
-        cell = textwrap.indent(running, "    ")
-        raise SystemExit(
-            f"\n{path.stem} failed in this cell:\n\n{cell}\n\n{reason}\n\nThe copy so far: {unfinished}"
-        ) from None
+        where = f"{path.stem} failed in this cell:\n\n{textwrap.indent(running, '    ')}"
+        raise SystemExit(f"\n{where}\n\n{reason}\n\nThe copy so far: {unfinished}") from None
     unfinished.replace(executed)
 
 
@@ -134,7 +116,11 @@ def run(planned: dict[Path, dict[str, object]], work_dir: Path, timeout_minutes:
         say(f"\n[{number}/{len(planned)}] {path.stem}: {notebooks.title(notebooks.read(path), path.stem)}")
         began = time.monotonic()
         execute(path, executed, parameters, timeout_minutes)
-        say(f"{path.stem}: done in {report.duration(time.monotonic() - began)}")
+        say(f"{path.stem}: done in {report.duration(time.monotonic() - began)}; its slowest cells:")
+        code = [cell for cell in notebooks.read(executed).cells if cell.cell_type == "code" and cell.source]
+        for cell in sorted(code, key=lambda cell: -cell.metadata.papermill.duration)[:5]:
+            line = cell.source.strip().partition("\n")[0]
+            say(f"  {report.duration(cell.metadata.papermill.duration)}: {line}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -144,8 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     add = command.add_argument
     add("--work-dir", default="", metavar="DIR", help="where all results go; default: the platform's folder")
     add("--only", default="", metavar="01,02", help="numbers of the notebooks to run; default: all")
-    pair = ("NAME", "VALUE")
-    add("-p", nargs=2, action="append", default=[], metavar=pair, help="for each notebook that has NAME")
+    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="for all that have NAME")
     add("--timeout-minutes", type=float, default=180, help="the longest that one notebook may take")
     options = parser.parse_args(arguments)
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # plots belong in the notebook
@@ -159,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         run(planned, work_dir, options.timeout_minutes)
         for score in report.headline(work_dir):
             say("{name}  base {base}  tuned {tuned}  {change}".format(**score).rstrip())
-        if why := report.stale(work_dir):
+        if why := workdir.stale(work_dir / "evaluation.json", work_dir / "adapter"):
             say(f"no scores: {why}")
         say(f"report: {report.write(work_dir)}")
     except OSError as error:

@@ -4,10 +4,8 @@
     row = side_by_side(model, tokenizer, "Why?")     # prints both as they come
     python -m helpers.prove.chat answers.jsonl       # ends with 1 where the tuned answers do not stop
 
-The same seed gives the same answer. There is no memory: every question is asked on its own, as in training.
+The same seed gives the same answer; every question is asked on its own, as in training.
 """
-
-from __future__ import annotations
 
 import sys
 import time
@@ -47,23 +45,21 @@ class Answer:
     text: str
     tokens: int
     seconds: float
-    ended: str = ""  # "by itself", "at max_new_tokens" or "by you"; empty while it goes on
+    ended: str = ""  # "by itself" or "at max_new_tokens"; empty while it goes on
 
     @property
     def tokens_per_second(self) -> float:
-        return self.tokens / self.seconds if self.seconds else 0.0
+        return self.tokens / self.seconds
 
     def __str__(self) -> str:
-        if not self.tokens and self.ended:
-            return f"stopped {self.ended} before it began"
         speed = f"{self.tokens} tokens, {self.tokens_per_second:.1f} a second"
         return f"{speed}, stopped {self.ended}" if self.ended else speed
 
 
 def stream(
-    model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, stop=None, **sampling
+    model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, **sampling
 ) -> Iterator[Answer]:
-    """Yield the answer as it grows, word by word. `stop`, an Event, ends it early; so does whoever stops reading.
+    """Yield the answer as it grows, word by word; whoever stops reading ends it.
 
     `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
     top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
@@ -72,18 +68,19 @@ def stream(
     import torch
     from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    options = _options(model, tokenizer, question, {**models.SAMPLING, **sampling})
+    if not question.strip():
+        raise ValueError("question is empty; ask something")
+    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
+    ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
+    options = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens}
+    options |= ends | (sampling if sampling["temperature"] else models.GREEDY)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    stop, unread = stop or Event(), Event()
-    text, tokens, started = "", 0, time.perf_counter()
-    if stop.is_set():
-        yield Answer("", 0, 0.0, "by you")
-        return
+    text, tokens, started, unread = "", 0, time.perf_counter(), Event()
 
-    def watch(ids: torch.Tensor, scores: object) -> torch.Tensor:
+    def watch(all_ids: torch.Tensor, scores: object) -> torch.Tensor:
         nonlocal tokens
-        tokens = ids.shape[1] - options["input_ids"].shape[1]
-        return torch.tensor([stop.is_set() or unread.is_set()], device=ids.device)
+        tokens = all_ids.shape[1] - ids.shape[1]
+        return torch.tensor([unread.is_set()], device=ids.device)
 
     def run() -> torch.Tensor:
         nonlocal started
@@ -92,7 +89,7 @@ def stream(
             with TURN, nullcontext() if tuned else model.disable_adapter():
                 started = time.perf_counter()
                 set_seed(seed)
-                return model.generate(**options, **watching, max_new_tokens=max_new_tokens)
+                return model.generate(**options, **watching)
         finally:
             streamer.end()  # also after an error, or the reader would wait for ever
 
@@ -105,19 +102,8 @@ def stream(
         finally:
             unread.set()
         last = generation.result()[0, -1].item()  # raises what was raised in the thread
-    by_itself, cut = last in options["eos_token_id"], "by you" if stop.is_set() else "at max_new_tokens"
-    yield Answer(text.strip(), tokens, time.perf_counter() - started, "by itself" if by_itself else cut)
-
-
-def _options(model, tokenizer, question: str, sampling: dict) -> dict:
-    """What generate() takes for a question."""
-    import torch
-
-    if not question.strip():
-        raise ValueError("question is empty; ask something")
-    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
-    how = {"do_sample": True, **sampling} if sampling["temperature"] else models.GREEDY
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **models.ends(tokenizer), **how}
+    ended = "by itself" if last in ends["eos_token_id"] else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
 
 
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:
@@ -127,20 +113,22 @@ def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Ans
             yield name, answer
 
 
-def side_by_side(model, tokenizer, question: str, **settings) -> dict:
-    """Print both answers as they come; return them, their tokens a second and what ended them as one row."""
-    print(f"❯ {question}")
-    row: dict = {"question": question}
-    for name, answer in both(model, tokenizer, question, **settings):
+def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
+    """Print both answers as they come; return them, their tokens a second and what ended them as one row.
+
+    `found` is what both read before the question, as `search` gives it.
+    """
+    row: dict = {"question": question, **(found or {"source": "", "context": ""})}
+    print(f"❯ {question}" + (f"\n  reads the {row['source']}" if found else ""))
+    for name, answer in both(model, tokenizer, models.prompt(question, row["context"]), **settings):
         if name not in row:
             print(f"\n{name:>6}: ", end="")
         print(answer.text[len(row.get(name, "")) :], end="", flush=True)
         row[name] = answer.text
         if answer.ended:
             print(f"\n        [{answer}]")
-            row[f"{name}_tokens"] = answer.tokens
+            row |= {f"{name}_tokens": answer.tokens, f"{name}_stopped": answer.ended}
             row[f"{name}_tokens_per_second"] = round(answer.tokens_per_second, 1)
-            row[f"{name}_stopped"] = answer.ended
     print()
     return row
 
@@ -152,9 +140,8 @@ def running_on(answers: list[dict]) -> str:
         return ""
     return (
         f"{cut} of {len(answers)} answers of the tuned model did not stop by themselves: it has not learned to end its "
-        "turn. An adapter of an earlier version, trained before the turn markers had rows of their own, runs on like "
-        "this: run notebook 05 again. After a short training: raise num_train_epochs. If the answers are good and only "
-        "longer than that, raise max_new_tokens."
+        "turn. If its adapter is of an earlier version, run notebook 05 again; after a short training, raise "
+        "num_train_epochs; if the answers are good and only longer than that, raise max_new_tokens."
     )
 
 

@@ -1,7 +1,5 @@
 """What a data set or a model says of itself: the cards, from what the notebooks left in work_dir (04 and 08)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +9,7 @@ from helpers.clean import reviews
 from helpers.core import files, workdir
 from helpers.prove import evaluation, judge
 from helpers.publish import export
-from helpers.train import data, local_gemma
+from helpers.train import data, local_gemma, models
 
 FROM_04 = "work_dir/qa_dataset"  # as training.json names the pairs of notebook 04
 
@@ -79,6 +77,9 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
     if scores := files.read_json(work_dir / "evaluation.json", {}):
         scores["table"] = evaluation.table(scores)
         scores["table"] += evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)
+    answered = [row["tuned"] for row in scores.get("examples", []) if data.open_book(adapter)]
+    read = [row for row in answered if row.get("context")]  # an older evaluation kept none
+    example = max(read, key=lambda row: (row.get("facts", 0), row["rouge_l"]), default=None)
     return _render(
         "model_card.md.jinja",
         base="google/gemma-3-270m" if base == local_gemma.NAME else base,
@@ -91,6 +92,7 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
         source=source_of(work_dir, pairs) if from_reviews else training.get("data", ""),
         teachers=Counter(pair["teacher"] for pair in pairs if pair["teacher"] != "unknown").most_common(),
         redacted=redacted_in(work_dir) if from_reviews else None,
+        example=example and example | {"prompt": models.prompt(example["question"], example["context"])},
         judge=judge.report(scores["judge"]).replace("\n", "; ") if "judge" in scores else "",
         notice=notice(adapter),
     )

@@ -7,8 +7,6 @@ A push is private, stops when the scan finds something, and is one commit: after
 it or nothing, and the same call goes on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re
@@ -143,7 +141,7 @@ def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, **options)
     except PermissionError as error:
         raise PermissionError(f"{error} For all to see: private=False (notebook 08, push_dataset).") from None
-    except hub.failures() as error:
+    except hub.FAILURES as error:
         reason = f"{type(error).__name__}: {str(error.__cause__ or error)[:300]}"
         again = "A commit is whole or not there. Run it again: it goes on, and uploads no large file twice."
         raise ConnectionError(f"The push to {repo} broke off ({reason}). {again}") from error

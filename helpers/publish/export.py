@@ -6,8 +6,6 @@
 Every folder appears whole or not at all. A step whose result stands and whose input is unchanged is not done again.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

@@ -6,8 +6,6 @@ Each form is asked the same questions. The prompt must be the same to the byte a
 then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,9 @@ from helpers.prove import chat
 from helpers.publish import export
 from helpers.train import models
 
-# The questions of the chat, and a prompt in which a wrong tokenizer or template shows.
-QUESTIONS = [*chat.QUESTIONS, "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "]
+# Prompts to compare with, the last one such that a wrong tokenizer or template shows.
+DIFFICULT = "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "
+QUESTIONS = [*chat.QUESTIONS, DIFFICULT]
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
@@ -44,7 +43,7 @@ class Answer:
     stops: bool  # whether the form says the stop token where the adapter's first answer ends, and no more
 
 
-def from_model(model, tokenizer, stops: list[int], whole: list[int], questions=QUESTIONS) -> list[Answer]:
+def from_model(model, tokenizer, stops: list[int], whole: list[int], questions: list[str]) -> list[Answer]:
     """The model's answers, one question at a time: padding would change the last digits. `whole` is of `to_the_end`."""
     import torch
 
@@ -74,7 +73,7 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
     return models.chat_ids(tokenizer, question) + answer[:-1]
 
 
-def from_merged(model, folder: Path, whole: list[int], questions=QUESTIONS) -> tuple[list[Answer], str]:
+def from_merged(model, folder: Path, whole: list[int], questions: list[str]) -> tuple[list[Answer], str]:
     """The answers of the merged weights, with what is in their folder alone; and how they are `export.unlike` ours."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -97,7 +96,7 @@ def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
     del server
 
 
-def from_gguf(path: Path, bos: str, whole: list[int], questions=QUESTIONS) -> list[Answer]:
+def from_gguf(path: Path, bos: str, whole: list[int], questions: list[str]) -> list[Answer]:
     """The answers of a GGUF file from llama.cpp's chat, which has the template out of the file."""
     import httpx
 
@@ -165,18 +164,18 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     return "" if theirs.stops else "it does not stop by itself where the adapter's answer ends"
 
 
-def check(model, tokenizer, work_dir: Path, forms: list[str]) -> list[dict]:
+def check(model, tokenizer, work_dir: Path, forms: list[str], questions=QUESTIONS) -> list[dict]:
     """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
-    whole = to_the_end(model, tokenizer, QUESTIONS[0])
-    adapter, marks = from_model(model, tokenizer, stops, whole), (plain.bos_token_id, stops[-1])
+    whole = to_the_end(model, tokenizer, questions[0])
+    adapter, marks = from_model(model, tokenizer, stops, whole, questions), (plain.bos_token_id, stops[-1])
     rows = [*compare("adapter", adapter, adapter, *marks)]
     if "merged" in forms:
-        merged, unlike = from_merged(model, publish / "merged", whole)
+        merged, unlike = from_merged(model, publish / "merged", whole, questions)
         rows += compare("merged", adapter, merged, *marks, unlike)
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")
-        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole), *marks)
+        rows += compare("gguf", adapter, from_gguf(path, plain.bos_token, whole, questions), *marks)
     gate(rows)
     files.write_json(publish / "parity.json", {"tolerance": TOLERANCE, "rows": rows})
     compared = [f"publish/{form}" for form in forms if form != "parity"]

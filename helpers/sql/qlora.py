@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from helpers.core import hub, runtime, workdir
 from helpers.sql import data
 from helpers.train import checkpoints, cpu_loss, local_gemma, markers, memory, models, progress, training
-from helpers.train import data as qa_data
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -256,7 +255,7 @@ def run(options: Options) -> None:
     settings = config(options, batches, folder, dtype, device)
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
     if trainer.is_world_process_zero():
-        print(qa_data.length_advice(train_dataset, too_long, options.max_seq_length))
+        print(f"{len(train_dataset)} rows fit, {len(too_long)} are too long and left out")
         examples = as_trained(trainer, train_dataset)
         training.check_training_examples(examples, tokenizer, rows=len(train_dataset))
         progress.show(trainer)

@@ -1,34 +1,23 @@
 """Checkpoints that survive: sealed when complete, checked before use, mirrored to the Hub if wanted (05, 09).
 
-    folder = checkpoints.folder(work_dir, settings, train_dataset)
-    last = checkpoints.newest(folder)                 # None, or the newest one that is complete
-    checkpoints.keep(trainer, folder, checkpoint_repo)
-
 The trainer writes and prunes them; this module says which of them can be trusted.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import files, hub
 from helpers.train import memory
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-SEAL = "complete.json"
-FINISHED = "finished.json"
-SPENT = "spent.json"
+SEAL, FINISHED, SPENT = "complete.json", "finished.json", "spent.json"
+NOTHING = {"seconds": 0.0, "peak_gb": 0.0}
 
 
-def folder(work_dir: Path, settings: dict, train_dataset: Dataset) -> Path:
+def folder(work_dir: Path, settings: dict, train_dataset) -> Path:
     """The folder of this run's checkpoints: another setting or other data is another run."""
-    run = files.content_id({"settings": settings, "data": train_dataset["input_ids"]})
-    return work_dir / "checkpoints" / run
+    content = {"settings": settings, "data": train_dataset["input_ids"]}
+    return work_dir / "checkpoints" / files.content_id(content)
 
 
 def seal(checkpoint: Path) -> None:
@@ -37,17 +26,12 @@ def seal(checkpoint: Path) -> None:
     files.write_json(checkpoint / SEAL, files.seal(checkpoint, names))
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """True when the seal stands and every file is as it was sealed."""
-    sealed = files.read_json(checkpoint / SEAL, None)
-    return sealed is not None and files.seal_holds(checkpoint, sealed)
-
-
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint, or None; half-written and damaged ones are named and passed over."""
     by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
     for checkpoint in by_step:
-        if is_complete(checkpoint):
+        sealed = files.read_json(checkpoint / SEAL, None)
+        if sealed is not None and files.seal(checkpoint, sealed) == sealed:
             return checkpoint
         print(f"{checkpoint.name} is half written or damaged and is passed over")
     return None
@@ -55,30 +39,24 @@ def newest(folder: Path) -> Path | None:
 
 def spent(folder: Path) -> dict[str, float]:
     """The run's `seconds` of training up to its last checkpoint or its end, and its `peak_gb`, in all sessions."""
-    return files.read_json(folder / SPENT, {"seconds": 0.0, "peak_gb": 0.0})
+    return files.read_json(folder / SPENT, NOTHING)
 
 
 def fetch(folder: Path, repo: str) -> None:
-    """Bring this run's checkpoints back from the private Hub repo where this runtime has none.
-
-    Raises PermissionError when the repo is public, MissingSecret without HF_TOKEN.
-    """
+    """Bring this run's checkpoints back from the private Hub repo, if none is here. Raises as `hub.open_repo`."""
     if not newest(folder):
         api = hub.open_repo(repo)
         api.snapshot_download(repo, allow_patterns=f"{folder.name}/*", local_dir=folder.parent)
 
 
 def keep(trainer, folder: Path, repo: str = "") -> None:
-    """Seal every checkpoint that the trainer saves and, with `repo`, mirror the folder to that private repo.
-
-    A mirror that fails is reported and costs nothing but itself: the next checkpoint takes all along.
-    """
+    """Seal every checkpoint and, with `repo`, mirror all to that private repo; where that fails, the next one does."""
     from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            self.before = spent(folder) if state.global_step else {"seconds": 0.0, "peak_gb": 0.0}
+            self.before = spent(folder) if state.global_step else NOTHING
             self.started = time.monotonic()
 
         def on_step_end(self, args, state, control, **kwargs):

@@ -1,13 +1,9 @@
 """The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05, 09).
 
-    train_without_logits(trainer)      # before trainer.train(), with Unsloth or without
-
 Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
 With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted: one walk over the
-vocabulary in tiles that stay in the processor's cache. On a GPU nothing changes: Unsloth has its own kernels.
+vocabulary in tiles that stay in the processor's cache. Unsloth's own loss is slower (benchmarks/head_loss.json).
 """
-
-from __future__ import annotations
 
 from functools import partial
 
@@ -51,17 +47,11 @@ class _FrozenHeadLoss(torch.autograd.Function):
         return upstream.to(gradient.dtype) * gradient, None, None
 
 
-def frozen_head_loss(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor | int | None = None,
-) -> torch.Tensor:
+def frozen_head_loss(hidden, weight, labels, num_items_in_batch=None) -> torch.Tensor:
     """Causal cross-entropy in nats a supervised token, as transformers' ForCausalLMLoss computes it.
 
     `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length), −100 where not supervised.
-    The sum is divided by `num_items_in_batch`, else by the number of supervised tokens.
-    Raises ValueError when the head is trained, since it would get no gradient.
+    The sum is divided by `num_items_in_batch`, else by the number of supervised tokens. ValueError for a trained head.
     """
     if weight.requires_grad:
         raise ValueError("The LM head is trained here, and this loss gives it no gradient; freeze the head")
@@ -75,8 +65,7 @@ def train_without_logits(trainer) -> None:
     """Let the trainer train and evaluate Gemma 3 with `frozen_head_loss` on a CPU; elsewhere nothing changes.
 
     The model's forward gives the loss where it gets labels. TRL's own compute_loss would want all logits, for
-    an entropy and an accuracy that it logs; transformers' takes the loss as it is. Other models are left alone,
-    since some, as Gemma 4, cap their logits. Unsloth's own loss is slower: benchmarks/head_loss.json.
+    an entropy and an accuracy that it logs. Other models are left alone: some, as Gemma 4, cap their logits.
     """
     causal = trainer.model.get_base_model()
     if trainer.args.device.type != "cpu" or causal.config.model_type != "gemma3_text":

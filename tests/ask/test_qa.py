@@ -75,11 +75,18 @@ def test_requests_and_the_schema_work_with_the_real_client(monkeypatch, tmp_path
             requests, tmp_path / "j.jsonl", model="gpt-4o", response_model=qa.QAPairs, max_cost_usd=1.0
         )
     schema = server.asked[0]["response_format"]["json_schema"]["schema"]
-    for part in (schema, schema["$defs"]["QAPair"]):  # what OpenAI demands of a strict schema
+    for part in (
+        schema,
+        schema["$defs"]["QAPair"],
+        schema["$defs"]["Topic"],
+    ):  # what OpenAI demands of a strict schema
         assert part["additionalProperties"] is False and part["required"] == list(part["properties"])
     pairs, rejected = qa.pairs_from(given, CHUNKS, "gpt-4o")
     assert [row["chunk_id"] for row in pairs] == ["c1", "c2", "c3"] and not rejected
-    assert list(pairs[0]) == "id chunk_id review_ids question answer teacher prompt_version".split()
+    assert (
+        list(pairs[0])
+        == "id kind chunk_id review_ids context question answer facts teacher prompt_version".split()
+    )
     assert pairs[0]["review_ids"] == ["r1", "r2"] and pairs[0]["prompt_version"] == qa.PROMPT_VERSION
     assert len({row["id"] for row in pairs}) == 3 and all(len(row["id"]) == 16 for row in pairs)
 

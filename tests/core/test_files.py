@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_old_file_and_names_the_fix(tmp_path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        OSError, match="No space left on device\n.*reviews.jsonl is as it was. Free some space"
+        OSError, match="No space left on device\n.*reviews.jsonl is as it was. Is the disk full"
     ):
         files.write_text(path, "new")
     assert path.read_text() == "old"
@@ -77,7 +77,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 def test_a_librarys_own_error_keeps_its_text(tmp_path):
     """transformers raises OSError without a number; its text became "[Errno None] None; nothing was changed"."""
-    with pytest.raises(OSError, match="^Can't load tokenizer$"), files.whole_folder(tmp_path / "adapter"):
+    with pytest.raises(OSError, match="^Can't load tokenizer\n"), files.whole_folder(tmp_path / "adapter"):
         raise OSError("Can't load tokenizer")
 
 
@@ -146,3 +146,79 @@ def test_a_notebook_that_kept_nothing_is_named_by_the_next(tmp_path):
         ValueError, match="reviews_clean.jsonl has no rows: the notebook that wrote it kept none"
     ):
         workdir.read_or_sample(tmp_path / "reviews_clean.jsonl", lambda: [{"n": 1}])
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed, as HTML."""
+    pieces = []
+    monkeypatch.setattr("IPython.display.display", lambda html: pieces.append(html.data))
+    return pieces
+
+
+def own_work_dir(folder: Path, own: bool) -> Path:
+    (folder / "reviews.jsonl").write_text("{}\n")
+    workdir.finish_stage(folder, "01_collect_reviews", [], ["reviews.jsonl"], own=own)
+    return folder
+
+
+def test_the_sample_in_place_of_one_s_own_data_is_shown_in_white_on_red(tmp_path, shown):
+    """02 was left out: 03 works on the sample, and somebody may not read one grey line that says so."""
+    work_dir = own_work_dir(tmp_path, own=True)
+    rows, origin = workdir.read_or_sample(work_dir / "reviews_clean.jsonl", lambda: [{"n": 1}])
+    path = work_dir / "reviews_clean.jsonl"
+    assert rows == [{"n": 1}] and origin == f"1 rows of the bundled sample, because {path} does not exist"
+    [html] = shown
+    assert (
+        "background: #b00020; color: white" in html and "01_collect_reviews had a source of your own" in html
+    )
+    assert f"NOT YOURS: the bundled sample, because {path} does not exist" in html
+    workdir.read_or_sample(work_dir / "reviews.jsonl", lambda: [{"n": 1}])
+    assert len(shown) == 1
+
+
+def test_the_adapter_and_the_pairs_of_the_sample_warn_as_well(tmp_path, shown, monkeypatch):
+    from helpers.train import data, models
+
+    monkeypatch.setattr(data.gate, "quality_gate", lambda *_: ([], []))  # the sample's pairs take it seconds
+    work_dir = own_work_dir(tmp_path, own=True)
+    assert models.find_adapter("", work_dir)[0] == models.SAMPLE_ADAPTER
+    data._read_sides("auto", work_dir)
+    assert ["bundled sample's, because" in html for html in shown] == [True, False]
+    data._read_sides("sample", work_dir)  # asked for
+    assert len(shown) == 2
+
+
+def test_nothing_is_shown_where_the_sample_was_the_source_or_an_older_version_wrote_the_manifest(
+    tmp_path, shown
+):
+    work_dir = own_work_dir(tmp_path, own=False)
+    manifest = work_dir / "manifests" / "01_collect_reviews.json"
+    workdir.read_or_sample(work_dir / "reviews_clean.jsonl", lambda: [{"n": 1}])
+    files.write_json(
+        manifest, {name: value for name, value in files.read_json(manifest).items() if name != "own"}
+    )
+    workdir.read_or_sample(work_dir / "reviews_clean.jsonl", lambda: [{"n": 1}])
+    assert shown == []
+
+
+def test_a_file_of_one_s_own_is_found_by_its_name(tmp_path, monkeypatch, capsys):
+    """In the Files panel of Colab, in Drive, in a Kaggle input; a path that is one comes first."""
+    monkeypatch.chdir(tmp_path)
+    places = [tmp_path / name for name in ("content", "drive", "input")]
+    for name, place in zip(("COLAB_FILES", "DRIVE", "KAGGLE_INPUT"), places):
+        monkeypatch.setattr(workdir, name, place)
+    found = [
+        places[0] / "a [1].csv",
+        places[1] / "b.csv",
+        places[2] / "mine" / "c.csv",
+        places[2] / "u" / "v" / "mine" / "d.csv",
+    ]
+    for path in found:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text\n")
+    assert [workdir.find(path.name) for path in found] == found
+    assert capsys.readouterr().out.splitlines() == [f"{path.name} is {path}" for path in found]
+    (tmp_path / "b.csv").write_text("text\n")
+    assert [workdir.find("b.csv"), workdir.find("none.csv")] == [Path("b.csv"), Path("none.csv")]
+    assert not capsys.readouterr().out

@@ -57,11 +57,12 @@ def test_the_page_answers_and_the_environment_comes_before_it(place, where, more
         ("colab", {}, "open the key symbol (Secrets) on the left, add OPENAI_API_KEY"),
         ("colab", {"PAGE_OPENAI_API_KEY": "denied"}, "switch on 'Notebook access'"),
         ("colab", {"FAKE_COLAB": "headless"}, "set OPENAI_API_KEY in the environment of the command"),
+        ("colab", {"FAKE_COLAB": "headless"}, "10 seconds went by, allow it, and run this cell again"),
         ("kaggle", TOKEN, "open Add-ons > Secrets, add OPENAI_API_KEY, and tick it"),
         ("kaggle", {}, "open Add-ons > Secrets"),
         ("kaggle", TOKEN | {"FAKE_INTERNET": "off"}, "open Settings > Turn on internet"),
     ],
-    ids=["no secret", "no access", "time-out", "no Kaggle secret", "no token", "internet off"],
+    ids=["no secret", "no access", "no page", "slow consent", "no Kaggle secret", "no token", "internet off"],
 )
 def test_without_the_secret_the_message_names_the_click(place, where, environment, click):
     place(where, **environment)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from helpers.core import plots
 
 
@@ -19,8 +17,8 @@ def test_a_table_escapes_what_reviewers_wrote_and_shows_it_whole():
     assert "word end" in re.sub(r"\s+", " ", html) and "..." not in html
 
 
-def test_no_rows_are_no_table():
-    assert plots.table([]) is None
+def test_no_rows_are_an_empty_table():
+    assert "<td" not in plots.table([]).data
 
 
 def test_the_most_common_names_have_a_bar_each_and_all_others_a_grey_one(tmp_path):
@@ -50,32 +48,16 @@ def test_a_long_name_is_cut_and_a_dollar_sign_is_no_formula(tmp_path):
     assert names(odd.axes[0]) == ["$1$^", "x" * 47 + "…"]
 
 
-def test_months_stand_where_they_are_in_time(tmp_path):
-    figure = plots.months(["2026-01", "2026-04", "2026-04"])
-    (axis,) = figure.axes
-    assert [bar.get_height() for bar in axis.patches] == [1, 2]
-    assert axis.patches[1].get_x() - axis.patches[0].get_x() == 31 + 28 + 31
+def test_no_names_are_no_bars(tmp_path):
+    figure = plots.bars([None], "Where", "reviews")
+    figure.savefig(tmp_path / "none.png")
+    assert not figure.axes[0].patches
 
 
-def test_of_many_months_every_few_are_named(tmp_path):
-    figure = plots.months(["1999-12", "2026-03"])
-    figure.savefig(tmp_path / "months.png")
-    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert len(labels) < 10 and "2000" in labels
-
-
-@pytest.mark.parametrize("nothing", [plots.bars([None], "Where", "reviews"), plots.bars({}, "Why", "rows"),
-    plots.months([])])  # fmt: skip
-def test_a_picture_of_nothing_says_so(nothing):
-    (axis,) = nothing.axes
-    assert not axis.patches and axis.texts[0].get_text().startswith("There is nothing to draw: no ")
-
-
-def test_a_limit_within_reach_is_drawn_and_one_far_off_is_named():
+def test_a_limit_within_reach_is_drawn_and_one_far_off_is_not():
     near, far = (plots.histogram({"rows": [5, 9]}, "t", "tokens", limit=limit) for limit in (10, 2048))
-    assert len(near.axes[0].lines) == 1 and near.axes[0].texts[0].get_text().strip() == "limit 10"
+    assert len(near.axes[0].lines) == 1 and near.axes[0].lines[0].get_label() == "limit 10"
     assert not far.axes[0].lines
-    assert "the limit of 2,048 is far to the right" in far.axes[0].get_xlabel()
 
 
 def test_histograms_side_by_side_hold_every_row_on_one_scale():
@@ -87,17 +69,3 @@ def test_histograms_side_by_side_hold_every_row_on_one_scale():
         (figure.axes[0].patches[0].get_x(), figure.axes[0].patches[-1].get_x())
     }
     assert [axis.get_ylabel() for axis in figure.axes] == ["base", "tuned", "reference"]
-
-
-def test_base_and_tuned_show_both_values_and_the_interval_on_the_tuned_bar():
-    result = {
-        "count": 60,
-        "base": {"chrf": 8.0},
-        "tuned": {"chrf": 32.0},
-        "difference": {"chrf": {"mean": 24.0, "low": 20.0, "high": 29.0}},
-    }
-    (axis,) = plots.base_and_tuned(result, {"chrf": "chrF"}).axes
-    assert [bar.get_height() for bar in axis.patches] == [8, 32]
-    assert [text.get_text() for text in axis.texts] == ["8.00", "32.00"]
-    (_, interval) = axis.collections[0].get_segments()
-    assert interval[:, 1].tolist() == [28, 37]

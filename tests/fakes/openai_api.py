@@ -35,7 +35,7 @@ def qa_reply(body: dict) -> str:
     """One question-answer pair that differs with the user's text, as the JSON a teacher sends."""
     text = body["messages"][-1]["content"]
     pair = {"question": f"What do customers say about {text[:60]!r}?", "answer": "They like it. They stay."}
-    return json.dumps({"pairs": [pair]})
+    return json.dumps({"pairs": [pair], "topics": []})
 
 
 class FakeOpenAI:

@@ -12,7 +12,8 @@ import pytest
 
 from helpers.pipeline import notebooks
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 
@@ -23,11 +24,12 @@ PARAMETERS = {
     "poll_timeout_minutes",
     "02_reviews_to_markdown": "redact_pii min_words",
     "03_chunk_reviews": "chunk_size chunk_overlap refine teacher_model teacher_price max_cost_usd",
-    "04_generate_qa_pairs": "teacher teacher_model teacher_price mode pairs_per_chunk max_cost_usd max_concurrency "
-    "test_share push_to_hub dataset_repo",
+    "04_generate_qa_pairs": "teacher teacher_model teacher_price mode pairs_per_chunk overview max_cost_usd "
+    "max_concurrency test_share push_to_hub dataset_repo",
     "05_finetune_gemma": "model_name dataset max_seq_length load_in_4bit lora_r lora_alpha learning_rate "
-    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps seed resume checkpoint_repo",
-    "06_evaluate": "model_name adapter_dir dataset max_examples judge_model judge_price",
+    "num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps open_book seed resume "
+    "checkpoint_repo",
+    "06_evaluate": "model_name adapter_dir dataset max_examples judge_model judge_price max_cost_usd",
     "07_chat": "questions max_new_tokens temperature top_p top_k web_chat",
     "08_publish": "push_to_hub hub_repo private merge gguf quantization",
     "09_text_to_sql": "dataset context model_name train_size test_size group_by max_seq_length load_in_4bit "
@@ -55,8 +57,10 @@ def test_parameters_are_the_public_interface(path):
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_every_parameter_is_explained_beside_it(path):
-    cell = next(c for c in read(path).cells if "parameters" in c.metadata.get("tags", []))
-    assert all("  # " in line for line in cell.source.splitlines())
+    cells = read(path).cells
+    at = next(at for at, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    explained = re.findall(r"^\| `(\w+)` \| \S.+ \|$", cells[at - 1].source, re.MULTILINE)
+    assert explained == list(notebooks.parameters(path))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
@@ -73,7 +77,7 @@ def test_code_cells_are_short():
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_the_opening_and_the_close(path):
     cells = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
-    assert re.match(r"# .+\n\n\*\*.+\*\*\n\n\[!\[Open in .+\n\nYou will\n\n- ", cells[0])
+    assert re.match(r"# .+\n\n\*\*.+\*\*\n\n\[!\[Open in .+\n\n!\[Road map: .+\n\nYou will\n\n- ", cells[0])
     assert re.search(r"\| .*time.* \|.* cost", cells[0]), "a table of time, hardware and cost"
     assert "## What you did" in cells[-1] and "<details><summary>Answer</summary>" in cells[-1]
     assert read(path).cells[0].cell_type == "markdown" and read(path).cells[-1].cell_type == "markdown"
@@ -97,7 +101,8 @@ def test_outputs_are_committed_clean(path):
     text = path.read_text(encoding="utf-8")
     notebook = json.loads(text)
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "accelerator", "colab", "kaggle"}
-    assert all(set(cell["metadata"]) <= {"tags"} for cell in notebook["cells"])
+    folded = {"cellView", "jupyter"}  # the set-up cell
+    assert all(set(cell["metadata"]) in (set(), {"tags"}, folded) for cell in notebook["cells"])
     assert not re.search(r"/(root|home|tmp|Users)/|site-packages|it/s\]", text)
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["execution_count"] is None for cell in cells)

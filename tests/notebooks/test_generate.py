@@ -11,7 +11,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from helpers.ask import injection, qa, splits
+from helpers.ask import injection, qa, sheet_pairs, splits
 from helpers.clean import chunks, reviews, texts
 from helpers.core import files
 from helpers.train import data
@@ -55,6 +55,28 @@ def honest(body: dict) -> str:
     return json.dumps({"pairs": [{"question": question, "answer": answer}]})
 
 
+def labelled(body: dict) -> str:
+    """As `honest`, with the topics of every review; about a fact sheet, eight pairs that name its first number."""
+    data = body["messages"][-1]["content"].split(">")[1]
+    draw = random.Random(data)
+    if "### Fact sheet" not in data:
+        count = data.count("### Review by")
+        topic = {"sentiment": "negative", "detail": "slow and late again"}
+        topics = [
+            {"review": at, "topic": draw.choice(["Delivery", "battery", "price"]), **topic}
+            for at in range(1, count + 1)
+        ]
+        return json.dumps({**json.loads(honest(body)), "topics": topics})
+    number, pairs = re.search(r"Reviews\*\*: (\d+)", data)[1], []
+    for _ in range(8):
+        words = draw.sample(NOUNS, 12)
+        question = "What do customers say about {}, {}, {} and {}?".format(*words[:4])
+        answer = "There are {} reviews here. They speak of {}, {}, {}, {}, {}, {} and {}, and of more that is alike."
+        answer = answer.format(number, *words[4:11])
+        pairs.append({"question": question, "answer": answer, "facts": [number]})
+    return json.dumps({"pairs": pairs})
+
+
 @pytest.fixture
 def work_dir(tmp_path) -> Path:
     return tmp_path / "work"
@@ -80,10 +102,22 @@ def test_04_makes_a_dataset_from_the_sample_alone(alone):
 
     done, work_dir = alone("04")
     said = text(done)
-    assert "464 pairs for" in said and "450 pairs kept, 14 rejected" in said and pictures(done) == 5
+    assert "464 pairs for" in said and "320 pairs about 40 of 40 fact sheets" in said
+    assert "770 pairs kept, 14 rejected" in said and pictures(done) == 7
     assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
     pairs, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
-    columns = ["id", "chunk_id", "review_ids", "question", "answer", "teacher", "prompt_version"]
+    columns = [
+        "id",
+        "kind",
+        "chunk_id",
+        "review_ids",
+        "context",
+        "question",
+        "answer",
+        "facts",
+        "teacher",
+        "prompt_version",
+    ]
     assert list(pairs[0]) == columns and list(rejected[0]) == [*columns, "reason"]
     dataset = load_from_disk(str(work_dir / "qa_dataset"))
     sides = [list(dataset[side]) for side in ("train", "test")]
@@ -100,7 +134,7 @@ def test_80_chunks_give_80_pairs_and_a_rerun_pays_nothing(work_dir, ask):
     pieces = english(80)
     with FakeOpenAI(reply=honest) as server:
         said = ask(server, pieces)
-        assert "80 calls, " in said and "80 pairs kept, 0 rejected" in said
+        assert "120 calls, " in said and "80 pairs kept, 0 rejected" in said
         assert "80 of 80 chunks have a pair or a reason" in said
         assert len(server.billed) == len(server.asked) == 80
         ask(server, pieces)
@@ -128,6 +162,32 @@ def test_a_server_that_fails_in_every_way_costs_no_chunk_and_pays_only_the_malfo
     kept, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
     assert {row["chunk_id"] for row in kept + rejected} == {piece["id"] for piece in pieces}
     assert len(kept) >= 78 and all(row["reason"] for row in rejected)
+
+
+def test_topics_sheets_and_their_pairs_arrive_whatever_fails_and_nothing_is_paid_twice(work_dir, ask):
+    pieces = english(80)
+    with FakeOpenAI(reply=labelled, rates=FAULTS, seed=4) as server:
+        said = ask(server, pieces)
+        handed, asked = Counter(server.handed), len(server.asked)
+        ask(server, pieces)
+        assert len(server.asked) == asked, "what has ended was asked again"
+    pages, rows = (files.read_jsonl(work_dir / name) for name in ("sheets.jsonl", "qa_journal.jsonl"))
+    assert Counter(page["kind"] for page in pages) == {"whole": 1, "topic": 3, "part": 24}
+    requests = qa.requests_for(pieces, 1, "gpt-6-luna") + sheet_pairs.requests_for(pages, "gpt-6-luna")
+    malformed = Counter(row["key"] for row in rows if row["finish_reason"] == "malformed")
+    assert {row["finish_reason"] for row in rows} >= {"stop", "sent", "lost", "malformed", "429", "500"}
+    assert set(handed) == {request.user for request in requests}, (
+        "the calls are those of the chunks and the sheets"
+    )
+    for request in requests:
+        assert handed[request.user] == 1 + malformed[request.key], (
+            f"{request.key} was paid {handed[request.user]} times"
+        )
+    pairs = files.read_jsonl(work_dir / "qa_pairs.jsonl")
+    by_sheet = Counter(pair["chunk_id"] for pair in pairs if pair["kind"] == "overview")
+    assert f"of {len(pages)} fact sheets" in said and set(by_sheet) == {page["id"] for page in pages}
+    assert sum(by_sheet.values()) >= 0.95 * 8 * len(pages)
+    assert (work_dir / "sheets.png").exists() and pages[0]["text"] in (work_dir / "sheets.md").read_text()
 
 
 def test_a_teacher_that_obeys_planted_orders_is_seen_through(work_dir, ask):
@@ -273,7 +333,7 @@ def test_a_push_from_the_notebook_is_private_and_holds_the_data_set(work_dir, tm
     pushed = [
         json.loads(line) for side in ("train", "test") for line in repo.files[f"{side}.jsonl"].splitlines()
     ]
-    assert repo.private and len(pushed) == 450
+    assert repo.private and len(pushed) == 770
     assert repo.files["README.md"] == (work_dir / "qa_dataset" / "README.md").read_bytes()
 
 

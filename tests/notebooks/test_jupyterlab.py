@@ -114,11 +114,17 @@ def run_all(lab, browser):
         prompts = cells.locator(".jp-InputPrompt")
         done, waiting = (prompts.filter(has_text=re.compile(text)) for text in (r"^\[\d+\]:$", r"^\[\*\]:$"))
         wait_for("the end of the run", lambda: done.count() and not waiting.count())
+        # The set-up cell, the first, is folded: its title is seen, and no editor and no number.
+        expect(cells.first.locator(".cm-editor")).to_have_count(0)
+        expect(cells.first.locator(".jp-OutputArea-output")).to_have_count(0)
+        expect(cells.first.locator(".jp-Placeholder")).to_contain_text("@title Set-up")
         if shots := os.environ.get("SCREENSHOTS"):
+            cells.first.scroll_into_view_if_needed()
+            tab.screenshot(path=f"{shots}/{name}_set-up.png")
             for at, picture in enumerate(tab.locator(".jp-OutputArea-output img").all()):
                 picture.scroll_into_view_if_needed()
                 tab.screenshot(path=f"{shots}/{name}_{at}.png")
-        assert done.count() == wanted, cells.nth(done.count() - 1).inner_text()  # the cell that failed
+        assert done.count() == wanted - 1, cells.nth(done.count() - 1).inner_text()  # the cell that failed
         tab.keyboard.press("Control+s")
         wait_for("the save", lambda: 'execution_count": 1,' in path.read_text(encoding="utf-8"))
         outputs = [output for cell in notebooks.read(path).cells for output in cell.get("outputs", [])]

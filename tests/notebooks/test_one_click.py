@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
+import http.server
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 from pathlib import Path
 
+import nbformat
 import papermill
 import pytest
+import yaml
 
 from helpers.core import runtime, workdir
 from helpers.pipeline import notebooks, one_click
@@ -24,11 +30,17 @@ from tests.notebooks.test_runs import assert_taught, text
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 README = REPOSITORY / "README.md"
+FORK = "https://github.com/someone/the.fork"
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+# As Colab reads it: nothing stands behind the kind.
 FORM = re.compile(
     r"(?P<name>\w+) = (?P<value>.+?)  # @param "
-    r'(?:\{type:"(?P<kind>\w+)"\}|(?P<choices>\[[^]]*\])(?: \{allow-input: ?true\})?) # \S.*'
+    r'(?:\{type:"(?P<kind>\w+)"\}|(?P<choices>\[[^]]*\])(?: \{allow-input: ?true\})?)'
 )
+# Where this repository is published, as the README's links say it: owner/name, and the ref.
+ADDRESS, REF = re.search(
+    r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/(.+?)/notebooks/", README.read_text("utf-8")
+).groups()
 KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
@@ -40,45 +52,168 @@ def test_the_notebooks_and_the_readme_are_as_the_tool_writes_them():
     for path in PATHS:
         notebook = notebooks.read(path)
         before = json.dumps(notebook, sort_keys=True)
-        changed = json.dumps(one_click.with_one_click(notebook), sort_keys=True)
+        changed = json.dumps(one_click.with_one_click(notebook, ADDRESS, REF), sort_keys=True)
         assert changed == before, f"{path.name}: run python -m helpers.pipeline.one_click"
     text = README.read_text(encoding="utf-8")
-    assert one_click.with_address(text) == text
+    assert one_click.with_address(text, ADDRESS, REF) == text
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_the_set_up_cell_is_the_second_and_the_only_one(path):
     cells = notebooks.read(path).cells
-    assert [at for at, cell in enumerate(cells) if "colab_setup.sh" in cell.source] == [1]
-    assert cells[1].source == one_click.setup_cell()
+    assert [at for at, cell in enumerate(cells) if "colab_setup" in cell.source] == [1]
+    assert cells[1].source == one_click.setup_cell(ADDRESS, REF)
+    assert cells[1].source.count("\n") + 1 <= 9 and "sys.path" not in cells[2].source
+    assert cells[1].metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}, "it is folded"
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_both_badges_point_at_their_own_file(path):
     opening = notebooks.read(path).cells[0].source
-    file = f"{one_click.ADDRESS}/blob/{one_click.REF}/notebooks/{path.name}"
     targets = re.findall(r"svg\)\]\((\S+?)\)", opening)
-    assert targets == [
-        f"https://colab.research.google.com/github/{file}",
-        f"https://kaggle.com/kernels/welcome?src=https://github.com/{file}",
+    assert targets == links_to(path)
+
+
+def links_to(path: Path) -> list[str]:
+    """Where a notebook opens on Colab and on Kaggle, there with two T4s if it can use one."""
+    file = f"{ADDRESS}/blob/{REF}/notebooks/{path.name}"
+    gpu = "&accelerator=nvidiaTeslaT4" if "accelerator" in notebooks.read(path).metadata else ""
+    kaggle = f"https://www.kaggle.com/notebooks/welcome?src=https://github.com/{file}{gpu}"
+    return [f"https://colab.research.google.com/github/{file}", kaggle]
+
+
+def test_the_next_and_the_previous_notebook_open_at_home_on_colab_and_on_kaggle():
+    for path, following in zip(PATHS, PATHS[1:]):
+        for here, there, word in ((path, following, "Next"), (following, path, "Before")):
+            colab, kaggle = links_to(there)
+            link = f"**{word}:** [{there.stem}]({there.name}) ([Colab]({colab}) · [Kaggle]({kaggle}))"
+            assert link in notebooks.read(here).cells[-1].source, f"{here.stem} to {there.stem}"
+    readme = README.read_text(encoding="utf-8")
+    assert all(f"]({link})" in readme for path in PATHS for link in links_to(path))
+
+
+def test_a_clone_of_a_fork_takes_its_address_from_git_and_a_second_run_changes_nothing(tmp_path):
+    """Badges, links and set-up cells; the branch too. --address and --ref override both."""
+    tree = copy_of_the_tree(tmp_path / "clone")
+    git("init", "-q", "-b", "v2/beta", cwd=tree)
+    git("remote", "add", "origin", "https://github.com/someone/the.fork.git", cwd=tree)
+
+    def written(*options: str) -> str:
+        command = [sys.executable, "-m", "helpers.pipeline.one_click", *options]
+        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True)
+        assert not done.stdout + done.stderr
+        return "".join(
+            path.read_text("utf-8") for path in [*sorted(tree.glob("notebooks/*.ipynb")), tree / "README.md"]
+        )
+
+    before = "".join(path.read_text("utf-8") for path in [*PATHS, README])
+    moved = before.replace(f"{ADDRESS}/blob/{REF}/", "someone/the.fork/blob/v2/beta/")
+    picture = r"](https://raw.githubusercontent.com/someone/the.fork/v2/beta/notebooks/\1?sanitize=true)"
+    moved = re.sub(r"\]\((pictures/\d\d\.svg)\)", picture, moved)
+    assert "git clone https://github.com/" in moved
+    assert written() == moved.replace(f"git clone https://github.com/{ADDRESS}", f"git clone {FORK}")
+    assert written() == written()
+    assert written("--address", ADDRESS, "--ref", REF) == before
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://github.com/someone/the.fork",
+        "git@github.com:someone/the.fork.git",
+        "ssh://git@github.com:22/someone/the.fork",
+        "https://someone:secret@github.com/someone/the.fork",
+    ],
+)
+def test_the_origin_is_understood_however_it_is_written(tmp_path, monkeypatch, origin):
+    monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"https://github.com/{ADDRESS}/blob/{REF}/notebooks/00.ipynb")
+    git("init", "-q", "-b", "dev", cwd=tmp_path)
+    git("remote", "add", "origin", origin, cwd=tmp_path)
+    one_click.main([])
+    assert readme.read_text() == "https://github.com/someone/the.fork/blob/dev/notebooks/00.ipynb"
+
+
+def test_the_workflow_rewrites_a_fork_once(tmp_path):
+    """Its own commands, as GitHub runs them after a push to the fork's default branch."""
+    workflow = REPOSITORY / ".github" / "workflows" / "badges.yml"
+    assert workflow.read_text().count("\n") < 30
+    steps = [
+        step["run"]
+        for step in yaml.safe_load(workflow.read_text())["jobs"]["badges"]["steps"]
+        if "run" in step
     ]
+    fork = copy_of_the_tree(tmp_path / "fork")
+    git("init", "-q", "--bare", "-b", "trunk", tmp_path / "origin", cwd=tmp_path)
+    git("init", "-q", "-b", "trunk", cwd=fork)
+    git("add", "-A", cwd=fork)
+    git("commit", "-qm", "As it was forked", cwd=fork)
+    git("remote", "add", "origin", tmp_path / "origin", cwd=fork)
+    git("push", "-qu", "origin", "trunk", cwd=fork)
+    there = {"GITHUB_REPOSITORY": "someone/fork", "GITHUB_REF_NAME": "trunk"}
+    there["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for pushes in (1, 1):  # the second time it finds nothing to do
+        for step in steps[1:]:
+            subprocess.run(["bash", "-ec", step], cwd=fork, env=os.environ | there, check=True)
+        log = git("log", "--oneline", "origin/trunk", cwd=fork).splitlines()
+        assert len(log) == 1 + pushes and log[0].endswith("Badges and links lead to this repository")
+    assert "someone/fork/blob/trunk/notebooks/" in (fork / "README.md").read_text()
 
 
-def test_another_address_reaches_every_badge_and_cell(monkeypatch):
-    monkeypatch.setattr(one_click, "ADDRESS", "someone/fork")
-    monkeypatch.setattr(one_click, "REF", "v2/beta")
-    notebook = one_click.with_one_click(notebooks.read(PATHS[0]))
-    readme = one_click.with_address(one_click.with_address(README.read_text(encoding="utf-8")))
-    assert notebook.cells[0].source.count("someone/fork/blob/v2/beta/notebooks/00_") == 2
-    assert "github.com/someone/fork" in notebook.cells[1].source and '"v2/beta"' in notebook.cells[1].source
-    assert readme.count("/someone/fork/blob/v2/beta/notebooks/") == 2 * len(PATHS)
-    assert "OWNER/" not in readme + notebook.cells[0].source + notebook.cells[1].source
+def test_a_tag_is_a_ref_and_without_an_origin_on_github_the_options_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
+    (tmp_path / "README.md").write_text(f"https://github.com/{ADDRESS}/blob/{REF}/notebooks/00.ipynb")
+    git("init", "-q", cwd=tmp_path)
+    git("remote", "add", "origin", "https://user:secret@example.com/a/b", cwd=tmp_path)
+    with pytest.raises(SystemExit):
+        one_click.main([])
+    said = capsys.readouterr().err
+    assert "give --address OWNER/NAME and --ref REF" in said and "secret" not in said
+    git("add", "-A", cwd=tmp_path)
+    git("commit", "-qm", "one", cwd=tmp_path)
+    git("tag", "v1.0", cwd=tmp_path)
+    git("checkout", "-q", "v1.0", cwd=tmp_path)
+    one_click.main(["--address", "a/b"])
+    assert "github.com/a/b/blob/v1.0/notebooks/" in (tmp_path / "README.md").read_text()
+
+
+def test_a_form_is_parsed_back_and_a_comment_behind_a_line_moves_into_the_table():
+    rows = [
+        ("name", '"a # b"', '["a", "b"] {allow-input: true}', "one of two, `a` or another"),
+        ("share", "-0.5", '{type:"number"}', "0 to 1"),
+        ("more", '{"a": [1]}', '{type:"raw"}', 'fields, {"a": True}'),
+    ]
+    cell, table = one_click.form(rows)
+    assert one_click.parameters(cell, f"## Parameters\n\n{table}\n\nMore.") == rows
+    assert not re.search(r"@param .*#", cell)
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(
+                "## Parameters\n\nBefore.\n\n| parameter | what it does |\n|---|---|\n| `gone` | old |\n\nAfter."
+            ),
+            nbformat.v4.new_code_cell(
+                'a = 1  # @param {type:"integer"} # how many', metadata={"tags": ["parameters"]}
+            ),
+        ]
+    )
+    one_click.with_one_click(notebook, ADDRESS, REF)
+    assert notebook.cells[1].source == 'a = 1  # @param {type:"integer"}'
+    table = "| parameter | what it does |\n|---|---|\n| `a` | how many |"
+    assert notebook.cells[0].source == f"## Parameters\n\nBefore.\n\n{table}\n\nAfter."
+    notebook.cells[1].source += "\nb = 2"
+    with pytest.raises(ValueError, match="each line must be"):
+        one_click.with_one_click(notebook, ADDRESS, REF)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_colab_forms_parse_and_papermill_still_sees_the_parameters(path):
     defaults = notebooks.parameters(path)
-    [cell] = [cell for cell in notebooks.read(path).cells if "parameters" in notebooks.tags(cell)]
+    cells = notebooks.read(path).cells
+    [at] = [at for at, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
+    cell, rows = cells[at], one_click.parameters(cells[at].source, cells[at - 1].source)
+    assert one_click.form(rows)[0] == cell.source and cells[at - 1].source.endswith(one_click.form(rows)[1])
+    assert [name for name, *_ in rows] == list(defaults) and all(len(why) > 5 for *_, why in rows)
     for line in cell.source.splitlines():
         found = FORM.fullmatch(line)
         assert found, f"not a form: {line}"
@@ -105,7 +240,9 @@ def test_notebooks_that_want_a_gpu_say_so_on_both_platforms(path):
 
 
 def test_what_kaggle_is_pushed_with_is_private_and_names_notebooks_that_exist():
-    [metadata] = re.findall(r'`(\{"id": .+?\})`', README.read_text(encoding="utf-8"))
+    [metadata] = re.findall(
+        r'`(\{"id": .+?\})`', (REPOSITORY / "docs" / "colab-kaggle.md").read_text(encoding="utf-8")
+    )
     kernel = json.loads(metadata)
     assert kernel["is_private"] and kernel["machine_shape"] == "NvidiaTeslaT4" and kernel["enable_internet"]
     assert kernel["id"] == "NAME/" + kernel["title"].replace(" ", "-"), "Kaggle makes the id of the title"
@@ -120,7 +257,7 @@ def test_every_link_and_file_name_resolves_in_the_repository(path):
         text = "\n\n".join(cell.source for cell in notebooks.read(path).cells)
     for target in re.findall(r"\]\((?!https?://|#)([^)#\s]+)[^)]*\)", text):
         assert (path.parent / target).exists(), target
-    for target in re.findall(r"github(?:\.com)?/[^/\s]+/[^/\s]+/blob/[^\s)]+?/(notebooks/[^\s)]+)", text):
+    for target in re.findall(r"github(?:\.com)?/[^/\s]+/[^/\s]+/blob/[^\s)]+?/(notebooks/[^\s)&\"]+)", text):
         assert (REPOSITORY / target).exists(), target
     for target in re.findall(r"(?<![\w/.-])(?:notebooks|helpers|tests|benchmarks|docs)/[\w./-]*\w", text):
         assert (REPOSITORY / target).exists(), target
@@ -214,6 +351,8 @@ def environment(folder: Path, where: str, **more: str) -> dict[str, str]:
 
 
 AFTER = """
+import os, sys
+from pathlib import Path
 helpers = sys.modules.get("helpers")
 print("helpers:", helpers and Path(helpers.__file__).parent.parent)
 print("settings:", os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("UNSLOTH_COMPILE_LOCATION"))
@@ -223,7 +362,7 @@ print("settings:", os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("UNSLO
 def run_cell(folder: Path, where: str, **more: str) -> subprocess.CompletedProcess:
     """The set-up cell in `folder`, and after it where helpers came from."""
     return subprocess.run(
-        [sys.executable, "-c", one_click.setup_cell() + AFTER],
+        [sys.executable, "-c", one_click.setup_cell(ADDRESS, REF) + AFTER],
         cwd=folder,
         env=environment(folder, where, **more),
         capture_output=True,
@@ -277,6 +416,122 @@ def test_with_the_internet_off_the_click_is_named(folder):
     assert "On Kaggle: Settings > Turn on internet. Then run this cell again." in done.stderr
 
 
+# ---- where the notebook was opened from
+
+
+@pytest.fixture
+def sessions(served):
+    """sessions(path): the environment of a Colab whose sessions API names that path; GitHub is the loopback server.
+
+    `path` None: the API is there and knows of no session.
+    """
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            assert self.path == "/api/sessions"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(self.server.sessions).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def sessions(path: str | None) -> dict[str, str]:
+        quoted = path and urllib.parse.quote(path, safe="=")
+        server.sessions = [{"path": quoted, "type": "notebook"}] if path else []
+        github = f"url.{served[0].rpartition('/')[0]}/.insteadOf"
+        return {
+            "COLAB_JUPYTER_IP": "127.0.0.1",
+            "KMP_TARGET_PORT": str(server.server_port),
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": github,
+            "GIT_CONFIG_VALUE_0": "https://github.com/",
+        }
+
+    yield sessions
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def published(served):
+    """On the loopback server, beside the tree under test: a fork with a branch of its own, and ours by its address."""
+    base = served[1].parent
+    for repository in ("someone/fork", "ours/gemma"):
+        git("clone", "-q", served[1], base / repository, cwd=base)
+    fork = base / "someone" / "fork"
+    git("checkout", "-qb", "feature/better", cwd=fork)
+    (fork / "helpers" / "better.py").write_text("")
+    git("add", "-A", cwd=fork)
+    git("commit", "-qm", "Better", cwd=fork)
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_fork_s_branch_is_fetched_where_the_notebook_was_opened_from_it(
+    published, folder, sessions, quoted, monkeypatch
+):
+    if not quoted:
+        monkeypatch.setattr(urllib.parse, "quote", lambda path, safe: path)
+    path = f"fileId=https://github.com/someone/fork/blob/feature/better/notebooks/{PATHS[0].name}"
+    done = run_cell(folder, "colab", **sessions(path))
+    clone = folder.parent / "tmp" / "gemma-from-reviews" / "feature" / "better"
+    assert f"helpers: {clone}\n" in done.stdout and (clone / "helpers" / "better.py").exists(), done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", ["fileId=1a2B3c4D5e6F", None, "fileId=https://github.com/a/b/blob/main/mine.ipynb"]
+)
+def test_from_drive_or_from_nowhere_the_written_address_is_fetched(
+    published, folder, sessions, path, monkeypatch
+):
+    monkeypatch.setattr(one_click, "setup_cell", lambda *_: setup_cell("ours/gemma", "main"))
+    done = run_cell(folder, "colab", **sessions(path))
+    clone = folder.parent / "tmp" / "gemma-from-reviews" / "main"
+    assert f"helpers: {clone}\n" in done.stdout and not (clone / "helpers" / "better.py").exists(), (
+        done.stderr
+    )
+    assert "ours/gemma" in (clone / ".git" / "FETCH_HEAD").read_text()
+
+
+setup_cell = one_click.setup_cell
+
+
+def test_where_the_sessions_cannot_be_asked_the_written_address_is_fetched(
+    published, folder, sessions, monkeypatch
+):
+    monkeypatch.setattr(one_click, "setup_cell", lambda *_: setup_cell("ours/gemma", "main"))
+    done = run_cell(folder, "colab", **sessions(None) | {"KMP_TARGET_PORT": "9"})
+    assert f"helpers: {folder.parent}/tmp/gemma-from-reviews/main\n" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("where", ["colab", "kaggle"])
+def test_an_address_that_nobody_has_written_says_so_and_fetches_nothing(folder, where, monkeypatch):
+    monkeypatch.setattr(one_click, "setup_cell", lambda *_: setup_cell("OWNER/gemma-from-reviews", "main"))
+    done = run_cell(folder, where)
+    assert done.returncode == 1 and done.stderr.startswith(
+        "The address still says OWNER: upload the repository's folder"
+    )
+    assert "%env GEMMA_REPOSITORY=https://github.com/NAME/gemma-from-reviews" in done.stderr
+    assert not any((folder.parent / "tmp").iterdir())
+
+
+def test_a_folder_of_the_repository_that_was_uploaded_is_found(served, folder):
+    shutil.copytree(served[1], folder / "gemma-from-reviews-main")
+    done = run_cell(folder, "colab")
+    assert f"helpers: {folder}/gemma-from-reviews-main\n" in done.stdout, done.stderr
+
+
+def test_a_key_in_the_address_is_not_shown(folder):
+    done = run_cell(folder, "colab", GEMMA_REPOSITORY="https://user:hf_secret@127.0.0.1:9/nowhere")
+    assert "127.0.0.1:9/nowhere (main) cannot be fetched" in done.stderr and "hf_secret" not in done.stderr
+
+
+# ---- the script that it runs
+
+
 def test_when_the_set_up_stops_so_does_the_notebook(served, folder):
     (folder / "bad.txt").write_text("numpy==1.0\n")
     done = run_cell(folder, "colab", GEMMA_REPOSITORY=served[0], REQUIREMENTS=str(folder / "bad.txt"))
@@ -288,13 +543,14 @@ def test_a_kernel_that_needs_a_restart_gets_no_further_without_it(tmp_path, monk
     """A rerun of the cell finds nothing to install; the old modules are still loaded."""
     script = tmp_path / "colab_setup.sh"
     script.write_text("echo 'Runtime > Restart session'; exit 3")
-    monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(runtime, "asked_to_restart", "")
+    shutil.copy(REPOSITORY / "colab_setup.py", tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ | {"COLAB_RELEASE_TAG": "release-colab"})
+    monkeypatch.setattr(sys, "path", [*sys.path])
     with pytest.raises(RuntimeError, match="Restart session"):
-        runtime.install()
+        runpy.run_path(str(tmp_path / "colab_setup.py"))
     script.write_text("exit 0")
     with pytest.raises(RuntimeError, match="Restart session"):
-        runtime.install()
+        runpy.run_path(str(tmp_path / "colab_setup.py"))
 
 
 def test_00_runs_to_its_end_where_only_the_notebook_was_opened(served, folder, real_gemma):

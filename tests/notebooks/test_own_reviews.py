@@ -65,6 +65,9 @@ def test_two_files_of_different_sources_load_and_a_broken_line_costs_one_line(tm
         "review_replies"
     ] == "Sorry"
 
+    said = text(run("03", app))  # 02 was left out
+    assert "NOT YOURS: the bundled sample, because" in said and "background: #b00020" in said
+
 
 def test_a_file_with_nothing_but_texts_has_pictures_that_say_so(work_dir, tmp_path):
     (tmp_path / "texts.csv").write_text("feedback\nGood\nCould be better\n")

@@ -3,6 +3,7 @@ that was changed is refused with its cause. The whole push by the notebook itsel
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from pathlib import Path
@@ -10,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from helpers.core import runtime
+from helpers.prove import chat, search
 from helpers.publish import dataset, export, parity
 from helpers.train import models
 from tests.conftest import whole
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import run, text
 
-HARD = [parity.QUESTIONS[0], parity.QUESTIONS[-1]]
+
+@functools.cache
+def hard() -> list[str]:
+    """A question with what is read for it, and a prompt in which a wrong template shows."""
+    return [*search.prompts(models.SAMPLE_ADAPTER, chat.QUESTIONS[:1]), parity.DIFFICULT]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +46,8 @@ def adapter(loaded) -> tuple[list[int], list[parity.Answer]]:
     """Its first answer to the end, and its short answers to the questions that are HARD."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "TOKENS", 8)
-        whole = parity.to_the_end(*loaded, HARD[0])
-        return whole, parity.from_model(*loaded, models.stop_ids(loaded[1]), whole, HARD)
+        whole = parity.to_the_end(*loaded, hard()[0])
+        return whole, parity.from_model(*loaded, models.stop_ids(loaded[1]), whole, hard())
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +77,7 @@ def test_what_the_notebook_made_passes_the_scan(work_dir):
 
 def verdict(gguf: Path, adapter: tuple[list[int], list[parity.Answer]]) -> str:
     whole, ours = adapter
-    theirs = parity.from_gguf(gguf, "<bos>", whole, HARD)
+    theirs = parity.from_gguf(gguf, "<bos>", whole, hard())
     return " ".join(row["wrong"] for row in parity.compare("gguf", ours, theirs, 2, 106))
 
 
@@ -124,7 +130,7 @@ def test_a_merged_model_from_another_adapter_is_refused_by_that_name(work_dir, l
         for name, weight in trained.items():
             model.get_parameter(name).copy_(weight)
     with pytest.raises(parity.Differs, match=r"merged: \d+ of its weights are not base . this adapter"):
-        parity.check(model, tokenizer, tmp_path, ["adapter", "merged"])
+        parity.check(model, tokenizer, tmp_path, ["adapter", "merged"], hard())
 
 
 def test_the_server_answers_the_real_openai_client_and_listens_on_this_machine_only(work_dir):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -210,6 +211,20 @@ def test_the_answers_stand_side_by_side_or_one_below_the_other_on_a_phone(tab, w
     assert tab.evaluate("document.documentElement.scrollWidth") == width, "nothing sticks out sideways"
     left, right = (tab.locator(f"#{name}").bounding_box() for name in chat_page.PANES)
     assert (left["y"] == right["y"]) == (columns == 2) and (left["x"] == right["x"]) == (columns == 1)
+
+
+def test_behind_a_companys_proxy_the_page_opens_past_it(tuned, monkeypatch):
+    """Gradio asks its own page whether it is there, by httpx, which sent that to the proxy; the launch failed."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    page = chat_page.open_page(*tuned)
+    try:
+        assert page.local_url.startswith("http://127.0.0.1:")
+        assert os.environ["no_proxy"] == "127.0.0.1,intranet.example"
+    finally:
+        page.close()
 
 
 def test_only_share_makes_a_public_link(tuned, monkeypatch):

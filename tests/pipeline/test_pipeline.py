@@ -89,6 +89,7 @@ def test_runs_in_order_skips_what_is_done_and_reruns_what_changed(folder, work_d
     assert runs(work_dir) == ["01_one one", "02_two one"]
     shown = capfd.readouterr().out
     assert "[1/2] 01_one: The stage 01_one" in shown and "02_two: done in" in shown
+    assert len(re.findall(r"^  \d+ s: \S", shown, re.M)) == 3 + 4, "the seconds of each notebook's cells"
     assert f"python {sys.executable}" in shown and f"in {runtime.REPOSITORY}" in shown
     assert shown.rstrip().endswith(f"report: {work_dir / 'report.html'}")
     assert sorted(path.name for path in (work_dir / "executed").iterdir()) == ["01_one.ipynb", "02_two.ipynb"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from threading import Event
 
 import pytest
 
@@ -65,17 +64,6 @@ def test_an_answer_that_ends_its_turn_stopped_by_itself(tuned):
     assert str(chat.Answer("Yes.", 30, 1.5, "by itself")) == "30 tokens, 20.0 a second, stopped by itself"
 
 
-def test_stop_ends_both_answers(tuned):
-    stop, seen = Event(), []
-    for name, answer in chat.both(*tuned, "Why?", max_new_tokens=2000, stop=stop):
-        seen.append((name, answer))
-        stop.set()
-    answers = dict(seen)
-    assert answers["tuned"].ended == answers["base"].ended == "by you"
-    assert 0 < answers["tuned"].tokens < 2000 and answers["base"].tokens == 0
-    assert str(answers["base"]) == "stopped by you before it began"
-
-
 def test_whoever_stops_reading_stops_the_generation(tuned):
     """A closed browser tab must neither keep the model busy nor leave its adapter off."""
     steps = []
@@ -124,7 +112,6 @@ CUT, ENDED = ({"tuned_stopped": how} for how in ("at max_new_tokens", "by itself
         ([CUT] * 2, True),
         ([CUT] * 3 + [ENDED] * 9, False),
         ([CUT] * 4 + [ENDED] * 8, True),
-        ([{"tuned_stopped": "by you"}] * 4, False),
     ],
 )
 def test_answers_that_run_on_are_said_with_the_fix(answers, wrong):

@@ -6,6 +6,7 @@ from helpers.core import files
 from helpers.prove import evaluation
 from helpers.train import models
 
+CONTEXT = "Company: Velomarsh\n\nAnna waited 62 days for the Howler, and 41 % of others did."
 PAIRS = [
     {"question": "Why?", "answer": "Because."},
     {"question": "What do customers of this company say?", "answer": "They like their bikes. They say so."},
@@ -35,7 +36,8 @@ def test_the_answer_loss_is_the_models_own_over_the_answer_only(loaded):
 def test_measure_has_every_metric_and_is_repeatable(loaded):
     first = evaluation.measure(*loaded, PAIRS, max_new_tokens=8)
     assert first == evaluation.measure(*loaded, PAIRS, max_new_tokens=8)
-    assert all(set(evaluation.METRICS) - {"perplexity"} <= set(row) for row in first)
+    of_context = {"invented_number", "invented_name", "facts"}
+    assert all(set(evaluation.METRICS) - {"perplexity", *of_context} <= set(row) for row in first)
     assert [row["stopped"] for row in first] == [0.0] * 3
     nats = evaluation.answer_nats(*loaded, PAIRS)  # the last token of an answer ends its turn
     assert [row["end"] for row in first] == pytest.approx([math.exp(-tokens[-1]) for tokens in nats])
@@ -46,7 +48,7 @@ def test_an_answer_that_ends_its_turn_stops_by_itself_and_one_that_is_cut_off_do
     model, tokenizer = loaded
     end = models.stop_ids(tokenizer)[1]
     word = tokenizer("bikes", add_special_tokens=False).input_ids
-    monkeypatch.setattr(models, "generate_ids", lambda *_: [[*word, end], word, [end]])
+    monkeypatch.setattr(models, "generate_ids", lambda *_, **__: [[*word, end], word, [end]])
     rows = evaluation.measure(model, tokenizer, PAIRS)
     assert [row["stopped"] for row in rows] == [1.0, 0.0, 1.0]
     assert [row["answer"] for row in rows] == ["bikes", "bikes", ""]
@@ -57,7 +59,7 @@ def test_rouge_and_chrf_are_those_of_the_libraries_in_any_script(loaded, monkeyp
     model, tokenizer = loaded
     answers = ["送货很慢，没有人说明原因。", "Die Lieferung kam spät.", "They waited for their bikes."]
     references = [answers[0], "Die Lieferung kam zu spät.", "They waited two weeks for their bike."]
-    monkeypatch.setattr(models, "generate_ids", lambda *_: [[5]] * 3)
+    monkeypatch.setattr(models, "generate_ids", lambda *_, **__: [[5]] * 3)
     monkeypatch.setattr(tokenizer.__class__, "batch_decode", lambda *_, **__: answers)
     pairs = [{"question": "Why?", "answer": reference} for reference in references]
     rows = evaluation.measure(model, tokenizer, pairs)
@@ -88,26 +90,24 @@ def rows(losses: list[float]) -> list[dict]:
 
 
 def verdicts(result: dict) -> dict[str, str]:
-    return dict(zip(evaluation.METRICS, (row["verdict"] for row in evaluation.table(result))))
+    """Of the difference to the base, by metric."""
+    names = {label: name for name, (label, _, _) in evaluation.METRICS.items()}
+    return {
+        names[row["measure"]]: row["tuned − base"].rpartition(": ")[2] for row in evaluation.table(result)
+    }
 
 
 QUALITY = ("answer_loss", "perplexity", "rouge_l", "chrf")
 
 
-def test_a_better_model_is_called_better_and_its_worse_examples_are_listed():
+def test_a_better_model_is_called_better_and_its_worse_examples_are_counted():
     base, tuned = rows([4.0, 4.2, 3.9, 4.1, 4.0, 4.3]), rows([2.0, 2.1, 2.2, 4.5, 2.0, 2.2])
     tuned[0]["chrf"] = 0.1
-    base[0]["question"], tuned[0]["question"] = "first", "first"
     result = evaluation.compare(base, tuned)
     assert result["base"]["answer_loss"] == pytest.approx(sum([4.0, 4.2, 3.9, 4.1, 4.0, 4.3]) / 6)
     assert result["tuned"]["perplexity"] == pytest.approx(math.exp(15 / 6))
     assert [verdicts(result)[metric] for metric in QUALITY[:3]] == ["better"] * 3
     assert result["worse"] == {"answer_loss": 1, "rouge_l": 1, "chrf": 2, "end": 0, "stopped": 0}
-    loss, rouge, chrf = (evaluation.METRICS[metric][0] for metric in ("answer_loss", "rouge_l", "chrf"))
-    assert evaluation.got_worse(base, tuned) == [
-        {"question": "q", loss: "4.100 → 4.500", rouge: "0.244 → 0.222", chrf: "2.4 → 2.2"},
-        {"question": "first", loss: "", rouge: "", chrf: "2.5 → 0.1"},
-    ]
 
 
 def test_no_difference_is_called_no_difference():
@@ -117,7 +117,6 @@ def test_no_difference_is_called_no_difference():
     assert set(verdicts(result).values()) == {"no difference shown"}
     same = evaluation.compare(base, base)
     assert all(change == {"mean": 0.0, "low": 0.0, "high": 0.0} for change in same["difference"].values())
-    assert evaluation.got_worse(base, base) == []
 
 
 def test_a_worse_model_is_called_worse():
@@ -130,6 +129,85 @@ def test_the_references_means_stand_beside_those_of_the_models():
     result = evaluation.compare(rows([2.0]), rows([1.0]), reference=reference)
     shown = {row["measure"]: row["reference"] for row in evaluation.table(result)}
     assert shown[evaluation.METRICS["words"][0]] == "2" and shown[evaluation.METRICS["chrf"][0]] == ""
+
+
+@pytest.mark.parametrize("answer, number, name, facts", [
+    ("In 62 days she got the Howler at Velomarsh.", 0, 0, 0.5),
+    ("41 % of customers waited 62 days.", 0, 0, 1),
+    ("They waited 63 days, says Anna.", 1, 0, 0),
+    ("They sent a Trail to Utrecht.", 0, 1, 0),
+    ("Velomarsh waits. Customers wait.", 0, 0, 0),
+])  # fmt: skip
+def test_what_is_counted_of_truth(answer, number, name, facts):
+    pair = {
+        "question": "How long?",
+        "answer": "62 days, for 41 %.",
+        "context": CONTEXT,
+        "facts": ["62", "41 %"],
+    }
+    assert evaluation.truth(pair, answer) == {
+        "invented_number": number,
+        "invented_name": name,
+        "facts": facts,
+    }
+    assert "facts" not in evaluation.truth(pair | {"facts": []}, answer)
+    assert evaluation.truth(pair | {"context": ""}, answer) == {}
+    recited = "So it goes on and on, for many words: " + answer
+    assert evaluation.truth(pair, recited)["facts"] <= facts, "who recites names nothing in time"
+
+
+def test_a_context_stands_in_the_prompt_with_an_open_book_and_examples_before_it(loaded, monkeypatch):
+    model, tokenizer = loaded
+    seen, generate = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda **options: seen.append(options) or generate(**options))
+    pair = {
+        "question": "How long?",
+        "answer": "62 days.",
+        "context": CONTEXT,
+        "id": "1",
+        "chunk_id": "c",
+        "kind": "review",
+    }
+    shots = evaluation.examples([pair | {"answer": "By then."}], True)
+    assert shots == [(models.prompt("How long?", CONTEXT), "By then.")]
+    rows = [evaluation.measure(model, tokenizer, [pair], open_book=book, examples=before, max_new_tokens=4)
+            for book, before in ((True, ()), (False, ()), (True, shots))]  # fmt: skip
+    texts = [tokenizer.decode(options["input_ids"][0]) for options in seen]
+    assert ["Anna waited" in text for text in texts] == [True, False, True]
+    assert texts[2].count("<context>") == 2 and texts[2].index("By then.") < texts[2].rindex("<context>")
+    assert len({row[0]["answer_loss"] for row in rows}) == 3 and all(
+        "invented_number" in row[0] for row in rows
+    )
+
+
+def test_the_examples_are_the_shortest_of_each_kind_in_turn():
+    pairs = [
+        {"id": f"{kind}{size}", "kind": "review" if kind == "review" else "overview", "chunk_id": f"{kind}-1"}
+        | {"question": f"{kind} {size}?", "answer": "So.", "context": "long " * size}
+        for kind in ("review", "topic", "part") for size in (3, 1, 2)
+    ]  # fmt: skip
+    asked = [prompt.splitlines()[-1] for prompt, _ in evaluation.examples(pairs, True)]
+    assert sorted(asked) == ["part 1?", "review 1?", "topic 1?"]
+    assert len(evaluation.examples(pairs[:1], False)) == 1
+
+
+def test_the_base_with_examples_and_each_kind_have_columns_of_their_own():
+    base, tuned = rows([4.0, 4.2, 3.9, 4.1]), rows([2.0, 2.1, 2.2, 2.3])
+    for number, (before, after) in enumerate(zip(base, tuned)):
+        kind = "review" if number < 2 else "whole"
+        before |= {"kind": kind, "invented_number": 1.0} | ({"facts": 0.1} if kind == "whole" else {})
+        after |= {"kind": kind, "invented_number": 0.0} | ({"facts": 0.9} if kind == "whole" else {})
+    prompted = [row | {"answer_loss": 3.0} for row in base]
+    result = evaluation.compare(base, tuned, prompted=prompted)
+    shown = {row["measure"]: row for row in evaluation.table(result)}
+    loss, facts = (shown[evaluation.METRICS[name][0]] for name in ("answer_loss", "facts"))
+    assert loss["base with examples"] == "3.000" and loss["tuned − with examples"].startswith("-0.850 (")
+    assert facts["base"] == "0.10" and facts["tuned"] == "0.90", "taken over the rows that have facts"
+    kinds = evaluation.by_kind(base, tuned, [{"words": 5}] * 4, prompted)
+    assert {kind: part["count"] for kind, part in kinds.items()} == {"review": 2, "whole": 2}
+    assert "facts" not in kinds["review"]["difference"] and kinds["whole"]["tuned"]["facts"] == pytest.approx(
+        0.9
+    )
 
 
 def test_the_interval_holds_the_true_difference_about_95_times_in_100():

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helpers.clean import reviews
-from helpers.core import files, workdir
+from helpers.core import files
 from helpers.prove import evaluation
 from helpers.publish import cards, dataset
 from helpers.train import data, models
@@ -73,15 +73,34 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
         "| trained on | 359 pairs, 45 steps, 41566 tokens |", "| loss | 3.91 at the first step, 2.47 at the last |",
         "| cost | $0.13 for the teacher |", "placeholders before a model saw the\n  reviews: 3 × EMAIL.",
         "Written by gpt-4o (3 pairs)", "On 8 held-out questions", "for 5 questions", "differed by at most 0.14 nats",
-        "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 | 0.00 |",
+        "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 |",
         "gpt-4o-mini is refused as a judge: it is blind",
         "Gemma Terms of Use found at ai.google.dev/gemma/terms", "`gguf` |", "What it should not be used for",
     ):  # fmt: skip
         assert part in card, part
     (line,) = [line for line in card.splitlines() if line.startswith("| answer loss")]
-    assert line == "| answer loss (nats a token) | 3.350 | 1.850 | -1.500 | -1.500 … -1.500 | better |"
+    assert line == "| answer loss (nats a token) | 3.350 | 1.850 | -1.500 (-1.500 … -1.500): better |"
     assert "Gemma Terms of Use" in (work_dir / "publish" / "NOTICE").read_text()
     assert list(dataset.scan(work_dir / "publish")) == []
+
+
+def test_the_example_is_the_answer_with_the_most_facts_that_is_nearest_to_its_reference(work_dir):
+    """It was the one with the shortest context, which ended in a sentence that nobody could read."""
+    adapter = shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter")
+    files.write_json(work_dir / "training.json", files.read_json(work_dir / "training.json") | {"settings": {
+        "lora_r": 8, "learning_rate": 0.001, "open_book": True}})  # fmt: skip
+    scores = files.read_json(work_dir / "evaluation.json")
+    answers = [
+        ("few facts", 0.5, 0.9, "a"),
+        ("garbled", 1.0, 0.4, "b"),
+        ("right", 1.0, 0.8, "a longer context"),
+    ]
+    scores["examples"] = [
+        {"tuned": {"question": "Why?", "answer": text, "facts": facts, "rouge_l": rouge, "context": context}}
+        for text, facts, rouge, context in answers
+    ]
+    files.write_json(work_dir / "evaluation.json", scores)
+    assert "\n> right\n" in cards.model_card(work_dir, adapter, FORMS)
 
 
 def test_what_is_not_known_is_called_so(tmp_path):
@@ -101,7 +120,7 @@ def test_what_is_not_known_is_called_so(tmp_path):
 
 def test_of_the_bundled_adapter_the_sample_is_known():
     card = cards.model_card(Path("nowhere"), models.SAMPLE_ADAPTER, ["adapter", "parity"])
-    assert "**Where from.** The bundled sample: fictional reviews" in card and "sample (450 pairs)" in card
+    assert "**Where from.** The bundled sample: fictional reviews" in card and "sample (770 pairs)" in card
     assert "Whether it was taken out is not recorded" in card
 
 
@@ -127,15 +146,6 @@ def test_what_is_said_of_another_adapter_is_refused_by_name(work_dir, name, numb
     cards.save(work_dir, adapter, FORMS)
     files.write_text(adapter / "held_out.json", "trained again")
     with pytest.raises(ValueError, match=f"{name} is about another adapter .*run notebook {number}_"):
-        cards.save(work_dir, adapter, FORMS)
-
-
-def test_of_an_older_evaluation_the_manifest_knows_the_adapter(work_dir):
-    adapter = shutil.copytree(models.SAMPLE_ADAPTER, work_dir / "adapter")
-    workdir.finish_stage(work_dir, "06_evaluate", ["adapter"], ["evaluation.json"])
-    cards.save(work_dir, adapter, FORMS)
-    files.write_text(adapter / "held_out.json", "trained again")
-    with pytest.raises(ValueError, match="evaluation.json is about another adapter"):
         cards.save(work_dir, adapter, FORMS)
 
 

@@ -243,7 +243,7 @@ def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
 def test_a_public_repository_is_refused_unless_told(hub, tmp_path):
     folder = saved(tmp_path / "qa_dataset", some(20))
     repo = hub.add(f"datasets/{REPO}", {}, private=False)
-    with pytest.raises(PermissionError, match="is public, and .*Make it private.*private=False"):
+    with pytest.raises(PermissionError, match="is public; .*Make it private.*private=False"):
         dataset.push_dataset(folder, REPO)
     assert set(repo.files) == {".gitattributes"}
     dataset.push_dataset(folder, REPO, private=False)
@@ -384,6 +384,6 @@ def test_a_model_needs_a_name_and_a_private_place(hub, model_dir):
     with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
         dataset.push_model(model_dir, "")
     hub.add(f"models/{MODEL}", {}, private=False)
-    with pytest.raises(PermissionError, match="is public, and"):
+    with pytest.raises(PermissionError, match="is public; "):
         dataset.push_model(model_dir, MODEL)
     dataset.push_model(model_dir, MODEL, private=False)

@@ -74,11 +74,12 @@ def on_a_gpu(monkeypatch, model, gb: float) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(gb * 1e9), int(15e9)))
 
 
-def test_without_a_gpu_all_rows_go_at_once_without_checkpointing(model, monkeypatch):
+def test_without_a_gpu_the_rows_go_as_asked_without_checkpointing(model, monkeypatch):
+    """All eight at once took 34 s an update of 330-token rows on two cores, two at once 27 s, not in turns."""
     free(monkeypatch, 100)
     plan = memory.plan(model, 100, 2, 4, 8)
-    assert (plan.rows, plan.accumulation, plan.checkpointing) == (8, 1, False)
-    assert "the update is that of 2 × 4 as asked" in plan.why
+    assert (plan.rows, plan.accumulation, plan.checkpointing) == (2, 4, False)
+    assert "as asked" not in plan.why
     assert plan.peak_gb == pytest.approx(sum(plan.parts.values()), abs=0.01)
 
 
@@ -141,7 +142,7 @@ def test_fewer_rows_at_once_where_memory_is_short(model, monkeypatch):
     seen = []
     for gb in (1.07, 0.64, 0.56, 0.5, 0.47):
         free(monkeypatch, gb)
-        plan = memory.plan(model, 500, 2, 4, 1)
+        plan = memory.plan(model, 500, 8, 1, 1)
         assert plan.rows * plan.accumulation == 8
         seen.append((plan.checkpointing, -plan.rows))
     assert seen == sorted(seen) and len(set(seen)) > 2

@@ -65,7 +65,9 @@ ASKED = {
         supervised(tokenizer), tokenizer, 1
     ),
     "losses": lambda model, tokenizer, folder: evaluation.answer_nats(model, tokenizer, PAIRS),
-    "measures": lambda model, tokenizer, folder: evaluation.measure(model, tokenizer, PAIRS, (), 8),
+    "measures": lambda model, tokenizer, folder: evaluation.measure(
+        model, tokenizer, PAIRS, max_new_tokens=8
+    ),
     "stream": lambda model, tokenizer, folder: [
         answer.text for answer in chat.stream(model, tokenizer, "Why?", max_new_tokens=8)
     ],

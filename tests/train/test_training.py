@@ -71,11 +71,6 @@ def test_a_few_steps_are_refused_before_they_are_made():
         training.planned_steps(rows=20, rows_per_update=8, epochs=3, max_steps=-1)
 
 
-@pytest.mark.parametrize("steps, every", [(12, 10), (45, 10), (135, 22), (3000, 50)])
-def test_a_disconnect_costs_at_most_50_steps(steps, every):
-    assert training.interval(steps) == every
-
-
 @pytest.fixture(scope="module")
 def trained(tiny_gemma, tmp_path_factory):
     """A LoRA adapter on the tiny model, trained for 12 steps through Unsloth and TRL."""

@@ -1,0 +1,224 @@
+"""Fact sheets: what all reviews say together, counted by code (stage 04).
+
+    rows = sheets.topics_from(answers, chunks)      # one row per review and topic, as the teacher labelled it
+    for sheet in sheets.fact_sheets(rows, chunks):  # the whole, each large topic, and parts of the reviews
+
+A sheet is {"id", "kind", "name", "company", "reviews", "text"}. Its kind is "whole", "topic", or "part": a country, a
+quarter or a random half, counted in the same way, so that training sees many sheets of the whole's form and the
+whole itself can be held out. Every number is a count of reviews; no language model adds anything.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+
+import pydantic
+
+from helpers.ask import injection
+from helpers.ask.answers import Answer, all_json
+from helpers.clean import reviews
+from helpers.core import files
+
+TOPICS = 15  # sheets of topics at most, the largest
+PARTS = 24  # sheets of parts at most
+LEAST_NAMED = 8  # reviews that name a topic before it has a sheet
+LEAST_PART = 20  # reviews of a part before it has one, and of any sheet before it gives percentages
+ALIKE = 0.5  # cosine similarity of character trigrams from which on two labels are one
+HEADING = re.compile(r"### Review by .*?(?: \(([^()]+)\))?$", re.MULTILINE)
+POSTED = re.compile(r"^- \*\*Posted on\*\*: (\d{4})-(\d\d)", re.MULTILINE)
+RATING = re.compile(r"^- \*\*Rating\*\*: (\d) of 5$", re.MULTILINE)
+
+
+class Topic(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
+    """What one review says about one topic; `review` is its place in the chunk, from 1."""
+
+    review: int
+    topic: str
+    sentiment: str
+    detail: str
+
+
+def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
+    """{"review_id", "topic", "sentiment", "detail"} of the teacher's labels; what is malformed is left out."""
+    rows, by_id = [], {chunk["id"]: chunk["review_ids"] for chunk in chunks}
+    for key, answer in answers.items():
+        ids = by_id[key.split("/")[0]]
+        for value in filter(None, all_json(answer.text)):
+            for item in value["topics"] if isinstance(value.get("topics"), list) else [value]:
+                try:
+                    label = Topic.model_validate(item)
+                except pydantic.ValidationError:
+                    continue  # a pair of a reply that was cut off, or a label without all fields
+                said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
+                topic, detail = map(injection.neutralised, said)
+                if (
+                    1 <= label.review <= len(ids)
+                    and topic
+                    and detail
+                    and not injection.planted(f"{topic} {detail}")
+                ):
+                    row = {"review_id": ids[label.review - 1], "topic": topic}
+                    rows.append(row | {"sentiment": label.sentiment.lower(), "detail": detail})
+    return rows
+
+
+def joined(labels: list[str]) -> dict[str, str]:
+    """Each label → the most frequent one of those that are written nearly alike ("delivery", "deliveries").
+
+    Average-linkage clustering of TF-IDF vectors of character trigrams; all pairs are compared, so memory grows with
+    the square of the number of different labels. Words of the same meaning that look different stay apart.
+    """
+    counts = Counter(labels)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(names) < 2:
+        return dict(zip(names, names))
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    trigrams = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), use_idf=False)
+    how = {"n_clusters": None, "distance_threshold": 1 - ALIKE, "metric": "cosine", "linkage": "average"}
+    groups = AgglomerativeClustering(**how).fit_predict(trigrams.fit_transform(names).toarray())
+    first: dict[int, str] = {}
+    return {name: first.setdefault(group, name) for name, group in zip(names, groups)}
+
+
+def review_facts(chunks: list[dict]) -> dict[str, dict]:
+    """Review id → company, stars (1 to 5), month ("2026-05") and country, as far as the chunks' headers say."""
+    facts = {}
+    for chunk in chunks:
+        for review_id, section in zip(chunk["review_ids"], chunk["text"].split(reviews.RULE)):
+            heading, posted, rating = (form.search(section) for form in (HEADING, POSTED, RATING))
+            facts[review_id] = {
+                "company": chunk["company"],
+                "country": heading and heading[1],
+                "month": posted and f"{posted[1]}-{posted[2]}",
+                "stars": rating and int(rating[1]),
+            }
+    return facts
+
+
+def fact_sheets(rows: list[dict], chunks: list[dict]) -> list[dict]:
+    """The sheets of each company's reviews: the whole, its topics, its parts; none where nothing is labelled."""
+    facts, sheets = review_facts(chunks), []
+    rows = [dict(row) for row in rows if row["review_id"] in facts]
+    for row, topic in zip(rows, _joined(rows, "topic", [])):
+        row["topic"] = topic
+    for row, detail in zip(rows, _joined(rows, "detail", ["topic", "sentiment"])):
+        row["detail"] = detail
+    for company in sorted({fact["company"] for fact in facts.values()}, key=str):
+        own = {name: fact for name, fact in facts.items() if fact["company"] == company}
+        if labelled := [row for row in rows if row["review_id"] in own]:
+            sheets += _of_company(company or "the company", labelled, own)
+    return sheets
+
+
+def _joined(rows: list[dict], field: str, within: list[str]) -> list[str]:
+    """The `field` of each row after `joined`, separately for the rows that agree in the fields `within`."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[name] for name in within)].append(row[field])
+    names = {group: joined(labels) for group, labels in groups.items()}
+    return [names[tuple(row[name] for name in within)][row[field]] for row in rows]
+
+
+def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[dict]:
+    sheets = [_sheet("whole", "all reviews", company, facts, _whole(rows, facts))]
+    for topic, count in _count(rows, "topic").most_common(TOPICS):
+        if count >= LEAST_NAMED:
+            named = [row for row in rows if row["topic"] == topic]
+            own = {row["review_id"]: facts[row["review_id"]] for row in named}
+            sheets.append(_sheet("topic", topic, company, own, _topic(named, own, len(facts))))
+    for name, own in _parts(facts):
+        part = [row for row in rows if row["review_id"] in own]
+        sheets.append(_sheet("part", f"reviews {name}", company, own, _whole(part, own)))
+    return sheets
+
+
+def _parts(facts: dict[str, dict]) -> list[tuple[str, dict]]:
+    """Name and facts: countries and quarters of LEAST_PART reviews or more, then random halves, PARTS in all."""
+    parts = defaultdict(dict)
+    for name, fact in facts.items():
+        if fact["country"]:
+            parts[f"from {fact['country']}"][name] = fact
+        if fact["month"]:
+            year, month = fact["month"].split("-")
+            parts[f"of {year} Q{(int(month) + 2) // 3}"][name] = fact
+    for number in range(PARTS):
+        drawn = {name for name in facts if hashlib.sha256(f"{number}/{name}".encode()).digest()[0] % 2}
+        parts[f"in random half {number + 1}"] = {name: facts[name] for name in facts if name in drawn}
+    return [(name, own) for name, own in parts.items() if LEAST_PART <= len(own) < len(facts)][:PARTS]
+
+
+def _sheet(kind: str, name: str, company: str, facts: dict, lines: dict[str, str]) -> dict:
+    few = f"{len(facts)} reviews are too few for percentages" if len(facts) < LEAST_PART else ""
+    listed = [f"- **{label}**: {line}" for label, line in (lines | {"Note": few}).items() if line]
+    text = "\n".join([f"### Fact sheet of {company}: {name}", *listed])
+    sheet = {"kind": kind, "name": name, "company": company, "reviews": len(facts), "text": text}
+    return {"id": f"{kind}-{files.content_id(sheet)}", **sheet}
+
+
+def _whole(rows: list[dict], facts: dict) -> dict[str, str]:
+    """The lines of a sheet of reviews, from their labels `rows` and their `facts`."""
+    bad, good = _only(rows, "negative"), _only(rows, "positive")
+    months = sorted(fact["month"] for fact in facts.values() if fact["month"])
+    return {
+        "Reviews": f"{len(facts)}" + (f", posted from {months[0]} to {months[-1]}" if months else ""),
+        "Stars": _stars(facts),
+        "Topics": _listed(rows, "topic", 5),
+        "Complaints": _listed(bad, "topic", 3),
+        "Typical complaints": _listed(bad, "detail", 3),
+        "Praise": _listed(good, "topic", 3),
+        "Typical praise": _listed(good, "detail", 3),
+        "Change": _change(facts),
+    }
+
+
+def _topic(rows: list[dict], facts: dict, of: int) -> dict[str, str]:
+    """The lines of a topic's sheet; `facts` are those of the reviews that name it, out of `of`."""
+    moods = {
+        mood: len(_count(_only(rows, mood), "review_id")) for mood in ("negative", "positive", "neutral")
+    }
+    return {
+        "Reviews": f"{len(facts)} of {of} name it",
+        "Sentiment": ", ".join(_part(count, mood, len(facts)) for mood, count in moods.items() if count),
+        "Complaints": _listed(_only(rows, "negative"), "detail", 3),
+        "Praise": _listed(_only(rows, "positive"), "detail", 3),
+        "Stars": _stars(facts),
+        "Change": _change(facts),
+    }
+
+
+def _only(rows: list[dict], sentiment: str) -> list[dict]:
+    return [row for row in rows if row["sentiment"] == sentiment]
+
+
+def _count(rows: list[dict], field: str) -> Counter:
+    """Reviews by the value of a field: a review counts once for each value."""
+    return Counter(value for value, _ in sorted({(row[field], row["review_id"]) for row in rows}))
+
+
+def _listed(rows: list[dict], field: str, most: int) -> str:
+    """The values that most reviews have, as "delivery (62), battery (40)"; ties are in alphabetical order."""
+    return ", ".join(f"{value} ({count})" for value, count in _count(rows, field).most_common(most)) or "none"
+
+
+def _part(count: int, name: str, of: int) -> str:
+    return f"{count} {name}" + (f" ({100 * count / of:.0f} %)" if of >= LEAST_PART else "")
+
+
+def _stars(facts: dict) -> str:
+    stars = [fact["stars"] for fact in facts.values() if fact["stars"]]
+    groups = {"with 1 or 2": (1, 2), "with 3": (3,), "with 4 or 5": (4, 5)}
+    counts = ((name, sum(star in group for star in stars)) for name, group in groups.items())
+    return ", ".join(_part(count, name, len(stars)) for name, count in counts) if stars else ""
+
+
+def _change(facts: dict) -> str:
+    """The share of bad stars in the older and in the newer half; "" where a half is under LEAST_PART reviews."""
+    known = {name: fact for name, fact in facts.items() if fact["month"] and fact["stars"]}
+    stars = [known[name]["stars"] for name in sorted(known, key=lambda name: (known[name]["month"], name))]
+    half = len(stars) // 2
+    if half < LEAST_PART:
+        return ""
+    shares = (100 * sum(star <= 2 for star in part) / len(part) for part in (stars[:half], stars[half:]))
+    return "1 or 2 stars in {:.0f} % of the older half and {:.0f} % of the newer half".format(*shares)

@@ -1,0 +1,52 @@
+"""What is read with a question: its own context, the sheet that it names, or what shares its words."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.core import files
+from helpers.prove import chat, search
+from helpers.train import data, models
+
+
+@pytest.fixture(scope="module")
+def index() -> search.Search:
+    return search.of_adapter(models.SAMPLE_ADAPTER)
+
+
+@pytest.mark.parametrize("question, source", [
+    *zip(chat.QUESTIONS, ("all reviews", "all reviews", "customer support", "price")),
+    ("What do people say about the batteries?", "battery"),
+    ("Is the delivery on time?", "delivery"),
+    ("What do customers from NL complain about?", "reviews from NL"),
+    ("Which complaints came in the reviews of 2026 Q2?", "reviews of 2026 Q2"),
+    ("What should be improved first?", "all reviews"),
+    ("How did the ratings change over time?", "all reviews"),
+])  # fmt: skip
+def test_a_question_finds_its_sheet(index, question, source):
+    found = index.find(question)[0]
+    assert found["source"] == f"fact sheet: {source}"
+    assert found["context"].startswith(f"### Fact sheet of Velomarsh: {source}\n")
+
+
+def test_a_known_question_finds_its_own_context_and_rare_words_find_their_chunk(index):
+    pair = next(pair for pair in data.kept(models.SAMPLE_ADAPTER)["test"] if pair["kind"] == "review")
+    assert index.find(pair["question"])[0]["context"] == pair["context"]
+    assert "Porto" in index.find("Which mechanics come home in Porto and in Portugal?")[0]["context"]
+    assert len(index.find("What about the brakes?", most=5)) == 5
+
+
+def test_an_adapter_with_a_closed_book_or_without_contexts_finds_nothing(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = [
+        {"question": f"What of {n}?", "answer": "So.", "context": "Read me." if n else ""} for n in range(3)
+    ]
+    for number, (book, contexts, finds) in enumerate(
+        [(True, True, True), (False, True, False), (True, False, False)]
+    ):
+        adapter = tmp_path / str(number) / "adapter"
+        pairs = [row if contexts else row | {"context": ""} for row in rows]
+        DatasetDict(train=Dataset.from_list(pairs)).save_to_disk(adapter.parent / data.KEPT)
+        files.write_json(adapter.parent / "training.json", {"settings": {"open_book": book}})
+        assert (search.of_adapter(adapter) is not None) == finds
