@@ -2,6 +2,8 @@
 
 import re
 
+from helpers.clean import texts
+
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
 PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por ciento|procent)")
@@ -35,11 +37,9 @@ def invented(text: str, source: str, language: str | None = "en") -> list[str]:
 
 def named(fact: str, text: str) -> bool:
     """Whether `text` names a fact: each of its numbers, and its words of four letters or more in any form."""
-    from nltk.stem.porter import PorterStemmer
-
-    stem, said = PorterStemmer().stem, set().union(*_numbers(text, ANY_WORD).values())
+    said = set().union(*_numbers(text, ANY_WORD).values())
     facts, words = (
-        {stem(word) for word in re.findall(r"[^\W\d]{4,}", part.lower())} for part in (fact, text)
+        {texts.stem(word) for word in re.findall(r"[^\W\d]{4,}", part.lower())} for part in (fact, text)
     )
     return facts <= words and set().union(*_numbers(fact, {}).values()) <= said
 

@@ -62,7 +62,7 @@ def requests_for(pages: list[dict], model: str) -> list[Request]:
 def largest_requests(model: str) -> list[Request]:
     """As many requests as one company's reviews can have sheets, for an estimate before there are any."""
     sheet = {"id": "", "text": " " * SHEET_CHARACTERS}
-    return requests_for([sheet] * (1 + sheets.TOPICS + sheets.PARTS), model)
+    return requests_for([sheet] * (1 + sheets.TOPICS * (1 + sheets.DRAWS) + sheets.PARTS), model)
 
 
 def readable(text: str) -> bool:

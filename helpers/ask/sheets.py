@@ -4,8 +4,9 @@
     for sheet in sheets.fact_sheets(rows, chunks):  # the whole, each large topic, and parts of the reviews
 
 A sheet is {"id", "kind", "name", "company", "reviews", "text"}. Its kind is "whole", "topic", or "part": a country, a
-quarter or a random half, counted in the same way, so that training sees many sheets of the whole's form and the
-whole itself can be held out. Every number is a count of reviews; no language model adds anything.
+quarter or a random half, or a large topic in random two thirds of the reviews, counted in the same way, so that
+training sees many sheets of either form and the whole itself can be held out. Every number is a count of reviews; no
+language model adds anything.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from helpers.core import files
 
 TOPICS = 15  # sheets of topics at most, the largest
 PARTS = 24  # sheets of parts at most
+DRAWS = 3  # sheets of a large topic in parts, at most
 LEAST_NAMED = 8  # reviews that name a topic before it has a sheet
 LEAST_PART = 20  # reviews of a part before it has one, and of any sheet before it gives percentages
 ALIKE = 0.5  # cosine similarity of character trigrams from which on two labels are one
@@ -128,10 +130,31 @@ def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[
             named = [row for row in rows if row["topic"] == topic]
             own = {row["review_id"]: facts[row["review_id"]] for row in named}
             sheets.append(_sheet("topic", topic, company, own, _topic(named, own, len(facts))))
+            sheets += _topic_parts(topic, sheets[-1]["id"], company, named, facts)
     for name, own in _parts(facts):
         part = [row for row in rows if row["review_id"] in own]
         sheets.append(_sheet("part", f"reviews {name}", company, own, _whole(part, own)))
     return sheets
+
+
+def _topic_parts(topic: str, name: str, company: str, rows: list[dict], facts: dict) -> list[dict]:
+    """DRAWS sheets of a topic in random two thirds of the reviews; none where LEAST_PART reviews do not name it."""
+    drawn = []
+    for number in range(1, DRAWS + 1):
+        part = _drawn(facts, f"{topic}/{number}", 171)
+        named = [row for row in rows if row["review_id"] in part]
+        own = {row["review_id"]: facts[row["review_id"]] for row in named}
+        if len(own) >= LEAST_PART:
+            lines = _topic(named, own, len(part))
+            sheet = _sheet("part", f"{topic}, random part {number}", company, own, lines)
+            drawn.append(sheet | {"id": f"{name}-{sheet['id']}"})
+    return drawn
+
+
+def _drawn(facts: dict[str, dict], name: str, of_256: int) -> dict[str, dict]:
+    """The facts of a share of the reviews, always the same ones for the same `name`."""
+    byte = {review: hashlib.sha256(f"{name}/{review}".encode()).digest()[0] for review in facts}
+    return {review: facts[review] for review in facts if byte[review] < of_256}
 
 
 def _parts(facts: dict[str, dict]) -> list[tuple[str, dict]]:

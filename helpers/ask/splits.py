@@ -86,7 +86,7 @@ def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation
     if validation:
         sizes["validation"] = math.ceil(min(VALIDATION_ROWS, validation * (len(pairs) - sizes["test"])) - 0.5)
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
-    topics = {pair["chunk_id"] for pair in sheets if pair["chunk_id"].startswith("topic-")}
+    topics = {topic(pair) for pair in sheets if pair["chunk_id"].startswith("topic-")}
     topics = sorted(topics, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     side_of, at = {}, 0
     for side, share in (("test", test_share), ("validation", validation)):
@@ -96,8 +96,13 @@ def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation
     parts = {side: [pairs[at] for at in sides[side]] for side in ("train", *sizes)}
     for pair in sheets:
         whole = "test" if pair["chunk_id"].startswith("whole-") else "train"
-        parts[side_of.get(pair["chunk_id"], whole)].append(pair)
+        parts[side_of.get(topic(pair), whole)].append(pair)
     return tuple(parts.values())
+
+
+def topic(pair: dict) -> str:
+    """The sheet that an overview pair is about; for a topic in a part of the reviews, the sheet of that topic."""
+    return pair["chunk_id"].partition("-part-")[0]
 
 
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:

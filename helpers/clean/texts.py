@@ -6,7 +6,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 import regex
 
@@ -68,6 +68,14 @@ def language(text: str) -> str | None:
     """The ISO 639-1 code of the text's language; None where the text is too short to tell, or has no code."""
     code, probability = _identifier().classify(text[:200])  # more takes longer
     return code if probability >= CONFIDENT and len(code) == 2 else None
+
+
+@lru_cache(100_000)  # the same words come again and again
+def stem(word: str) -> str:
+    """The word's English stem, by Porter's rules."""
+    from nltk.stem.porter import PorterStemmer
+
+    return PorterStemmer().stem(word)
 
 
 def ngrams(words: list[str], length: int) -> set[tuple[str, ...]]:

@@ -26,10 +26,9 @@ class Search:
     """An index of the chunks and fact sheets that question-answer pairs have as their contexts."""
 
     def __init__(self, pairs: list[dict]):
-        from nltk.stem.porter import PorterStemmer
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-        stem = PorterStemmer().stem
+        stem = texts.stem
         general = {stem(word) for word in (*GENERAL.split(), *ENGLISH_STOP_WORDS)}
         self.stems = lambda text: [stem(word) for word in texts.words(text) if stem(word) not in general]
         by_id = {pair["chunk_id"]: pair for pair in pairs}
@@ -42,7 +41,7 @@ class Search:
             self.sources[name] = {"source": f"fact sheet: {title}" if title else f"chunk {name}"}
             self.sources[name]["context"] = pair["context"]
             self.names[name] = {*self.stems(title)}
-            documents.append("" if name.startswith(("whole-", "part-")) else pair["context"])
+            documents.append("" if name.startswith("whole-") or "part-" in name else pair["context"])
         self.vectorizer = TfidfVectorizer(analyzer=self.stems, sublinear_tf=True)
         self.documents = self.vectorizer.fit_transform(documents)
 

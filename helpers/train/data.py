@@ -11,6 +11,7 @@ row that is none of these stops with its number: nothing is guessed, and nothing
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from helpers.ask import gate, qa, sheet_pairs, splits
@@ -127,10 +128,8 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
         loaded = datasets.load_from_disk(str(path))
         why = "work_dir/qa_dataset, from notebook 04" if auto else "the folder that the parameter names"
     elif auto or dataset == "sample":
-        pieces, pages = chunks.sample(), sheet_pairs.sample_sheets()
-        rows, _ = gate.quality_gate(qa.sample_pairs(pieces) + sheet_pairs.sample_pairs(pages), pieces, pages)
         why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset") if auto else "the bundled sample"
-        loaded = {"train": rows}
+        loaded = {"train": sample()}
     elif path.suffix.lower() in tables.SUFFIXES:
         loaded, why = {"train": read(path)}, "the file that the parameter names"
     else:
@@ -146,6 +145,13 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
             raise ValueError(f"dataset = {dataset!r} {problem}: save those that you want with save_to_disk")
         sides[name] = [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
     return sides, why
+
+
+@cache  # it takes seconds, and 07 and 08 ask again
+def sample() -> list[dict]:
+    """The bundled sample's pairs that pass the quality gate; not to be changed."""
+    pieces, pages = chunks.sample(), sheet_pairs.sample_sheets()
+    return gate.quality_gate(qa.sample_pairs(pieces) + sheet_pairs.sample_pairs(pages), pieces, pages)[0]
 
 
 def kept(adapter: Path) -> dict[str, list[dict]]:

@@ -80,7 +80,7 @@ def test_every_count_on_every_sheet_is_a_plain_count_over_the_reviews(drawn, sta
         elif sheet["name"] == "reviews from NL":
             ids = names[:21]
         elif sheet["kind"] == "part":
-            continue  # quarters and halves: as the whole, of a part drawn by date or by hash
+            continue  # as the whole or as a topic, of a part drawn by date or by hash
         own = [row for row in rows if row["review_id"] in ids]
         if sheet["kind"] == "topic":
             own = [row for row in own if row["topic"] == sheet["name"]]
@@ -199,7 +199,13 @@ def test_the_whole_and_whole_topics_are_held_out(pages):
     )
     kinds = {side: Counter(p["chunk_id"].split("-")[0] for p in rows if p["kind"] == "overview")
              for side, rows in (("train", train), ("test", test), ("validation", validation))}  # fmt: skip
-    assert kinds["test"]["whole"] == 8 and kinds["test"]["topic"] == 24 and not kinds["test"]["part"]
+    assert kinds["test"]["whole"] == 8 and kinds["test"]["topic"] == 88 and not kinds["test"]["part"]
+    topics = [
+        {splits.topic(pair) for pair in side if pair["chunk_id"].startswith("topic-")}
+        for side in (train, test, validation)
+    ]
+    assert [len(side) for side in topics] == [11, 3, 1], "a topic in a part of the reviews left its topic"
+    assert len(set.union(*topics)) == 15
     assert (
         kinds["train"]["part"] == 24 * 8
         and not kinds["train"]["whole"]
