@@ -1,4 +1,4 @@
-"""The README's picture of the report: `python docs/report_picture.py demo/report.html` draws docs/pictures/report.png.
+"""The README's picture of the report: `python -m docs.report_picture demo/report.html` draws docs/pictures/report.png.
 
 It is the page's top, as Chromium shows it 1,300 pixels wide in the light colours, up to the answers.
 """
@@ -9,16 +9,14 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PICTURE = REPOSITORY / "docs" / "pictures" / "report.png"
+from tests.browser import find
+
+PICTURE = Path(__file__).parent / "pictures" / "report.png"
 WIDTH, COLOURS = 1300, 64
 
 
 def draw(report: Path) -> None:
     """Raises playwright's Error where no Chromium is found; `python -m tests.browser` installs one."""
-    sys.path.insert(0, str(REPOSITORY))
-    from tests.browser import find
-
     PICTURE.parent.mkdir(exist_ok=True)
     program = find()
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=program) as browser:
