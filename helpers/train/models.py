@@ -1,5 +1,6 @@
 """Models: which one and why, loading, batched generation, and the one prompt function, `chat_text`."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,10 +68,10 @@ SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
 def pick_dtype(device: runtime.Device) -> tuple[str, str]:
     """The numbers to compute Gemma 3 with on this device, as Unsloth does with dtype=None, and why; never float16."""
-    flags = Path("/proc/cpuinfo").read_text().split() if device.kind == "cpu" else ()
-    if {"avx512_bf16", "amx_bf16", "bf16"} & set(flags) or device.capability >= (8, 0):
-        return "bfloat16", f"{device.name} has instructions for it"
-    return "float32", f"{device.name} has no bfloat16, and Gemma 3 overflows in float16"
+    on_cpu = device.kind == "cpu" and os.environ["UNSLOTH_CPU_BF16"] == "1"
+    if on_cpu or device.capability >= (8, 0):
+        return "bfloat16", f"{device.name} has fast instructions for it"
+    return "float32", f"{device.name} has no fast bfloat16, and Gemma 3 overflows in float16"
 
 
 def text_tokenizer(tokenizer):

@@ -134,9 +134,32 @@ def test_a_template_without_markers_is_refused(tokenizer, template, says):
 
 @pytest.mark.parametrize(
     "capability, dtype, why",
-    [((7, 5), "float32", "overflows in float16"), ((8, 9), "bfloat16", "L4 has instructions for it")],
+    [((7, 5), "float32", "overflows in float16"), ((8, 9), "bfloat16", "L4 has fast instructions for it")],
 )
 def test_the_dtype_on_a_gpu_has_its_reason(capability, dtype, why):
     name = "L4" if capability > (8, 0) else "Tesla T4"
     device = runtime.Device("cuda", name, 15.0, 50.0, "test", capability)
     assert models.pick_dtype(device)[0] == dtype and why in models.pick_dtype(device)[1]
+
+
+@pytest.mark.parametrize(
+    "vendor, flags, pays",
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2 fma", False),
+        ("GenuineIntel", "avx512f avx512_bf16", False),  # as many products a second as in float32, or fewer
+        ("GenuineIntel", "avx512_bf16 amx_tile amx_bf16", True),
+        ("0x41", "asimd bf16", True),
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_is_faster_with_it(vendor, flags, pays, monkeypatch):
+    known = f"vendor_id : {vendor}\nflags : {flags}\n"
+    monkeypatch.setattr(runtime.Path, "read_text", lambda path, *_: known)
+    assert runtime.bfloat16_pays() is pays
+
+
+@pytest.mark.parametrize("said, dtype", [("1", "bfloat16"), ("0", "float32")])
+def test_unsloth_and_the_notebooks_agree_on_the_dtype_of_a_cpu(said, dtype, monkeypatch):
+    device = runtime.Device("cpu", "a CPU", 12, 80, "test")
+    monkeypatch.setenv("UNSLOTH_CPU_BF16", said)
+    assert models.pick_dtype(device)[0] == dtype
