@@ -106,7 +106,7 @@ STAGES = {"02": clean, "03": chunk}
 
 
 def stage(name: str, folder: Path) -> dict:
-    """The stage's result with its processor seconds, reviews a minute and peak MiB, from a fresh process."""
+    """The stage's result with its processor seconds, reviews per minute and peak MiB, from a fresh process."""
     command = [sys.executable, "-m", "benchmarks.reviews_to_chunks", name, str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -57,7 +57,7 @@ def notebook(model: Path, work_dir: Path, steps: int) -> dict:
     papermill.execute_notebook(str(source), output, parameters, progress_bar=False, cwd=str(REPOSITORY))
     record = files.read_json(work_dir / "training.json")
     return {
-        "tokens a second": round(record["tokens"] / record["seconds"]),
+        "tokens per second": round(record["tokens"] / record["seconds"]),
         "peak_gb": record["memory_gb"]["measured"],
         "estimated_gb": record["memory_gb"]["estimated"],
         "rows at once": record["settings"]["per_device_train_batch_size"],
@@ -98,7 +98,7 @@ def published(model: Path, work_dir: Path, steps: int) -> dict:
     seconds = trainer.train().metrics["train_runtime"]
     speed = round(progress.tokens_seen(trainer) / seconds)
     last = progress.losses(trainer)[-1]["loss"]
-    return {"tokens a second": speed, "peak_gb": round(memory.peak_gb(), 2), "last loss": last}
+    return {"tokens per second": speed, "peak_gb": round(memory.peak_gb(), 2), "last loss": last}
 
 
 def generation(model: Path, work_dir: Path, steps: int) -> dict:
@@ -113,7 +113,7 @@ def generation(model: Path, work_dir: Path, steps: int) -> dict:
     answers = models.generate_ids(tuned, tokenizer, questions, most)
     batched = sum(map(len, answers)) / (time.perf_counter() - started)
     *_, last = chat.stream(tuned, tokenizer, questions[0], max_new_tokens=most)
-    speeds = {"06, tokens a second": round(batched), "07, tokens a second": round(last.tokens_per_second, 1)}
+    speeds = {"06, tokens per second": round(batched), "07, tokens per second": round(last.tokens_per_second, 1)}
     return speeds | {"peak_gb": round(memory.peak_gb(), 2)}
 
 

@@ -159,7 +159,7 @@ def main() -> None:
         "notebook 05 is faster than stock TRL by": ratio("stock"),
         "notebook 05 is faster than Unsloth as shipped by": ratio("shipped"),
         "seconds a step, median": {NAMES[k]: round(statistics.median(v[1:]), 2) for k, v in seconds.items()},
-        "tokens a second": {NAMES[kind]: round(value) for kind, value in tokens.items()},
+        "tokens per second": {NAMES[kind]: round(value) for kind, value in tokens.items()},
         "peak memory, GB": {NAMES[kind]: round(rows[-1]["peak_gb"], 2) for kind, rows in steps.items()},
         "largest distance of the loss from stock TRL's, percent": round(100 * max(apart), 2),
         "losses": {NAMES[kind]: [round(row["loss"], 4) for row in rows] for kind, rows in steps.items()},

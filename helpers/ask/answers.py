@@ -173,7 +173,7 @@ def response_format(response_model: type) -> dict:
 
 
 def estimate(requests: list[Request], model: str) -> dict:
-    """`calls`, `prompt_tokens` (4 characters a token), and at most `completion_tokens` and `usd`."""
+    """`calls`, `prompt_tokens` (4 characters per token), and at most `completion_tokens` and `usd`."""
     prompt = sum((len(request.system) + len(request.user)) // 4 for request in requests)
     completion = sum(request.max_tokens for request in requests) + ROOM * Wants(model).thinks * len(requests)
     usd = prices.cost(model, prompt, completion)

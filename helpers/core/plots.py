@@ -70,6 +70,6 @@ def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training l
     if held_out:
         points = [row["step"] for row in held_out], [row["loss"] for row in held_out]
         axis.plot(*points, color=ORANGE, marker="o", label="validation rows, not trained on")
-    axis.set(xlabel="step", ylabel="loss (nats a token)", ylim=(0, None))
+    axis.set(xlabel="step", ylabel="loss (nats per token)", ylim=(0, None))
     axis.legend(frameon=False)
     return figure

@@ -114,7 +114,7 @@ def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Ans
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
-    """Print both answers as they come; return them, their tokens a second and what ended them as one row.
+    """Print both answers as they come; return them, their tokens per second and what ended them as one row.
 
     `found` is what both read before the question, as `search` gives it.
     """

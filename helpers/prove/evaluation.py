@@ -23,7 +23,7 @@ from helpers.core import files, runtime
 from helpers.train import data, models
 
 METRICS = {  # name: what it says, better direction, format
-    "answer_loss": ("answer loss (nats a token)", "lower", "{:.3f}"),
+    "answer_loss": ("answer loss (nats per token)", "lower", "{:.3f}"),
     "perplexity": ("perplexity of the answers", "lower", "{:.1f}"),
     "rouge_l": ("ROUGE-L (F1)", "higher", "{:.3f}"),
     "chrf": ("chrF (0 to 100)", "higher", "{:.1f}"),
@@ -32,7 +32,7 @@ METRICS = {  # name: what it says, better direction, format
     "invented_name": ("states a name that its context lacks (share of answers)", "lower", "{:.2f}"),
     "facts": ("facts named (share)", "higher", "{:.2f}"),
     "stopped": ("stops by itself (share of answers)", "higher", "{:.2f}"),
-    "words": ("words an answer", "", "{:.0f}"),
+    "words": ("words per answer", "", "{:.0f}"),
     "distinct_2": ("distinct-2 (share of word pairs)", "", "{:.2f}"),
     "copied": ("copied from training (share of words)", "", "{:.2f}"),
 }
@@ -41,7 +41,7 @@ TRUTH = {
 }
 KNOWLEDGE_METRICS = {
     "right": ("right answer preferred (share)", "higher", "{:.2f}"),
-    "answer_loss": ("loss of the right answer (nats a token)", "lower", "{:.3f}"),
+    "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
 }
 SIDES = {"base": "base", "base with examples": "prompted", "tuned": "tuned", "reference": "reference"}
 DERIVED = {"perplexity": ("answer_loss", math.exp)}  # shown as a function of another metric's mean
@@ -66,7 +66,7 @@ def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, exampl
         batch = in_order[start : start + batch_size]
         ids = {"input_ids": [rows[at] for at in batch]}
         padded = plain.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
-        # All answers end together: logits of the prompts would fill the memory, 262,144 numbers a token.
+        # All answers end together: logits of the prompts would fill the memory, 262,144 numbers per token.
         most = max(sizes[at] for at in batch)
         with torch.inference_mode():
             logits = model(**padded, logits_to_keep=most + 1).logits

@@ -48,7 +48,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
 
 
 def frozen_head_loss(hidden, weight, labels, num_items_in_batch=None) -> torch.Tensor:
-    """Causal cross-entropy in nats a supervised token, as transformers' ForCausalLMLoss computes it.
+    """Causal cross-entropy in nats per supervised token, as transformers' ForCausalLMLoss computes it.
 
     `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length), −100 where not supervised.
     The sum is divided by `num_items_in_batch`, else by the number of supervised tokens. ValueError for a trained head.

@@ -23,7 +23,7 @@ LAYERS_AT_WORK = (5, 8)  # times one layer, with checkpointing: on a GPU, and wi
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows` at once, `accumulation` such batches an update; `parts` is the estimated peak in GB by cause."""
+    """`rows` at once, `accumulation` such batches per update; `parts` is the estimated peak in GB by cause."""
 
     rows: int
     accumulation: int
@@ -161,7 +161,7 @@ def by_clock(trainer, plan: Plan, go) -> list[Plan]:
         clock = Clock()
         trainer.callback_handler.callbacks = [clock]  # nothing is shown, looked at or saved
         if go(way, None):
-            print(f"{clock.seconds:.2f} s an update with {way.why}")
+            print(f"{clock.seconds:.2f} s per update with {way.why}")
             times.append((clock.seconds, way))
     trainer.callback_handler.callbacks = callbacks
     return [way for _, way in sorted(times, key=lambda one: one[0])[:1]]

@@ -285,7 +285,7 @@ def test_the_budget_is_never_exceeded_and_what_is_missing_is_named(ask, journal,
 
 
 def test_the_reserved_cost_covers_a_text_of_one_token_a_byte(ask):
-    """Four characters a token would reserve 400 tokens for these 1600; Chinese text needs more."""
+    """Four characters per token would reserve 400 tokens for these 1600; Chinese text needs more."""
     with FakeBatches(tokens=(4800, 1)) as server:
         with pytest.raises(teacher.BudgetReached):
             ask(server, [teacher.Request("k", "", "评" * 1600, 1)], max_cost_usd=4800 * 1.25e-6)

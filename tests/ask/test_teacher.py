@@ -175,7 +175,7 @@ def test_the_budget_counts_what_earlier_runs_of_the_journal_cost(ask):
 
 
 def test_the_reserved_cost_covers_a_text_of_one_token_a_byte(ask):
-    """Four characters a token would reserve 400 tokens for these 1600; Chinese text needs more."""
+    """Four characters per token would reserve 400 tokens for these 1600; Chinese text needs more."""
     with FakeOpenAI(tokens=(4800, 1)) as server:
         with pytest.raises(teacher.BudgetReached):
             ask(server, [teacher.Request("k", "", "评" * 1600, 1)], max_cost_usd=4800 * 2.5e-6)

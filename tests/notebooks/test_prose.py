@@ -136,7 +136,7 @@ def test_06_says_of_a_result_what_it_is(base_kind, outcome):
     lost, won = {"better": (1, 39), "worse": (39, 1), "no difference shown": (1, 1)}[outcome]
     assert f"{lost} turned wrong, {won} turned right: {outcome}" in said
     worse = {"better": 0, "worse": 12, "no difference shown": 0}[outcome]
-    assert f"worse by answer loss (nats a token): {worse} of 12" in said
+    assert f"worse by answer loss (nats per token): {worse} of 12" in said
     shares = [f"{names['result'][side]['copied']:.0%}" for side in ("tuned", "reference")]
     assert f"Copied words: {shares[0]} in the tuned answers, {shares[1]} in the references" in said
 
@@ -251,7 +251,7 @@ def test_columns_that_are_named_as_examples_are_not_understood_without():
 def test_the_readme_has_the_numbers_of_notebook_06():
     """Each row of its table, against the table by kind that notebook 06 shows."""
     kinds = {"a review": "review", "a topic's sheet": "topic", "the sheet of all reviews": "whole"}
-    measures = {"answer loss (nats a token)", "facts named", "stops by itself"}
+    measures = {"answer loss (nats per token)", "facts named", "stops by itself"}
     measures |= {"answers with a number that the context lacks"}
     cells = (
         next(cell for cell in book(6).cells if "evaluation.TRUTH" in cell.source).outputs[0].data["text/html"]

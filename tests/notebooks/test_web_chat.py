@@ -264,4 +264,4 @@ def test_notebook_07_opens_the_page_and_goes_on(tuned, tiny_gemma, tmp_path):
     row, _ = files.read_jsonl(work_dir / "answers.jsonl")
     assert row["question"] == "Why?" and row["tuned"] != row["base"]
     assert "### ⚠️ 2 of 2 answers of the tuned model did not stop by themselves" in said
-    assert "tokens a second" in said and "at max_new_tokens" in said
+    assert "tokens per second" in said and "at max_new_tokens" in said

@@ -79,7 +79,7 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
     ):  # fmt: skip
         assert part in card, part
     (line,) = [line for line in card.splitlines() if line.startswith("| answer loss")]
-    assert line == "| answer loss (nats a token) | 3.350 | 1.850 | -1.500 (-1.500 … -1.500): better |"
+    assert line == "| answer loss (nats per token) | 3.350 | 1.850 | -1.500 (-1.500 … -1.500): better |"
     assert "Gemma Terms of Use" in (work_dir / "publish" / "NOTICE").read_text()
     assert list(dataset.scan(work_dir / "publish")) == []
 
