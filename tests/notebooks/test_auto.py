@@ -33,8 +33,8 @@ def test_a_gpu_gets_the_usual_values(monkeypatch):
 
 def test_two_cores_get_those_of_the_demo(monkeypatch):
     values, shown = settled(CPU, monkeypatch)
-    assert values == [1e-3, 144, 1]
-    assert [row["value"] for row in shown] == ["0.001", "144", "1"]
+    assert values == [1.5e-3, 192, 1]
+    assert [row["value"] for row in shown] == ["0.0015", "192", "1"]
     assert all(row["why"].startswith("no GPU") for row in shown)
     assert "learning_rate" not in (REPOSITORY / "Makefile").read_text(), "the demo has no settings of its own"
 
