@@ -71,7 +71,9 @@ def main() -> None:
                         rates[name].append(tokens / seconds)
                 per_look = tokens / len(looks)
                 row = {"about": about, "model": "tuned" if tuned else "base", "temperature": temperature}
-                row |= {f"{name}: tokens a second": round(statistics.median(r), 1) for name, r in rates.items()}
+                row |= {
+                    f"{name}: tokens a second": round(statistics.median(r), 1) for name, r in rates.items()
+                }
                 rows.append(row | {"tokens": tokens, "tokens a look": round(per_look, 2)})
                 print(rows[-1], flush=True)
     numbers = str(model.get_input_embeddings().weight.dtype)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import eq
 from pathlib import Path
 from threading import Lock
 
@@ -65,8 +66,8 @@ def stream(
     top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
     Raises ValueError for an empty question and for a temperature below 0.
 
-    Each look at the model also checks a `guess` at what comes next, and keeps what the model would have said itself:
-    the same answers and the same odds in fewer looks (prompt lookup, Saxena 2023; arXiv 2211.17192 without a draft model).
+    Each look at the model also checks a `guess` of what comes next, and keeps of it what the model would have said:
+    the same answers, at the same odds, in fewer looks (prompt lookup: github.com/apoorvumang/prompt-lookup-decoding).
     """
     import torch
     from transformers import DynamicCache
@@ -77,39 +78,31 @@ def stream(
     if sampling["temperature"] < 0:
         raise ValueError(f"temperature = {sampling['temperature']}: 0 takes the likeliest word, 1 is daring")
     cache, dice = DynamicCache(config=model.config), torch.Generator(model.device).manual_seed(seed)
-    cache.activate_past_recording()  # a sliding window can give back what was guessed wrong
-    ids, ends, ended, started = (
-        models.chat_ids(tokenizer, question),
-        models.stop_ids(tokenizer),
-        "",
-        time.perf_counter(),
-    )
+    cache.activate_past_recording()  # so that a sliding window, too, gives back what was guessed wrong
+    started, ended, ends = time.perf_counter(), "", models.stop_ids(tokenizer)
+    ids = models.chat_ids(tokenizer, question)
     asked, seen = len(ids), 0
     while not ended:
-        guessed = guess(ids, min(GUESSED, asked + max_new_tokens - len(ids) - 1))
+        guessed = guess(ids, ends, min(GUESSED, asked + max_new_tokens - len(ids) - 1))
         step = torch.tensor([ids[seen:] + guessed], device=model.device)
         with TURN, torch.inference_mode(), nullcontext() if tuned else model.disable_adapter():
             logits = model(step, past_key_values=cache, logits_to_keep=len(guessed) + 1).logits[0]
             chosen = choose(logits.float(), dice, **sampling)
-            right = sum(takewhile(bool, (one == other for one, other in zip(guessed, chosen))))
+            right = sum(takewhile(bool, map(eq, guessed, chosen)))
             cache.crop(right - len(guessed))
-        for token in chosen[: right + 1]:
-            ids.append(token)
-            if token in ends:
-                break
+        ids += chosen[: right + 1]
         seen, tokens, text = len(ids) - 1, len(ids) - asked, models.texts(tokenizer, [ids[asked:]])[0]
-        ended = "by itself" if token in ends else "at max_new_tokens" if tokens == max_new_tokens else ""
-        # Half a character shows as \ufffd until its other half comes.
-        shown = text if ended else text.rstrip("\ufffd")
-        yield Answer(shown, tokens, time.perf_counter() - started, ended)
+        ended = "by itself" if ids[-1] in ends else "at max_new_tokens" if tokens == max_new_tokens else ""
+        text = text if ended else text.rstrip("\ufffd")  # half a character, until its other half comes
+        yield Answer(text, tokens, time.perf_counter() - started, ended)
 
 
-def guess(ids: list[int], most: int) -> list[int]:
-    """The `most` ids that followed where `ids` went on like this before: right where an answer quotes what it reads."""
+def guess(ids: list[int], ends: list[int], most: int) -> list[int]:
+    """Up to `most` ids, without `ends`, that followed where `ids` read as now before: right where an answer quotes."""
     for length in (3, 2):
         for start in range(len(ids) - length):
             if ids[start : start + length] == ids[-length:]:
-                return ids[start + length :][:most]
+                return [*takewhile(lambda token: token not in ends, ids[start + length :][:most])]
     return []
 
 
@@ -129,8 +122,8 @@ def choose(logits, dice, temperature: float, top_p: float, top_k: int) -> list[i
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:
     """Stream the tuned model's answer, then the base model's: ("tuned" or "base", the answer so far)."""
     for name in ("tuned", "base"):
-        for answer in stream(model, tokenizer, question, tuned=name == "tuned", **settings):
-            yield name, answer
+        growing = stream(model, tokenizer, question, tuned=name == "tuned", **settings)
+        yield from ((name, answer) for answer in growing)
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
