@@ -23,7 +23,7 @@ from helpers.prove import chat, search
 from helpers.train import data, models
 
 RESULT = Path(__file__).with_suffix(".json")
-ROUNDS, TOKENS = 3, 64
+ROUNDS, TOKENS = 2, 64
 
 
 def questions(folder: Path) -> dict[str, str]:
@@ -63,7 +63,7 @@ def main() -> None:
     for about, prompt in questions(folder).items():
         for tuned in (True, False):
             for temperature in (0, models.SAMPLING["temperature"]):
-                rates, per_look = {"generate": [], "here": []}, []
+                rates = {"generate": [], "here": []}
                 for _ in range(ROUNDS):
                     for name, way in (("generate", plain), ("here", here)):
                         looks.clear()
