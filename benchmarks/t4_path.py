@@ -113,7 +113,10 @@ def generation(model: Path, work_dir: Path, steps: int) -> dict:
     answers = models.generate_ids(tuned, tokenizer, questions, most)
     batched = sum(map(len, answers)) / (time.perf_counter() - started)
     *_, last = chat.stream(tuned, tokenizer, questions[0], max_new_tokens=most)
-    speeds = {"06, tokens per second": round(batched), "07, tokens per second": round(last.tokens_per_second, 1)}
+    speeds = {
+        "06, tokens per second": round(batched),
+        "07, tokens per second": round(last.tokens_per_second, 1),
+    }
     return speeds | {"peak_gb": round(memory.peak_gb(), 2)}
 
 

@@ -25,7 +25,9 @@ def bfloat16_pays() -> bool:
     return bool(words & {"amx_bf16", "bf16"}) or {"avx512_bf16", "AuthenticAMD"} <= words
 
 
-os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))  # before unsloth, which knows the flags alone
+os.environ.setdefault(
+    "UNSLOTH_CPU_BF16", str(int(bfloat16_pays()))
+)  # before unsloth, which knows the flags alone
 
 CLICKS = {
     "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "
