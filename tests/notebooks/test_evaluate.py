@@ -95,7 +95,7 @@ def test_a_judge_that_always_says_a_is_refused_and_its_opinion_not_asked(always_
 
 
 def test_the_real_adapter_is_better_and_the_table_has_intervals(work_dir, real_gemma):
-    done = run("06", work_dir, max_examples=8 if ALL else 2)
+    done = run("06", work_dir, max_examples=8 if ALL else 1)
     result, said = saved(work_dir), text(done)
     assert "the bundled sample's" in said and pictures(done) == 3
     assert result["difference"]["answer_loss"]["high"] < 0
