@@ -135,7 +135,7 @@ def test_guesses_leave_the_odds_as_they_are(tuned, monkeypatch):
     model, tokenizer = tuned
     settings, draws, asked = (
         dict(temperature=1.5, top_p=1.0, top_k=3),
-        400,
+        600,
         models.chat_ids(tokenizer, "Why?"),
     )
 
@@ -144,12 +144,8 @@ def test_guesses_leave_the_odds_as_they_are(tuned, monkeypatch):
             return warped(model(torch.tensor([[*asked, *said]])).logits[:, -1], 1.5, 1.0, 3)[0]
 
     first = odds()
-    second = {token: odds(token) for token in first.nonzero()[:, 0].tolist()}
-    wanted = {
-        (a, b): (first[a] * after[b]).item()
-        for a, after in second.items()
-        for b in after.nonzero()[:, 0].tolist()
-    }
+    wanted = {(a, b): (first[a] * odds(a)[b]).item() for a in first.topk(3)[1].tolist() for b in range(512)}
+    wanted = {said: share for said, share in wanted.items() if share}
     guessed = max(wanted, key=wanted.get)
     monkeypatch.setattr(chat, "guess", lambda ids, ends, most: [*guessed][len(ids) - len(asked) :][:most])
     said = []
@@ -158,7 +154,7 @@ def test_guesses_leave_the_odds_as_they_are(tuned, monkeypatch):
         last(*tuned, "Why?", max_new_tokens=2, seed=seed, **settings)
     shares = {pair: said.count(pair) / draws for pair in wanted}
     assert sum(shares.values()) == pytest.approx(1)
-    assert all(abs(shares[pair] - share) < 0.08 for pair, share in wanted.items()), (shares, wanted)
+    assert all(abs(shares[pair] - share) < 0.07 for pair, share in wanted.items()), (shares, wanted)
 
 
 def test_the_real_gemma_says_what_it_says_without_guesses(real_gemma):
