@@ -63,14 +63,8 @@ def tuned(tiny_gemma):
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_gemma), config)
     tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
-    model.lm_head.register_forward_hook(lambda *call: never(call[-1], models.stop_ids(tokenizer)))
+    model.generation_config.suppress_tokens = models.stop_ids(tokenizer)
     return model, tokenizer
-
-
-def never(logits, ids: list[int]):
-    """The logits with nothing left for `ids`."""
-    logits[..., ids] = float("-inf")
-    return logits
 
 
 @pytest.fixture(scope="session")

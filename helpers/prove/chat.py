@@ -10,12 +10,11 @@ The same seed gives the same answer; every question is asked on its own, as in t
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import takewhile
-from operator import eq
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from helpers.core import files
 from helpers.train import data, models
@@ -28,8 +27,8 @@ QUESTIONS = [
     "Are there any recurring themes regarding pricing or value?",
 ]
 
-TURN = Lock()  # one look at a time, since the adapter is switched on and off for the whole model
-GUESSED = 5  # tokens at most: more are seldom all right, and each costs a tenth of a look
+# One answer at a time: the adapter is switched on and off for the whole model, and the seed is torch's only one.
+TURN = Lock()
 
 
 def first_questions(adapter: Path) -> list[str]:
@@ -60,70 +59,58 @@ class Answer:
 def stream(
     model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, **sampling
 ) -> Iterator[Answer]:
-    """Yield the answer as it grows, a few tokens at a time; whoever stops reading ends it.
+    """Yield the answer as it grows, word by word; whoever stops reading ends it.
 
     `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
     top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
     Raises ValueError for an empty question and for a temperature below 0.
-
-    Each look at the model also checks a `guess` of what comes next, and keeps of it what the model would have said:
-    the same answers, at the same odds, in fewer looks (prompt lookup: github.com/apoorvumang/prompt-lookup-decoding).
     """
     import torch
-    from transformers import DynamicCache
+    from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    sampling = {**models.SAMPLING, **sampling}
     if not question.strip():
         raise ValueError("question is empty; ask something")
-    if sampling["temperature"] < 0:
-        raise ValueError(f"temperature = {sampling['temperature']}: 0 takes the likeliest word, 1 is daring")
-    cache, dice = DynamicCache(config=model.config), torch.Generator(model.device).manual_seed(seed)
-    cache.activate_past_recording()  # so that a sliding window, too, gives back what was guessed wrong
-    started, ended, ends = time.perf_counter(), "", models.stop_ids(tokenizer)
-    ids = models.chat_ids(tokenizer, question)
-    asked, seen = len(ids), 0
-    while not ended:
-        guessed = guess(ids, ends, min(GUESSED, asked + max_new_tokens - len(ids) - 1))
-        step = torch.tensor([ids[seen:] + guessed], device=model.device)
-        with TURN, torch.inference_mode(), nullcontext() if tuned else model.disable_adapter():
-            logits = model(step, past_key_values=cache, logits_to_keep=len(guessed) + 1).logits[0]
-            chosen = choose(logits.float(), dice, **sampling)
-            right = sum(takewhile(bool, map(eq, guessed, chosen)))
-            cache.crop(right - len(guessed))
-        ids += chosen[: right + 1]
-        seen, tokens, text = len(ids) - 1, len(ids) - asked, models.texts(tokenizer, [ids[asked:]])[0]
-        ended = "by itself" if ids[-1] in ends else "at max_new_tokens" if tokens == max_new_tokens else ""
-        text = text if ended else text.rstrip("\ufffd")  # half a character, until its other half comes
-        yield Answer(text, tokens, time.perf_counter() - started, ended)
+    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
+    ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
+    options = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens}
+    options |= ends | (sampling if sampling["temperature"] else models.GREEDY)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    text, tokens, started, unread = "", 0, time.perf_counter(), Event()
 
+    def watch(all_ids: torch.Tensor, scores: object) -> torch.Tensor:
+        nonlocal tokens
+        tokens = all_ids.shape[1] - ids.shape[1]
+        return torch.tensor([unread.is_set()], device=ids.device)
 
-def guess(ids: list[int], ends: list[int], most: int) -> list[int]:
-    """Up to `most` ids, without `ends`, that followed where `ids` read as now before: right where an answer quotes."""
-    for length in (3, 2):
-        for start in range(len(ids) - length):
-            if ids[start : start + length] == ids[-length:]:
-                return [*takewhile(lambda token: token not in ends, ids[start + length :][:most])]
-    return []
+    def run() -> torch.Tensor:
+        nonlocal started
+        watching = {"streamer": streamer, "stopping_criteria": StoppingCriteriaList([watch])}
+        try:
+            with TURN, nullcontext() if tuned else model.disable_adapter():
+                started = time.perf_counter()
+                set_seed(seed)
+                return model.generate(**options, **watching)
+        finally:
+            streamer.end()  # also after an error, or the reader would wait for ever
 
-
-def choose(logits, dice, temperature: float, top_p: float, top_k: int) -> list[int]:
-    """A token id for each row of `logits` ([rows, vocabulary]): the likeliest, or drawn by `dice`, a torch.Generator.
-
-    As Transformers' warpers do, but they sort and draw among all 262,144 where no more than top_k have a chance.
-    """
-    if not temperature:
-        return logits.argmax(-1).tolist()
-    scores, ids = (logits / temperature).topk(min(top_k, logits.shape[-1]))
-    shares = scores.softmax(-1)
-    shares[shares.cumsum(-1) - shares >= top_p] = 0  # whoever comes after the top_p share
-    return ids.gather(-1, shares.multinomial(1, generator=dice))[:, 0].tolist()
+    with ThreadPoolExecutor(1) as pool:
+        generation = pool.submit(run)
+        try:
+            for piece in streamer:
+                text += piece
+                yield Answer(text, tokens, time.perf_counter() - started)
+        finally:
+            unread.set()
+        last = generation.result()[0, -1].item()  # raises what was raised in the thread
+    ended = "by itself" if last in ends["eos_token_id"] else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
 
 
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:
     """Stream the tuned model's answer, then the base model's: ("tuned" or "base", the answer so far)."""
     for name in ("tuned", "base"):
-        growing = stream(model, tokenizer, question, tuned=name == "tuned", **settings)
-        yield from ((name, answer) for answer in growing)
+        for answer in stream(model, tokenizer, question, tuned=name == "tuned", **settings):
+            yield name, answer
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:

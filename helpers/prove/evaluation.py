@@ -36,7 +36,9 @@ METRICS = {  # name: what it says, better direction, format
     "distinct_2": ("distinct-2 (share of word pairs)", "", "{:.2f}"),
     "copied": ("copied from training (share of words)", "", "{:.2f}"),
 }
-TRUTH = {name: METRICS[name] for name in "answer_loss invented_number invented_name facts stopped".split()}
+TRUTH = {
+    name: METRICS[name] for name in ("answer_loss", "invented_number", "invented_name", "facts", "stopped")
+}
 KNOWLEDGE_METRICS = {
     "right": ("right answer preferred (share)", "higher", "{:.2f}"),
     "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
@@ -55,8 +57,10 @@ def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, exampl
 
     plain, nats = models.text_tokenizer(tokenizer), [[]] * len(pairs)
     rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"], examples) for pair in pairs]
-    prompts = [models.chat_ids(tokenizer, pair["question"], None, examples) for pair in pairs]
-    sizes = [len(row) - len(prompt) for row, prompt in zip(rows, prompts)]
+    sizes = [
+        len(row) - len(models.chat_ids(tokenizer, pair["question"], None, examples))
+        for row, pair in zip(rows, pairs)
+    ]
     in_order = sorted(range(len(rows)), key=lambda at: len(rows[at]))  # so that little is padded
     for start in trange(0, len(rows), batch_size, unit="batch", mininterval=5):
         batch = in_order[start : start + batch_size]
@@ -168,7 +172,9 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     return rows
 
 
-def compare(base: list[dict], tuned: list[dict], metrics=METRICS, reference=(), prompted=()) -> dict:
+def compare(
+    base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference: list[dict] = (), prompted=()
+) -> dict:
     """Means of both, and of a `reference` described; tuned − base with its 95 % interval; how many rows got worse.
 
     With `prompted`, the base model's rows with examples in its prompt, also its means and tuned − prompted. A metric is
@@ -196,13 +202,16 @@ def compare(base: list[dict], tuned: list[dict], metrics=METRICS, reference=(), 
     return result
 
 
-def by_kind(base: list[dict], tuned, reference, prompted) -> dict[str, dict]:
+def by_kind(
+    base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]
+) -> dict[str, dict]:
     """`compare` for each kind of pair: review, topic (a topic's sheet) and whole (the sheet of all reviews)."""
     kinds = {}
     for kind in dict.fromkeys(row["kind"] for row in base):
         at = [number for number, row in enumerate(base) if row["kind"] == kind]
-        first, second, *others = ([rows[row] for row in at] for rows in (base, tuned, reference, prompted))
-        kinds[kind] = compare(first, second, METRICS, *others)
+        sides = ([rows[number] for number in at] for rows in (base, tuned, reference, prompted))
+        first, second, wanted, shown = sides
+        kinds[kind] = compare(first, second, reference=wanted, prompted=shown)
     return kinds
 
 
@@ -241,8 +250,9 @@ def table(result: dict, metrics: dict = METRICS) -> list[dict]:
             if side in result:
                 change = result[side][metric]
                 mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
-                verdict = "worse" if _is_worse(better, 0, change["mean"]) else "better"
-                verdict = verdict if better else "differs"
+                verdict = (
+                    ("worse" if _is_worse(better, 0, change["mean"]) else "better") if better else "differs"
+                )
                 verdict = "no difference shown" if change["low"] <= 0 <= change["high"] else verdict
                 row[name] = f"{mean} ({low} … {high}): {verdict}"
         rows.append(row)

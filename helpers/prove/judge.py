@@ -7,6 +7,7 @@ Each pair is shown in both orders, because judges prefer what stands first (Zhen
 3.3); a verdict that changes with the order is a tie. Any server with OpenAI's chat-completions API works.
 """
 
+import math
 import random
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -129,9 +130,10 @@ def count(pairs: list[Pair], model: str, journal: Path, check: dict, max_cost_us
 
 def proportion_interval(hits: int, trials: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a proportion (1927), which holds for few trials, and at 0 and 1, too."""
-    from scipy.stats import binomtest
-
-    return tuple(binomtest(hits, trials).proportion_ci(method="wilson"))
+    z2 = 1.959964**2
+    middle = (hits + z2 / 2) / (trials + z2)
+    half = math.sqrt(z2 * (hits * (trials - hits) / trials + z2 / 4)) / (trials + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def report(verdicts: dict) -> str:

@@ -35,8 +35,9 @@ class Search:
         self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
         self.sources, self.names, documents = {}, {}, []
         for name, pair in by_id.items():
-            heading = pair["context"].partition("\n")[0]
-            title = heading.rpartition(": ")[2] if pair["kind"] == "overview" else ""
+            title = (
+                pair["context"].partition("\n")[0].rpartition(": ")[2] if pair["kind"] == "overview" else ""
+            )
             self.sources[name] = {"source": f"fact sheet: {title}" if title else f"chunk {name}"}
             self.sources[name]["context"] = pair["context"]
             self.names[name] = {*self.stems(title)}
