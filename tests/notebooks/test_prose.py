@@ -199,7 +199,7 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
         for pattern in (r"([\d.]+) s of training", r"at the peak ([\d.]+) GB", r"estimated ([\d.]+) GB")
     )
     a_step, rows = took / steps, number_in(r"(\d+) rows fit", said)
-    assert number_in(r"about (\d+) seconds per step", words) == pytest.approx(a_step, rel=0.1)
+    assert number_in(r"about ([\d.]+) seconds per step", words) == pytest.approx(a_step, rel=0.1)
     assert number_in(r": (\d+) minutes for the \d+ steps", words) == pytest.approx(took / 60, abs=1)
     assert number_in(r"minutes for the (\d+) steps", words) == steps
     at_once, batches = map(int, re.search(r"(\d) rows at once × (\d),", said).groups())
