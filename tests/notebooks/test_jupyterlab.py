@@ -130,6 +130,9 @@ def run_all(lab, browser):
         outputs = [output for cell in notebooks.read(path).cells for output in cell.get("outputs", [])]
         assert outputs and not [output for output in outputs if output.output_type == "error"]
         assert workdir.is_finished(tree / "work", name)
+        pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+        # The page draws a picture some time after its cell has ended.
+        wait_for("the pictures", lambda: drawn(tab) == [True] * pictures)
         return tab
 
     return run_all
@@ -148,10 +151,10 @@ def test_00_in_jupyterlab(run_all, real_gemma):
     outputs = tab.locator(".jp-Notebook .jp-OutputArea-output")
     expect(outputs.filter(has_text="⟦我学会了<end_of_turn>⟧").first).to_be_attached()
     expect(outputs.locator("td", has_text=re.compile("^我学会了$")).first).to_be_visible()
-    assert drawn(tab) == [True]
+    assert len(drawn(tab)) == 1
 
 
 def test_05_in_jupyterlab(run_all, tiny_gemma):
     real = {"max_steps": 12, "learning_rate": 1e-3}
     tab = run_all("05_finetune_gemma", **(real if ALL else {"model_name": str(tiny_gemma), **TINY}))
-    assert len(drawn(tab)) >= 2 and all(drawn(tab))
+    assert len(drawn(tab)) >= 2
