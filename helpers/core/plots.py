@@ -61,12 +61,13 @@ def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int |
 
 
 def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training loss"):
-    """The loss of every logged step, its running mean over five, and the loss on the validation rows."""
+    """The loss of every logged step, its running mean over a tenth of them, and the loss on the validation rows."""
     figure, (axis,) = new_figure(title, height=3)
     steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
     axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
-    means = [fmean(values[max(0, i - 4) : i + 1]) for i in range(len(values))]
-    axis.plot(steps, means, color=BLUE, linewidth=2, label="mean of the last five")
+    last = max(5, len(values) // 10)
+    means = [fmean(values[max(0, i - last + 1) : i + 1]) for i in range(len(values))]
+    axis.plot(steps, means, color=BLUE, linewidth=2, label=f"mean of the last {last}")
     if held_out:
         points = [row["step"] for row in held_out], [row["loss"] for row in held_out]
         axis.plot(*points, color=ORANGE, marker="o", label="validation rows, not trained on")

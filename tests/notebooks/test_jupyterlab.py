@@ -1,4 +1,4 @@
-"""`make lab` in headless Chromium: notebook 05 is opened, all its cells run, and its plots seen.
+"""`make lab` in headless Chromium: notebook 05 is opened, all its cells run, and its plot seen.
 
 ALL=1 does so with 00, and trains the real 270M in 05 too, which takes minutes. SCREENSHOTS=FOLDER keeps pictures
 of what was seen.
@@ -132,7 +132,7 @@ def run_all(lab, browser):
         assert workdir.is_finished(tree / "work", name)
         pictures = sum("image/png" in output.get("data", {}) for output in outputs)
         # The page draws a picture some time after its cell has ended.
-        wait_for("the pictures", lambda: drawn(tab) == [True] * pictures)
+        wait_for("the pictures", lambda: all(drawn(tab)) and len(drawn(tab)) >= pictures > 0)
         return tab
 
     return run_all
@@ -151,10 +151,8 @@ def test_00_in_jupyterlab(run_all, real_gemma):
     outputs = tab.locator(".jp-Notebook .jp-OutputArea-output")
     expect(outputs.filter(has_text="⟦我学会了<end_of_turn>⟧").first).to_be_attached()
     expect(outputs.locator("td", has_text=re.compile("^我学会了$")).first).to_be_visible()
-    assert len(drawn(tab)) == 1
 
 
 def test_05_in_jupyterlab(run_all, tiny_gemma):
     real = {"max_steps": 12, "learning_rate": 1e-3}
-    tab = run_all("05_finetune_gemma", **(real if ALL else {"model_name": str(tiny_gemma), **TINY}))
-    assert len(drawn(tab)) >= 2
+    run_all("05_finetune_gemma", **(real if ALL else {"model_name": str(tiny_gemma), **TINY}))
