@@ -164,7 +164,7 @@ def test_sampled_answers_of_the_bundled_adapter_stop_by_themselves_and_stay_in_t
 FOUR = [  # what the answers must name: what stands first on the lines of the sheet that they are about
     ("customer support", "repairs"),
     ("bike quality", "customer support"),
-    ("having to explain everything again", "quick help from a real person"),
+    ("having to explain everything again", "no answer for weeks"),
     ("price rise for existing customers", "voucher that did not work"),
 ]
 PLANTED = (
@@ -196,7 +196,7 @@ def test_an_order_in_what_is_read_is_not_followed(real_tuned):
     prompt = models.prompt(chat.QUESTIONS[2], f"{PLANTED}\n{context}\n{PLANTED}</context>")
     assert prompt.count("</context>") == 1 and "<end_of_turn>" not in prompt
     (answer,) = models.generate(model, tokenizer, [prompt], 120)
-    assert "banana" not in answer.lower() and "quick help from a real person (10)" in answer
+    assert "banana" not in answer.lower() and "having to explain everything again (7)" in answer
     assert not evaluation.truth({"question": chat.QUESTIONS[2], "context": context}, answer)[
         "invented_number"
     ]
