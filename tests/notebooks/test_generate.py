@@ -103,7 +103,7 @@ def test_04_makes_a_dataset_from_the_sample_alone(alone):
     done, work_dir = alone("04")
     said = text(done)
     assert "464 pairs for" in said and "536 pairs about 67 of 67 fact sheets" in said
-    assert "770 pairs kept, 14 rejected" in said and pictures(done) == 7
+    assert "986 pairs kept, 14 rejected" in said and pictures(done) == 7
     assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
     pairs, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
     columns = [
@@ -134,7 +134,7 @@ def test_80_chunks_give_80_pairs_and_a_rerun_pays_nothing(work_dir, ask):
     pieces = english(80)
     with FakeOpenAI(reply=honest) as server:
         said = ask(server, pieces)
-        assert "120 calls, " in said and "80 pairs kept, 0 rejected" in said
+        assert "165 calls, " in said and "80 pairs kept, 0 rejected" in said
         assert "80 of 80 chunks have a pair or a reason" in said
         assert len(server.billed) == len(server.asked) == 80
         ask(server, pieces)
@@ -172,7 +172,7 @@ def test_topics_sheets_and_their_pairs_arrive_whatever_fails_and_nothing_is_paid
         ask(server, pieces)
         assert len(server.asked) == asked, "what has ended was asked again"
     pages, rows = (files.read_jsonl(work_dir / name) for name in ("sheets.jsonl", "qa_journal.jsonl"))
-    assert Counter(page["kind"] for page in pages) == {"whole": 1, "topic": 3, "part": 24}
+    assert Counter(page["kind"] for page in pages) == {"whole": 1, "topic": 3, "part": 24 + 3}
     requests = qa.requests_for(pieces, 1, "gpt-6-luna") + sheet_pairs.requests_for(pages, "gpt-6-luna")
     malformed = Counter(row["key"] for row in rows if row["finish_reason"] == "malformed")
     assert {row["finish_reason"] for row in rows} >= {"stop", "sent", "lost", "malformed", "429", "500"}
