@@ -333,7 +333,7 @@ def test_a_push_from_the_notebook_is_private_and_holds_the_data_set(work_dir, tm
     pushed = [
         json.loads(line) for side in ("train", "test") for line in repo.files[f"{side}.jsonl"].splitlines()
     ]
-    assert repo.private and len(pushed) == 770
+    assert repo.private and len(pushed) == 986
     assert repo.files["README.md"] == (work_dir / "qa_dataset" / "README.md").read_bytes()
 
 
