@@ -135,7 +135,7 @@ def test_two_updates_of_each_decide_where_no_estimate_can(make, tmp_path, capsys
     chosen = many if slower is False else few
     assert (taken.rows, taken.checkpointing) == (chosen.rows, chosen.checkpointing)
     said = capsys.readouterr().out
-    assert f"s an update with {few.why}" in said
+    assert f"s per update with {few.why}" in said
     assert ("ran out of memory" in said) == (slower is None)
     assert len(seen) == 8 + (1 if slower is None else 2) + 80 // chosen.rows
     other = make(tmp_path / "other", chosen)
