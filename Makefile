@@ -9,7 +9,7 @@ STAMP := $(VENV)/installed-$(shell cat $(PINS) | sha256sum | cut -c-16)
 UV := $(PY) -m uv pip install --python $(PY)
 
 export TOKENIZERS_PARALLELISM := false
-# Some images set it, and then each start of Python compiles all that it imports: 25 s instead of 13 for a notebook.
+# Some images set it, and then each start of Python compiles all that it imports: 25 s instead of 13 for unsloth and trl.
 export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo test test-all lab notebooks bench lint setup browser
 

@@ -21,8 +21,8 @@ from helpers.clean import reviews
 from helpers.core import files
 
 TOPICS = 15  # sheets of topics at most, the largest
-PARTS = 24  # sheets of parts at most
-DRAWS = 3  # sheets of a large topic in parts, at most
+PARTS = 24  # sheets of the whole's form about parts, at most
+DRAWS = 3  # sheets of a large topic in parts of the reviews, at most
 LEAST_NAMED = 8  # reviews that name a topic before it has a sheet
 LEAST_PART = 20  # reviews of a part before it has one, and of any sheet before it gives percentages
 ALIKE = 0.5  # cosine similarity of character trigrams from which on two labels are one
@@ -137,24 +137,19 @@ def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[
     return sheets
 
 
-def _topic_parts(topic: str, name: str, company: str, rows: list[dict], facts: dict) -> list[dict]:
+def _topic_parts(topic: str, whole: str, company: str, rows: list[dict], facts: dict) -> list[dict]:
     """DRAWS sheets of a topic in random two thirds of the reviews; none where LEAST_PART reviews do not name it."""
     drawn = []
     for number in range(1, DRAWS + 1):
-        part = _drawn(facts, f"{topic}/{number}", 171)
+        byte = {name: hashlib.sha256(f"{topic}/{number}/{name}".encode()).digest()[0] for name in facts}
+        part = {name for name in facts if byte[name] < 171}  # of 256
         named = [row for row in rows if row["review_id"] in part]
         own = {row["review_id"]: facts[row["review_id"]] for row in named}
         if len(own) >= LEAST_PART:
             lines = _topic(named, own, len(part))
             sheet = _sheet("part", f"{topic}, random part {number}", company, own, lines)
-            drawn.append(sheet | {"id": f"{name}-{sheet['id']}"})
+            drawn.append(sheet | {"id": f"{whole}-{sheet['id']}"})
     return drawn
-
-
-def _drawn(facts: dict[str, dict], name: str, of_256: int) -> dict[str, dict]:
-    """The facts of a share of the reviews, always the same ones for the same `name`."""
-    byte = {review: hashlib.sha256(f"{name}/{review}".encode()).digest()[0] for review in facts}
-    return {review: facts[review] for review in facts if byte[review] < of_256}
 
 
 def _parts(facts: dict[str, dict]) -> list[tuple[str, dict]]:

@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 def bfloat16_pays() -> bool:
     """Whether this processor multiplies faster in bfloat16 than in float32: with AMX, on Arm, on an AMD.
 
-    An Intel Xeon (family 6, model 207) with AVX512-BF16 and without AMX reached 135 GFLOP/s in bfloat16 and 140 to
-    240 in float32, on two cores with matrices of Gemma 3 270M's sizes; a training step took 1.4 times as long.
+    An Intel Xeon (family 6, model 207) with AVX512-BF16 and without AMX, two cores, reached 90 to 140 GFLOP/s in
+    bfloat16 and 140 to 240 in float32 with matrices of Gemma 3 270M's sizes; a training step took 1.5 times as long.
     """
     known = Path("/proc/cpuinfo")
     words = set(known.read_text().split()) if known.exists() else set()

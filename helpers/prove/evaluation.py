@@ -96,13 +96,12 @@ def measure(
     """
     from types import SimpleNamespace
 
-    from nltk.stem.porter import PorterStemmer
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import CHRF
 
-    stem, chrf, stops = PorterStemmer().stem, CHRF(), models.stop_ids(tokenizer)
+    chrf, stops = CHRF(), models.stop_ids(tokenizer)
     # rouge-score's own tokenizer drops all but a to z and digits.
-    any_script = SimpleNamespace(tokenize=lambda text: [stem(word) for word in texts.words(text)])
+    any_script = SimpleNamespace(tokenize=lambda text: [texts.stem(word) for word in texts.words(text)])
     rouge, asked = RougeScorer(["rougeL"], tokenizer=any_script), data.prompts(pairs, open_book)
     prompted = [{"question": prompt, "answer": pair["answer"]} for prompt, pair in zip(asked, pairs)]
     nats = answer_nats(model, tokenizer, prompted, examples=examples)

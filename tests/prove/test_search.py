@@ -36,6 +36,16 @@ def test_a_known_question_finds_its_own_context_and_rare_words_find_their_chunk(
     assert len(index.find("What about the brakes?", most=5)) == 5
 
 
+@pytest.mark.parametrize("words", [
+    "Departments blame each other, and one has to explain everything again",
+    "no answer for weeks, quick help from a real person, goodwill beyond the terms",
+    "brakes that squeal, a bike itself that rides well, a quiet and strong motor",
+])  # fmt: skip
+def test_who_asks_with_a_sheets_words_gets_none_of_a_part_of_the_reviews(index, words):
+    """A part says almost what its whole says, of fewer reviews."""
+    assert "part" not in index.find(words)[0]["source"] and "half" not in index.find(words)[0]["source"]
+
+
 def test_an_adapter_with_a_closed_book_or_without_contexts_finds_nothing(tmp_path):
     from datasets import Dataset, DatasetDict
 
