@@ -226,7 +226,7 @@ def test_03_gives_a_time_that_was_measured():
 
 def test_one_question_goes_all_the_way():
     """Its review in 01 to 03, its question from 04 on, and in 05 and 06 its reference as well."""
-    (title,) = re.findall(r"review_title</td>\s*<td[^>]*>(.+?)</td>", text(book(1)))
+    *_, title = re.findall(r"review_title</td>\s*<td[^>]*>(.+?)</td>", text(book(1)))
     for number in (2, 3, 5, 8):
         assert f"- **Title**: {title}\n" in text(book(number)), number
     question = re.search(r"Held out, and followed from here: (.+)", text(book(4)))[1]
