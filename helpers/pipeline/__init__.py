@@ -1,5 +1,4 @@
 """The workshop behind `make`; no notebook imports it.
 
-`run`: the notebooks in order. `report`: one page of all they showed. `notebooks`: clean copies to commit.
-`one_click`: addresses, the set-up cell and forms.
+`run`: the notebooks in order. `report`: one page of them. `notebooks`: clean copies. `one_click`: addresses, forms.
 """

@@ -99,8 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     text = nbformat.writes(clean(read(options.source)))
     if options.work_dir:  # as the pipeline passed it to the notebook
-        path = re.escape(str(options.work_dir.resolve()))
-        text = re.sub(rf"{path}(?![\w-])", "work_dir", text)
+        text = re.sub(rf"{re.escape(str(options.work_dir.resolve()))}(?![\w-])", "work_dir", text)
     files.write_text(options.target, text + "\n")
 
 

@@ -17,8 +17,9 @@ from helpers.pipeline import notebooks
 
 # The repository's address in a link to one of its notebooks, on Colab, Kaggle or GitHub.
 IN_A_LINK = re.compile(r"(github(?:\.com)?/)[^\s/]+/[^\s/]+/blob/[^\s\"')]+?/notebooks/")
-# A picture: found beside the notebook at home, and on Colab and Kaggle by its whole address only, once there is one.
-PICTURE = re.compile(r"\]\((?:https://\S+/)?(pictures/\d\d\.svg)(?:\?sanitize=true)?\)")
+# Pictures and files: found from the notebook at home, and on Colab and Kaggle by a whole address, once there is one.
+PICTURE = re.compile(r"\]\((?:https://\S+/)?(pictures/\w+\.svg)(?:\?sanitize=true)?\)")
+FILE = re.compile(r"\]\((?:https://github\.com/\S+?/blob/\S+?/|\.\./)((?:helpers|docs|benchmarks)/[^)]+)\)")
 # A line of a form. What stands behind it (Colab would take it for a part of the kind) moves into the table.
 FIELD = re.compile(r"(\w+) = (.+?)  # @param (\{.+?\}|\[.+?\](?: \{.+?\})?)(?: # (.+))?")
 TABLE = re.compile(r"\n\n\| parameter \|.*(?:\n\|.*)*|\Z")
@@ -27,8 +28,10 @@ TABLE = re.compile(r"\n\n\| parameter \|.*(?:\n\|.*)*|\Z")
 def with_address(text: str, address: str, ref: str) -> str:
     """The text, its links to notebooks and `git clone` now leading to that repository (owner/name) and ref."""
     text = re.sub(r"(git clone https://github\.com/)[^\s/]+/[^\s/]+", rf"\g<1>{address}", text)
-    whole = rf"https://raw.githubusercontent.com/{address}/{ref}/notebooks/\1?sanitize=true"  # else it is plain text
-    text = PICTURE.sub(r"](\1)" if address.startswith("OWNER/") else f"]({whole})", text)
+    whole = not address.startswith("OWNER/")
+    picture = rf"https://raw.githubusercontent.com/{address}/{ref}/notebooks/\1?sanitize=true"  # else it is plain text
+    text = PICTURE.sub(f"]({picture})" if whole else r"](\1)", text)
+    text = FILE.sub(rf"](https://github.com/{address}/blob/{ref}/\1)" if whole else r"](../\1)", text)
     return IN_A_LINK.sub(rf"\g<1>{address}/blob/{ref}/notebooks/", text)
 
 

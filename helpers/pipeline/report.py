@@ -58,9 +58,9 @@ def headline(work_dir: Path) -> list[dict]:
 
 
 def prose(source: str) -> str:
-    """A Markdown cell below the notebook's title: headings one level down, no title, badge, fold or link to a file."""
+    """A Markdown cell below the notebook's title: headings one level down, no title, badge, fold or link to code."""
     html = re.sub(r"<h1>.*</h1>|<p>(<a .*)?<img .*</p>|</?(details|summary)>", "", MARKDOWN.render(source))
-    html = re.sub(r'<a href="(?!http)[^"]*">(.*?)</a>', r"\1", html)
+    html = re.sub(r'<p>Code: .*</p>|<a href="(?!http)[^"]*">(.*?)</a>', r"\1", html)
     return re.sub(r"(</?h)(\d)>", lambda tag: f"{tag[1]}{int(tag[2]) + 1}>", html)
 
 

@@ -3,8 +3,7 @@
 `python -m helpers.pipeline run --work-dir DIR [--only 01,02] [-p NAME VALUE …] [--timeout-minutes 180]`
 leaves the executed copies in DIR/executed and the page in DIR/report.html. After Ctrl-C or a failure the
 same command continues. Exit codes: 0 done, 1 a notebook failed, 2 nothing was started, 130 Ctrl-C.
-A notebook is done when its manifest stands (helpers.core.workdir) and its executed copy has the same cells and
-parameters.
+A notebook is done when its manifest stands and its executed copy has the same cells and parameters.
 """
 
 import argparse

@@ -52,7 +52,7 @@ class Answer:
         return self.tokens / self.seconds
 
     def __str__(self) -> str:
-        speed = f"{self.tokens} tokens, {self.tokens_per_second:.1f} a second"
+        speed = f"{self.tokens} tokens, {self.tokens_per_second:.1f} per second"
         return f"{speed}, stopped {self.ended}" if self.ended else speed
 
 

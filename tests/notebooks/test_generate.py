@@ -103,7 +103,7 @@ def test_04_makes_a_dataset_from_the_sample_alone(alone):
     done, work_dir = alone("04")
     said = text(done)
     assert "464 pairs for" in said and "536 pairs about 67 of 67 fact sheets" in said
-    assert "986 pairs kept, 14 rejected" in said and pictures(done) == 7
+    assert "986 pairs kept, 14 rejected" in said and pictures(done) == 5
     assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
     pairs, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
     columns = [

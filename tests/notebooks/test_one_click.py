@@ -109,7 +109,12 @@ def test_a_clone_of_a_fork_takes_its_address_from_git_and_a_second_run_changes_n
     before = "".join(path.read_text("utf-8") for path in [*PATHS, README])
     moved = before.replace(f"{ADDRESS}/blob/{REF}/", "someone/the.fork/blob/v2/beta/")
     picture = r"](https://raw.githubusercontent.com/someone/the.fork/v2/beta/notebooks/\1?sanitize=true)"
-    moved = re.sub(r"\]\((pictures/\d\d\.svg)\)", picture, moved)
+    moved = re.sub(r"\]\((pictures/\w+\.svg)\)", picture, moved)
+    moved = re.sub(
+        r"\]\(\.\./((?:helpers|docs|benchmarks)/)",
+        r"](https://github.com/someone/the.fork/blob/v2/beta/\1",
+        moved,
+    )
     assert "git clone https://github.com/" in moved
     assert written() == moved.replace(f"git clone https://github.com/{ADDRESS}", f"git clone {FORK}")
     assert written() == written()

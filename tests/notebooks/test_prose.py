@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import html
 import io
+import json
 import re
 from types import SimpleNamespace
 
@@ -36,6 +38,8 @@ OUTCOMES = {
     r"every (question|answer) (improved|got)|all measures": {"worse", "no difference shown"},
     r"\d+ % (lower|higher|better|worse)": {*STOPS, *GAIN},
     r"which of the two (knows|stops)|only the tuned model stops": {"instruct"},
+    r"joins not at all|which a small one hardly learns": {"better"},
+    r"(an|one) answer in (ten|five)": {*STOPS},
 }
 
 
@@ -176,7 +180,7 @@ def test_07_says_who_stopped(tuned, base):
         assert "4 of 4 answers of the tuned model did not stop by themselves" in said
 
 
-@pytest.mark.parametrize("number", [0, 5, 6, 7])
+@pytest.mark.parametrize("number", [0, 5, 6, 7, 9])
 def test_the_text_around_is_true_for_each_base_and_outcome(number):
     for claim, false_for in OUTCOMES.items():
         assert not (found := re.search(claim, prose(number))), f"{found[0]!r} is false for {false_for}"
@@ -212,6 +216,33 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
     assert number_in(r"\| ([\d.]+) GB \(measured\) \| free", words) == pytest.approx(peak, abs=0.1)
     assert number_in(r"([\d.]+) GB", models.KNOWN[0]["peak"]) == pytest.approx(peak, abs=0.1)
     assert abs(estimated - peak) / peak <= number_in(r"it was within (\d+) %", words) / 100
+
+
+def test_03_gives_a_time_that_was_measured():
+    measured = json.loads((REPOSITORY / "benchmarks" / "reviews_to_chunks.json").read_text("utf-8"))["03"]
+    assert "half a minute at most for 100,000 reviews (measured)" in prose(3)
+    assert measured["seconds"] * 100_000 / measured["reviews"] <= 30
+
+
+def test_one_question_goes_all_the_way():
+    """Its review in 01 to 03, its question from 04 on, and in 05 and 06 its reference as well."""
+    *_, title = re.findall(r"review_title</td>\s*<td[^>]*>(.+?)</td>", text(book(1)))
+    for number in (2, 3, 5, 8):
+        assert f"- **Title**: {title}\n" in text(book(number)), number
+    question = re.search(r"Held out, and followed from here: (.+)", text(book(4)))[1]
+    reference = re.search(rf"{re.escape(question)}</td>\s*<td[^>]*>(.+?)</td>", text(book(4)))[1]
+    for number in range(4, 9):
+        said = html.unescape(text(book(number)))
+        assert question in said and (number > 6 or html.unescape(reference) in said), number
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_units_are_written_with_per(number):
+    """`one call per chunk`, not `a call a chunk`."""
+    what = r"calls?|lines?|sections?|process|bits|points?|records?|\d"
+    unit = "review|chunk|question|line|GPU|weight|second"
+    said = f"{prose(number)}\n{text(book(number))}"
+    assert not (found := re.search(rf"\b({what}) a ({unit})\b", said)), found
 
 
 def test_06_counts_the_questions_that_it_asks():

@@ -1,4 +1,4 @@
-"""The road map at the top of each notebook is the drawn one, marks the right station, and is told in words."""
+"""The pictures in the prose are the drawn ones and are told in words; the road map marks the right station."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from helpers.pipeline import notebooks, report
 from tests.notebooks.test_form import FOLDER, NAMES, PATHS, REPOSITORY
 
 road_map = runpy.run_path(str(REPOSITORY / "docs" / "road_map.py"))
+drawings = runpy.run_path(str(REPOSITORY / "docs" / "drawings.py"))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
@@ -29,6 +30,16 @@ def test_one_station_is_marked_and_the_picture_needs_nothing_else(here):
     assert drawn.count("you are here") == 1 and drawn.count("<rect") == len(PATHS)
     assert f"<title>{road_map['alt'](here)}</title>" in drawn
     assert not re.search(r"<script|<style|href|url\(", drawn)
+
+
+@pytest.mark.parametrize("name", drawings["DRAWINGS"])
+def test_a_drawing_stands_in_a_notebook_as_it_is_drawn_with_its_words(name):
+    drawn = drawings["draw"](name)
+    assert (FOLDER / "pictures" / f"{name}.svg").read_text("utf-8") == drawn
+    assert not re.search(r"<script|<style|href|url\(", drawn)
+    said = "\n".join(cell.source for path in PATHS for cell in notebooks.read(path).cells)
+    alts = re.findall(rf"!\[(.+?)\]\((?:https://\S+/)?pictures/{name}\.svg", said)
+    assert alts == [drawings["alt"](name)]
 
 
 def test_the_report_which_stands_alone_leaves_the_picture_out():

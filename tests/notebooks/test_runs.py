@@ -72,7 +72,7 @@ def test_00_teaches_the_real_gemma_its_sentence_from_every_start(work_dir, real_
 
 def test_01_collects_the_sample(alone):
     done, work_dir = alone("01")
-    assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 5
+    assert "326 reviews, 7 rejected records" in text(done) and pictures(done) == 4
     assert len(files.read_jsonl(work_dir / "reviews.jsonl")) == 326
     assert len(files.read_jsonl(work_dir / "rejected.jsonl")) == 7
 
@@ -92,7 +92,7 @@ def test_01_shows_the_price_and_spends_nothing_unasked(work_dir):
 
 def test_02_cleans_the_sample_alone(alone):
     done, work_dir = alone("02")
-    assert "rows of the bundled sample" in text(done) and pictures(done) == 3
+    assert "rows of the bundled sample" in text(done) and pictures(done) == 2
     kept = files.read_jsonl(work_dir / "reviews_clean.jsonl")
     assert len(kept) + len(files.read_jsonl(work_dir / "removed.jsonl")) == 326
     document = (work_dir / "reviews.md").read_text(encoding="utf-8")

@@ -83,7 +83,9 @@ def test_both_answers_stream_in_and_a_second_question_keeps_the_first(tab, tuned
     answered(tab)
     for name in chat_page.PANES:
         states = [state for state in tab.evaluate("[...window.seen]") if state.startswith(name)]
-        assert len([state for state in states if "a second" in state and "stopped" not in state]) > 1, states
+        assert len([state for state in states if "per second" in state and "stopped" not in state]) > 1, (
+            states
+        )
         expect(reply(tab, name)).to_contain_text("24 tokens")
         expect(reply(tab, name)).to_contain_text("stopped at max_new_tokens")
     first = {name: answer(tab, name) for name in chat_page.PANES}
@@ -127,7 +129,7 @@ def test_stop_and_clear_end_the_answer_and_the_next_question_is_answered(tab, tu
     slow = model.register_forward_pre_hook(lambda *_: time.sleep(0.02))
     try:
         ask(tab, "Why?")
-        expect(reply(tab, "tuned")).to_contain_text("a second")
+        expect(reply(tab, "tuned")).to_contain_text("per second")
         tab.get_by_role("button", name=button, exact=True).first.click()
         assert chat.TURN.acquire(timeout=10), (
             "the model is busy still"
@@ -151,7 +153,7 @@ def test_a_visitor_who_leaves_does_not_keep_the_model(tab, browser, served, tune
     expect(other.get_by_label("Your question")).to_be_visible()
     setting(other, "Longest answer", 200)
     ask(other, "Why?")
-    expect(reply(other, "tuned")).to_contain_text("a second")
+    expect(reply(other, "tuned")).to_contain_text("per second")
     other.close()
     ask(tab, "Why?")
     answered(tab)
@@ -200,7 +202,7 @@ def test_the_markdown_of_an_answer_is_rendered_and_a_link_shows_where_it_leads(t
     answered(tab)
     assert reply(tab, "tuned").locator("strong").inner_text() == "bold"
     assert reply(tab, "tuned").locator("li").inner_text() == "[NAME] [here](http://a.example/b)"
-    expect(reply(tab, "tuned")).to_contain_text("3 tokens, 3.0 a second, stopped by itself")
+    expect(reply(tab, "tuned")).to_contain_text("3 tokens, 3.0 per second, stopped by itself")
 
 
 @pytest.mark.parametrize("width, columns", [(390, 1), (1280, 2)])

@@ -61,7 +61,7 @@ def test_an_answer_that_ends_its_turn_stopped_by_itself(tuned):
     finally:
         model.generation_config.suppress_tokens = models.stop_ids(tokenizer)
     assert (answer.text, answer.tokens, answer.ended) == ("", 1, "by itself")
-    assert str(chat.Answer("Yes.", 30, 1.5, "by itself")) == "30 tokens, 20.0 a second, stopped by itself"
+    assert str(chat.Answer("Yes.", 30, 1.5, "by itself")) == "30 tokens, 20.0 per second, stopped by itself"
 
 
 def test_whoever_stops_reading_stops_the_generation(tuned):
