@@ -6,11 +6,11 @@ again, it changes nothing. By default it asks git for its origin, and for the br
 
 import argparse
 import re
-import subprocess
 from pathlib import Path
+from subprocess import run
+from urllib.parse import quote
 
 import nbformat
-from nbformat import NotebookNode
 
 from helpers.core import files, runtime
 from helpers.pipeline import notebooks
@@ -56,7 +56,7 @@ def parameters(cell: str, above: str) -> list[tuple[str, str, str, str]]:
     return [(*field.group(1, 2, 3), explained[field[1]]) for field in fields]
 
 
-def with_one_click(notebook: NotebookNode, address: str, ref: str) -> NotebookNode:
+def with_one_click(notebook: nbformat.NotebookNode, address: str, ref: str) -> nbformat.NotebookNode:
     """The notebook, changed in place: its links, the set-up cell, folded, and the form of the parameters."""
     for above, cell in zip([None, *notebook.cells], notebook.cells):
         if cell.cell_type == "markdown":
@@ -71,8 +71,7 @@ def with_one_click(notebook: NotebookNode, address: str, ref: str) -> NotebookNo
 
 
 def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=runtime.REPOSITORY, capture_output=True, text=True)
-    return done.stdout.strip()
+    return run(["git", *arguments], cwd=runtime.REPOSITORY, capture_output=True, text=True).stdout.strip()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -81,9 +80,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ref", help="a branch or a tag; default: the one that is checked out")
     options = parser.parse_args(arguments)
     origin = git("remote", "get-url", "origin")
-    found = re.search(r"github\.com(?::\d+)?[:/]([^/]+/[^/]+?)(?:\.git)?/?$", origin)
+    found = re.search(r"(?<![\w-])github\.com(?::\d+)?[:/]([^/]+/[^/]+?)(?:\.git)?/?$", origin)
     address = options.address or (found and found[1])
-    ref = options.ref or git("branch", "--show-current") or git("describe", "--tags", "--exact-match")
+    # In a link, as a branch that is called fix#12 needs it; the set-up cell reads it back.
+    ref = quote(options.ref or git("branch", "--show-current") or git("describe", "--tags", "--exact-match"))
     if not address or not ref:
         parser.error("git names no origin on GitHub, or no branch: give --address OWNER/NAME and --ref REF")
     for path in sorted((runtime.REPOSITORY / "notebooks").glob("*.ipynb")):

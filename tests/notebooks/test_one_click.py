@@ -118,7 +118,7 @@ def test_a_clone_of_a_fork_takes_its_address_from_git_and_a_second_run_changes_n
     assert "git clone https://github.com/" in moved
     assert written() == moved.replace(f"git clone https://github.com/{ADDRESS}", f"git clone {FORK}")
     assert written() == written()
-    assert written("--address", ADDRESS, "--ref", REF) == before
+    assert written("--address", ADDRESS, "--ref", urllib.parse.unquote(REF)) == before
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_a_clone_of_a_fork_takes_its_address_from_git_and_a_second_run_changes_n
         "https://github.com/someone/the.fork",
         "git@github.com:someone/the.fork.git",
         "ssh://git@github.com:22/someone/the.fork",
+        "ssh://git@ssh.github.com:443/someone/the.fork.git",
         "https://someone:secret@github.com/someone/the.fork",
     ],
 )
@@ -134,10 +135,10 @@ def test_the_origin_is_understood_however_it_is_written(tmp_path, monkeypatch, o
     monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text(f"https://github.com/{ADDRESS}/blob/{REF}/notebooks/00.ipynb")
-    git("init", "-q", "-b", "dev", cwd=tmp_path)
+    git("init", "-q", "-b", "fix#12", cwd=tmp_path)
     git("remote", "add", "origin", origin, cwd=tmp_path)
     one_click.main([])
-    assert readme.read_text() == "https://github.com/someone/the.fork/blob/dev/notebooks/00.ipynb"
+    assert readme.read_text() == "https://github.com/someone/the.fork/blob/fix%2312/notebooks/00.ipynb"
 
 
 def test_the_workflow_rewrites_a_fork_once(tmp_path):
@@ -170,7 +171,7 @@ def test_a_tag_is_a_ref_and_without_an_origin_on_github_the_options_are_named(tm
     monkeypatch.setattr(runtime, "REPOSITORY", tmp_path)
     (tmp_path / "README.md").write_text(f"https://github.com/{ADDRESS}/blob/{REF}/notebooks/00.ipynb")
     git("init", "-q", cwd=tmp_path)
-    git("remote", "add", "origin", "https://user:secret@example.com/a/b", cwd=tmp_path)
+    git("remote", "add", "origin", "https://user:secret@not-github.com/a/b", cwd=tmp_path)
     with pytest.raises(SystemExit):
         one_click.main([])
     said = capsys.readouterr().err
@@ -340,6 +341,11 @@ def folder(tmp_path) -> Path:
     return tmp_path / "clean"
 
 
+def place(folder: Path, address: str, ref: str = "main") -> Path:
+    """Where the cell in `folder` puts what it fetches from `address`."""
+    return folder.parent / "tmp" / "gemma-from-reviews" / address / ref
+
+
 def environment(folder: Path, where: str, **more: str) -> dict[str, str]:
     """As on the platform, for a Python in which the packages are installed."""
     ours = ("COLAB_", "KAGGLE_", "GEMMA_", "PYTHONPATH", "CUDA_VISIBLE", "UNSLOTH_COMPILE")
@@ -385,13 +391,21 @@ def test_at_home_the_cell_does_nothing(folder):
 @pytest.mark.parametrize("where", ["colab", "kaggle"])
 def test_the_cell_fetches_and_installs_once(served, folder, where):
     done = run_cell(folder, where, GEMMA_REPOSITORY=served[0])
-    clone = folder.parent / "tmp" / "gemma-from-reviews" / "main"
+    clone = place(folder, "repository")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"helpers: {clone}\nsettings: 0 /tmp/unsloth_compiled_cache" in done.stdout
     assert "Added: nothing" in done.stdout, "the packages are there, so nothing is installed"
     assert [path.name for path in folder.iterdir()] == [PATHS[0].name]
-    again = run_cell(folder, where, GEMMA_REPOSITORY="git://127.0.0.1:9/nowhere")
+    offline = served[0].rpartition(":")[0] + ":9/repository"
+    again = run_cell(folder, where, GEMMA_REPOSITORY=offline)
     assert again.returncode == 0 and f"helpers: {clone}" in again.stdout, "a rerun fetches nothing"
+
+
+def test_another_repository_is_fetched_beside_the_first(published, folder, sessions):
+    """A runtime that has run one keeps it, and the other one, which has the same branch, was not looked at."""
+    for name in ("ours/gemma", "someone/fork"):
+        done = run_cell(folder, "colab", **sessions(None), GEMMA_REPOSITORY=f"https://github.com/{name}")
+        assert f"helpers: {place(folder, name)}\n" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_fork_s_tag_or_commit_can_be_asked_for(served, folder):
@@ -406,7 +420,7 @@ def test_a_fork_s_tag_or_commit_can_be_asked_for(served, folder):
     for ref in ("v1.0", commit):
         done = run_cell(folder, "colab", GEMMA_REPOSITORY=address, GEMMA_REF=ref)
         assert done.returncode == 0, done.stderr
-        assert (folder.parent / "tmp" / "gemma-from-reviews" / ref / "helpers" / "fork.py").exists()
+        assert (place(folder, "repository", ref) / "helpers" / "fork.py").exists()
 
 
 @pytest.mark.parametrize("inside", ["notebooks", "."])
@@ -461,6 +475,9 @@ def sessions(served):
     server.server_close()
 
 
+BRANCH = "feature/better#2"
+
+
 @pytest.fixture(scope="module")
 def published(served):
     """On the loopback server, beside the tree under test: a fork with a branch of its own, and ours by its address."""
@@ -468,7 +485,7 @@ def published(served):
     for repository in ("someone/fork", "ours/gemma"):
         git("clone", "-q", served[1], base / repository, cwd=base)
     fork = base / "someone" / "fork"
-    git("checkout", "-qb", "feature/better", cwd=fork)
+    git("checkout", "-qb", BRANCH, cwd=fork)
     (fork / "helpers" / "better.py").write_text("")
     git("add", "-A", cwd=fork)
     git("commit", "-qm", "Better", cwd=fork)
@@ -480,9 +497,9 @@ def test_a_fork_s_branch_is_fetched_where_the_notebook_was_opened_from_it(
 ):
     if not quoted:
         monkeypatch.setattr(urllib.parse, "quote", lambda path, safe: path)
-    path = f"fileId=https://github.com/someone/fork/blob/feature/better/notebooks/{PATHS[0].name}"
+    path = f"fileId=https://github.com/someone/fork/blob/{BRANCH}/notebooks/{PATHS[0].name}"
     done = run_cell(folder, "colab", **sessions(path))
-    clone = folder.parent / "tmp" / "gemma-from-reviews" / "feature" / "better"
+    clone = place(folder, "someone/fork", BRANCH)
     assert f"helpers: {clone}\n" in done.stdout and (clone / "helpers" / "better.py").exists(), done.stderr
 
 
@@ -494,11 +511,15 @@ def test_from_drive_or_from_nowhere_the_written_address_is_fetched(
 ):
     monkeypatch.setattr(one_click, "setup_cell", lambda *_: setup_cell("ours/gemma", "main"))
     done = run_cell(folder, "colab", **sessions(path))
-    clone = folder.parent / "tmp" / "gemma-from-reviews" / "main"
-    assert f"helpers: {clone}\n" in done.stdout and not (clone / "helpers" / "better.py").exists(), (
-        done.stderr
-    )
-    assert "ours/gemma" in (clone / ".git" / "FETCH_HEAD").read_text()
+    assert f"helpers: {place(folder, 'ours/gemma')}\n" in done.stdout, done.stderr
+
+
+def test_a_branch_that_a_link_has_to_quote_is_fetched_by_its_name(published, folder, sessions, monkeypatch):
+    written = one_click.setup_cell("someone/fork", urllib.parse.quote(BRANCH))
+    assert "blob/feature/better%232/notebooks/" in written
+    monkeypatch.setattr(one_click, "setup_cell", lambda *_: written)
+    done = run_cell(folder, "colab", **sessions(None))
+    assert f"helpers: {place(folder, 'someone/fork', BRANCH)}\n" in done.stdout, done.stderr
 
 
 setup_cell = one_click.setup_cell
@@ -509,7 +530,7 @@ def test_where_the_sessions_cannot_be_asked_the_written_address_is_fetched(
 ):
     monkeypatch.setattr(one_click, "setup_cell", lambda *_: setup_cell("ours/gemma", "main"))
     done = run_cell(folder, "colab", **sessions(None) | {"KMP_TARGET_PORT": "9"})
-    assert f"helpers: {folder.parent}/tmp/gemma-from-reviews/main\n" in done.stdout, done.stderr
+    assert f"helpers: {place(folder, 'ours/gemma')}\n" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("where", ["colab", "kaggle"])
