@@ -45,6 +45,8 @@ KNOWLEDGE_METRICS = {
     "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
 }
 SIDES = {"base": "base", "base with examples": "prompted", "tuned": "tuned", "reference": "reference"}
+OVER = {"base": "difference", "prompted": "over_prompted"}  # tuned minus these
+SHOWN = {"tuned − base": "difference", "tuned − with examples": "over_prompted"}
 DERIVED = {"perplexity": ("answer_loss", math.exp)}  # shown as a function of another metric's mean
 NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][^\W\d_][\w'’-]*")  # a capitalised word inside of a sentence
 RUN = 8  # words in a row that count as copied; PaLM's authors looked for runs of 8 too (arXiv 2204.02311)
@@ -179,51 +181,42 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     return rows
 
 
-def compare(
-    base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference: list[dict] = (), prompted=()
-) -> dict:
-    """Means of both, and of a `reference` described; tuned − base with its 95 % interval; how many rows got worse.
+def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference=(), prompted=()) -> dict:
+    """The means of each side, tuned − base with its 95 % interval, and how many rows got worse.
 
-    With `prompted`, the base model's rows with examples in its prompt, also its means and tuned − prompted. A metric is
-    taken over the rows that have it, and left out where none has.
+    `reference` are the references described. With `prompted`, the base model's rows with examples in its prompt, also
+    tuned − prompted. A metric is taken over the rows that have it, and left out where none has.
     """
-    result: dict = {"count": len(base), "base": {}, "tuned": {}, "difference": {}, "worse": {}}
-    result |= {"prompted": {}, "over_prompted": {}} if prompted else {}
+    sides = {"base": base, "tuned": tuned, "prompted": prompted, "reference": reference}
+    sides = {side: rows for side, rows in sides.items() if rows}
+    result: dict = {"count": len(base), "worse": {}, **{side: {} for side in sides}}
+    result |= {name: {} for side, name in OVER.items() if side in sides}
     for metric, (_, better, _) in metrics.items():
         column, of = DERIVED.get(metric, (metric, float))
-        if not any(column in row for row in base):
+        values = {side: [row[column] for row in rows if column in row] for side, rows in sides.items()}
+        if not values["base"]:
             continue
-        before, after = ([row[column] for row in rows if column in row] for rows in (base, tuned))
-        result["base"][metric] = of(sum(before) / len(before))
-        result["tuned"][metric] = of(sum(after) / len(after))
-        result["difference"][metric] = paired_interval(before, after, of)
-        if prompted:
-            shown = [row[column] for row in prompted if column in row]
-            result["prompted"][metric] = of(sum(shown) / len(shown))
-            result["over_prompted"][metric] = paired_interval(shown, after, of)
+        for side in filter(values.get, values):
+            result[side][metric] = of(sum(values[side]) / len(values[side]))
+            if side in OVER:
+                result[OVER[side]][metric] = paired_interval(values[side], values["tuned"], of)
         if better and column == metric:
-            result["worse"][metric] = sum(_is_worse(better, *pair) for pair in zip(before, after))
-    for metric in dict.fromkeys(name for row in reference for name in row):
-        values = [row[metric] for row in reference if metric in row]
-        result.setdefault("reference", {})[metric] = sum(values) / len(values)
+            sign = 1 if better == "lower" else -1
+            changes = [sign * (after - before) for before, after in zip(values["base"], values["tuned"])]
+            result["worse"][metric] = sum(change > 0 for change in changes)
     return result
 
 
-def by_kind(
-    base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]
-) -> dict[str, dict]:
+def by_kind(base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]) -> dict:
     """`compare` for each kind of pair: review, topic (a topic's sheet) and whole (the sheet of all reviews)."""
-    kinds = {}
-    for kind in dict.fromkeys(row["kind"] for row in base):
-        at = [number for number, row in enumerate(base) if row["kind"] == kind]
-        sides = ([rows[number] for number in at] for rows in (base, tuned, reference, prompted))
-        first, second, wanted, shown = sides
-        kinds[kind] = compare(first, second, reference=wanted, prompted=shown)
+    kinds, every = {}, [row["kind"] for row in base]
+    for kind in dict.fromkeys(every):
+        sides = (
+            [row for row, of in zip(rows, every) if of == kind] for rows in (base, tuned, reference, prompted)
+        )
+        first, second, *others = sides
+        kinds[kind] = compare(first, second, METRICS, *others)
     return kinds
-
-
-def _is_worse(better: str, before: float, after: float) -> bool:
-    return after > before if better == "lower" else after < before
 
 
 def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 3407, groups=None) -> dict:
@@ -246,21 +239,21 @@ def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 
 def table(result: dict, metrics: dict = METRICS) -> list[dict]:
     """The comparison as rows for people, with a plain verdict, and where there are any the references' means."""
     rows = []
-    for metric, (label, better, form) in metrics.items():
-        if metric not in result["difference"]:
-            continue
+    for metric in filter(result["difference"].get, metrics):
+        label, better, form = metrics[metric]
+        sides = {name: result[side].get(metric) for name, side in SIDES.items() if side in result}
         row = {"measure": label}
-        for name, side in SIDES.items():
-            if side in result:
-                row[name] = form.format(result[side][metric]) if metric in result[side] else ""
-        for name, side in (("tuned − base", "difference"), ("tuned − with examples", "over_prompted")):
-            if side in result:
-                change = result[side][metric]
-                mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
-                verdict = (
-                    ("worse" if _is_worse(better, 0, change["mean"]) else "better") if better else "differs"
-                )
-                verdict = "no difference shown" if change["low"] <= 0 <= change["high"] else verdict
-                row[name] = f"{mean} ({low} … {high}): {verdict}"
+        row |= {name: "" if mean is None else form.format(mean) for name, mean in sides.items()}
+        for name in [name for name, side in SHOWN.items() if side in result]:
+            change = result[SHOWN[name]][metric]
+            mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
+            row[name] = f"{mean} ({low} … {high}): {_verdict(change, better)}"
         rows.append(row)
     return rows
+
+
+def _verdict(change: dict, better: str) -> str:
+    if change["low"] <= 0 <= change["high"]:
+        return "no difference shown"
+    good = (change["mean"] < 0) == (better == "lower")
+    return ("better" if good else "worse") if better else "differs"
