@@ -11,6 +11,7 @@ passes: read the answers too, or ask `helpers.prove.judge`.
 """
 
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -44,37 +45,40 @@ KNOWLEDGE_METRICS = {
     "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
 }
 SIDES = {"base": "base", "base with examples": "prompted", "tuned": "tuned", "reference": "reference"}
+OVER = {"base": "difference", "prompted": "over_prompted"}  # tuned minus these
+SHOWN = {"tuned − base": "difference", "tuned − with examples": "over_prompted"}
 DERIVED = {"perplexity": ("answer_loss", math.exp)}  # shown as a function of another metric's mean
 NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][^\W\d_][\w'’-]*")  # a capitalised word inside of a sentence
 RUN = 8  # words in a row that count as copied; PaLM's authors looked for runs of 8 too (arXiv 2204.02311)
 KNOWLEDGE = runtime.SAMPLES / "general_knowledge.jsonl"
 
 
-def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, examples=()) -> list[list[float]]:
-    """The negative log-likelihood, in nats, of each token of each pair's answer and of its end of turn."""
-    import torch
-    from tqdm import trange
+def answer_nats(model, tokenizer, pairs: list[dict], examples=()) -> list[list[float]]:
+    """The negative log-likelihood, in nats, of each token of each pair's answer and of its end of turn.
 
-    plain, nats = models.text_tokenizer(tokenizer), [[]] * len(pairs)
+    Without a GPU each row goes on from what it has in common with the row before: examples, a sheet that several
+    questions are about, and a question with several answers are read once.
+    """
+    import torch
+    from tqdm import tqdm
+    from transformers import DynamicCache
+
     rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"], examples) for pair in pairs]
-    sizes = [
-        len(row) - len(models.chat_ids(tokenizer, pair["question"], None, examples))
-        for row, pair in zip(rows, pairs)
-    ]
-    in_order = sorted(range(len(rows)), key=lambda at: len(rows[at]))  # so that little is padded
-    for start in trange(0, len(rows), batch_size, unit="batch", mininterval=5):
-        batch = in_order[start : start + batch_size]
-        ids = {"input_ids": [rows[at] for at in batch]}
-        padded = plain.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
-        # All answers end together: logits of the prompts would fill the memory, 262,144 numbers per token.
-        most = max(sizes[at] for at in batch)
+    begins = [len(models.chat_ids(tokenizer, pair["question"], None, examples)) for pair in pairs]
+    nats, before, known = {}, [], 0
+    cache = DynamicCache() if model.device.type == "cpu" else None  # which keeps more than a sliding window
+    for at in tqdm(sorted(range(len(rows)), key=rows.__getitem__), unit="answer", mininterval=5):
+        row, begin = torch.tensor([rows[at]], device=model.device), begins[at]
+        if cache is not None:
+            known = min(len(os.path.commonprefix([before, rows[at]])), begin - 1)
+            cache.crop(known - len(before))
         with torch.inference_mode():
-            logits = model(**padded, logits_to_keep=most + 1).logits
-        for at, scores in zip(batch, logits):
-            answer = torch.tensor(rows[at][-sizes[at] :], device=scores.device)
-            predicted = scores[-sizes[at] - 1 : -1].float()  # each position predicts the next
-            nats[at] = torch.nn.functional.cross_entropy(predicted, answer, reduction="none").tolist()
-    return nats
+            # Logits of the prompt would fill the memory, 262,144 numbers per token.
+            options = {"past_key_values": cache, "logits_to_keep": row.shape[1] - begin + 1}
+            logits = model(row[:, known:], **options).logits[0].float()  # each position predicts the next
+            loss = torch.nn.functional.cross_entropy(logits[:-1], row[0, begin:], reduction="none")
+        nats[at], before = loss.tolist(), rows[at]
+    return [nats[at] for at in range(len(rows))]
 
 
 def examples(pairs: list[dict], open_book: bool, count: int = 3) -> list[tuple[str, str]]:
@@ -92,7 +96,7 @@ def measure(
     """One row per pair: `question`, `reference`, `answer` (greedy) and the metrics of METRICS.
 
     `examples`, (prompt, answer) each, stand in the prompt as turns before the question. An answer may have half as
-    many tokens again as the longest reference, or `max_new_tokens`.
+    many tokens again as the longest reference of its kind, or `max_new_tokens`.
     """
     from types import SimpleNamespace
 
@@ -105,12 +109,18 @@ def measure(
     rouge, asked = RougeScorer(["rougeL"], tokenizer=any_script), data.prompts(pairs, open_book)
     prompted = [{"question": prompt, "answer": pair["answer"]} for prompt, pair in zip(asked, pairs)]
     nats = answer_nats(model, tokenizer, prompted, examples=examples)
-    most = max_new_tokens or round(1.5 * max(map(len, nats)))
-    ids = models.generate_ids(model, tokenizer, asked, most, examples=examples)
+    kinds, ids = [data.kind(pair) for pair in pairs], [[]] * len(pairs)
+    for kind in dict.fromkeys(kinds):
+        of_kind = [at for at, other in enumerate(kinds) if other == kind]
+        most = max_new_tokens or round(1.5 * max(len(nats[at]) for at in of_kind))
+        prompts = [asked[at] for at in of_kind]
+        generated = models.generate_ids(model, tokenizer, prompts, most, examples=examples)
+        for at, tokens in zip(of_kind, generated):
+            ids[at] = tokens
     answers, rows = models.texts(tokenizer, ids), []
-    for pair, answer, tokens, losses in zip(pairs, answers, ids, nats):
+    for pair, kind, answer, tokens, losses in zip(pairs, kinds, answers, ids, nats):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
-        row |= {"kind": data.kind(pair), "context": pair.get("context", ""), **truth(pair, answer)}
+        row |= {"kind": kind, "context": pair.get("context", ""), **truth(pair, answer)}
         row |= {"answer_loss": sum(losses) / len(losses), "end": math.exp(-losses[-1])}
         row["rouge_l"] = rouge.score(pair["answer"], answer)["rougeL"].fmeasure
         row["chrf"] = chrf.sentence_score(answer, [pair["answer"]]).score
@@ -162,7 +172,7 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     facts, rows = files.read_jsonl(path), []
     choices = [(fact, choice) for fact in facts for choice in (fact["right"], *fact["wrong"])]
     pairs = [{"question": fact["question"], "answer": fact["sentence"].format(it)} for fact, it in choices]
-    nats = iter(answer_nats(model, tokenizer, pairs, batch_size=8))
+    nats = iter(answer_nats(model, tokenizer, pairs))
     for fact in facts:
         losses = {choice: next(nats) for choice in (fact["right"], *fact["wrong"])}
         chosen, right = min(losses, key=lambda choice: sum(losses[choice])), losses[fact["right"]]
@@ -171,51 +181,42 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     return rows
 
 
-def compare(
-    base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference: list[dict] = (), prompted=()
-) -> dict:
-    """Means of both, and of a `reference` described; tuned − base with its 95 % interval; how many rows got worse.
+def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference=(), prompted=()) -> dict:
+    """The means of each side, tuned − base with its 95 % interval, and how many rows got worse.
 
-    With `prompted`, the base model's rows with examples in its prompt, also its means and tuned − prompted. A metric is
-    taken over the rows that have it, and left out where none has.
+    `reference` are the references described. With `prompted`, the base model's rows with examples in its prompt, also
+    tuned − prompted. A metric is taken over the rows that have it, and left out where none has.
     """
-    result: dict = {"count": len(base), "base": {}, "tuned": {}, "difference": {}, "worse": {}}
-    result |= {"prompted": {}, "over_prompted": {}} if prompted else {}
+    sides = {"base": base, "tuned": tuned, "prompted": prompted, "reference": reference}
+    sides = {side: rows for side, rows in sides.items() if rows}
+    result: dict = {"count": len(base), "worse": {}, **{side: {} for side in sides}}
+    result |= {name: {} for side, name in OVER.items() if side in sides}
     for metric, (_, better, _) in metrics.items():
         column, of = DERIVED.get(metric, (metric, float))
-        if not any(column in row for row in base):
+        values = {side: [row[column] for row in rows if column in row] for side, rows in sides.items()}
+        if not values["base"]:
             continue
-        before, after = ([row[column] for row in rows if column in row] for rows in (base, tuned))
-        result["base"][metric] = of(sum(before) / len(before))
-        result["tuned"][metric] = of(sum(after) / len(after))
-        result["difference"][metric] = paired_interval(before, after, of)
-        if prompted:
-            shown = [row[column] for row in prompted if column in row]
-            result["prompted"][metric] = of(sum(shown) / len(shown))
-            result["over_prompted"][metric] = paired_interval(shown, after, of)
+        for side in filter(values.get, values):
+            result[side][metric] = of(sum(values[side]) / len(values[side]))
+            if side in OVER:
+                result[OVER[side]][metric] = paired_interval(values[side], values["tuned"], of)
         if better and column == metric:
-            result["worse"][metric] = sum(_is_worse(better, *pair) for pair in zip(before, after))
-    for metric in dict.fromkeys(name for row in reference for name in row):
-        values = [row[metric] for row in reference if metric in row]
-        result.setdefault("reference", {})[metric] = sum(values) / len(values)
+            sign = 1 if better == "lower" else -1
+            changes = [sign * (after - before) for before, after in zip(values["base"], values["tuned"])]
+            result["worse"][metric] = sum(change > 0 for change in changes)
     return result
 
 
-def by_kind(
-    base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]
-) -> dict[str, dict]:
+def by_kind(base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]) -> dict:
     """`compare` for each kind of pair: review, topic (a topic's sheet) and whole (the sheet of all reviews)."""
-    kinds = {}
-    for kind in dict.fromkeys(row["kind"] for row in base):
-        at = [number for number, row in enumerate(base) if row["kind"] == kind]
-        sides = ([rows[number] for number in at] for rows in (base, tuned, reference, prompted))
-        first, second, wanted, shown = sides
-        kinds[kind] = compare(first, second, reference=wanted, prompted=shown)
+    kinds, every = {}, [row["kind"] for row in base]
+    for kind in dict.fromkeys(every):
+        sides = (
+            [row for row, of in zip(rows, every) if of == kind] for rows in (base, tuned, reference, prompted)
+        )
+        first, second, *others = sides
+        kinds[kind] = compare(first, second, METRICS, *others)
     return kinds
-
-
-def _is_worse(better: str, before: float, after: float) -> bool:
-    return after > before if better == "lower" else after < before
 
 
 def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 3407, groups=None) -> dict:
@@ -238,21 +239,21 @@ def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 
 def table(result: dict, metrics: dict = METRICS) -> list[dict]:
     """The comparison as rows for people, with a plain verdict, and where there are any the references' means."""
     rows = []
-    for metric, (label, better, form) in metrics.items():
-        if metric not in result["difference"]:
-            continue
+    for metric in filter(result["difference"].get, metrics):
+        label, better, form = metrics[metric]
+        sides = {name: result[side].get(metric) for name, side in SIDES.items() if side in result}
         row = {"measure": label}
-        for name, side in SIDES.items():
-            if side in result:
-                row[name] = form.format(result[side][metric]) if metric in result[side] else ""
-        for name, side in (("tuned − base", "difference"), ("tuned − with examples", "over_prompted")):
-            if side in result:
-                change = result[side][metric]
-                mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
-                verdict = (
-                    ("worse" if _is_worse(better, 0, change["mean"]) else "better") if better else "differs"
-                )
-                verdict = "no difference shown" if change["low"] <= 0 <= change["high"] else verdict
-                row[name] = f"{mean} ({low} … {high}): {verdict}"
+        row |= {name: "" if mean is None else form.format(mean) for name, mean in sides.items()}
+        for name in [name for name, side in SHOWN.items() if side in result]:
+            change = result[SHOWN[name]][metric]
+            mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
+            row[name] = f"{mean} ({low} … {high}): {_verdict(change, better)}"
         rows.append(row)
     return rows
+
+
+def _verdict(change: dict, better: str) -> str:
+    if change["low"] <= 0 <= change["high"]:
+        return "no difference shown"
+    good = (change["mean"] < 0) == (better == "lower")
+    return ("better" if good else "worse") if better else "differs"

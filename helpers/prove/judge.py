@@ -7,7 +7,6 @@ Each pair is shown in both orders, because judges prefer what stands first (Zhen
 3.3); a verdict that changes with the order is a tie. Any server with OpenAI's chat-completions API works.
 """
 
-import math
 import random
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -86,16 +85,17 @@ def winners(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -
     """For each pair "a" or "b", where it wins in both orders, "tie" or "unusable"; raises as `teacher.ask_all` does."""
     asked = requests(pairs, model)
     replies = teacher.ask_all(asked, journal, model=model, response_model=Verdict, max_cost_usd=max_cost_usd)
-    replied = [replies[request.key].text for request in asked]
-    return [_winner(a_first, b_first) for a_first, b_first in zip(replied[::2], replied[1::2])]
+    places = [_place(replies[request.key].text) for request in asked]
+    won = {("first", "second"): "a", ("second", "first"): "b"}
+    orders = zip(places[::2], places[1::2])
+    return ["unusable" if None in both else won.get(both, "tie") for both in orders]
 
 
-def _winner(a_first: str, b_first: str) -> str:
+def _place(text: str) -> str | None:
     try:
-        places = [Verdict.model_validate(answers.first_json(text)).winner for text in (a_first, b_first)]
+        return Verdict.model_validate(answers.first_json(text)).winner
     except pydantic.ValidationError:
-        return "unusable"
-    return {("first", "second"): "a", ("second", "first"): "b"}.get(tuple(places), "tie")
+        return None
 
 
 def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: float = 1.0) -> dict:
@@ -103,9 +103,12 @@ def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: 
 
     A pair counts as agreed when the judge names its winner in both orders, so a liking for a place agrees with none.
     """
+    from scipy.stats import binomtest
+
     verdicts = winners(planted_pairs, model, journal, max_cost_usd)
     agreed, pairs = verdicts.count("a"), len(verdicts)
-    low, high = proportion_interval(agreed, pairs)
+    # Wilson's interval holds for few pairs, and where all or none agree, too.
+    low, high = map(float, binomtest(agreed, pairs).proportion_ci(method="wilson"))
     missed = (
         f"it names the known winner of {agreed} of {pairs} planted pairs in both orders (95 % interval {low:.2f} to "
         f"{high:.2f}, whose lower end must reach {LEAST_AGREEMENT})"
@@ -128,22 +131,15 @@ def count(pairs: list[Pair], model: str, journal: Path, check: dict, max_cost_us
     return {"model": model, **counts, "difference": change, "check": check}
 
 
-def proportion_interval(hits: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a proportion (1927), which holds for few trials, and at 0 and 1, too."""
-    z2 = 1.959964**2
-    middle = (hits + z2 / 2) / (trials + z2)
-    half = math.sqrt(z2 * (hits * (trials - hits) / trials + z2 / 4)) / (trials + z2)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def report(verdicts: dict) -> str:
     """The verdict for people, with the judge's own agreement beside it."""
     check, model = verdicts["check"], verdicts["model"]
     if check["refused"]:
         return f"{model} is refused as a judge: {check['refused']}. It is asked nothing else."
     counts = ", ".join(f"{side} {verdicts[side]}" for side in SIDES.values())
-    change, share = verdicts["difference"], check["agreement"]
-    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})".format(**change)
-    share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**share)
+    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})".format(
+        **verdicts["difference"]
+    )
+    share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**check["agreement"])
     examined = f"examined on {check['pairs']} planted pairs: right in {share}"
     return f"{model} prefers: {counts}\ntuned minus base: {change}\n{examined}"

@@ -209,11 +209,3 @@ def test_the_cap_stops_it_and_a_higher_one_goes_on_where_it_stopped(run, tmp_pat
         assert run(server)["tuned"] == 8 and len(server.asked) == 96
     rows = [row for row in files.read_jsonl(tmp_path / "judge_journal.jsonl") if row["text"]]
     assert len({row["key"] for row in rows}) == len(rows) == 96
-
-
-@pytest.mark.parametrize(
-    "hits, trials, low, high", [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (20, 40, 0.3520, 0.6480)]
-)
-def test_the_interval_of_a_proportion_is_wilsons(hits, trials, low, high):
-    """Against scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")."""
-    assert judge.proportion_interval(hits, trials) == pytest.approx((low, high), abs=1e-4)
