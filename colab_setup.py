@@ -11,6 +11,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent
 RESTART = "GEMMA_RESTART_FIRST"  # goes with this kernel: a rerun without the restart must not go on
+SETTINGS = {
+    "CUDA_VISIBLE_DEVICES": "0",  # of Kaggle's T4 x2, Unsloth uses one
+    "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache",  # in work_dir, another version would meet it again
+    "HF_HUB_CACHE": "/tmp/huggingface",  # Kaggle's large disk; /kaggle/working is for results
+}
 
 
 def install() -> None:
@@ -33,6 +38,4 @@ if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE
     if RESTART in os.environ:
         raise RuntimeError(os.environ[RESTART])
     install()
-    from helpers.core import runtime
-
-    os.environ.update(runtime.SETTINGS | os.environ)
+    os.environ.update(SETTINGS | os.environ)

@@ -83,15 +83,13 @@ def _ibans(text: str, region: str | None) -> Iterator[Span]:
     from stdnum import iban
 
     done = 0
-    for match in IBAN.finditer(text):
-        start = match.start()
-        if start < done:
-            continue
+    while match := IBAN.search(text, done):
+        start, done = match.start(), match.start() + 1
         ends = _ends(text, start, start + len(match[1]))
         # Without its national rules, which know only some banks.
         valid = [end for end in ends if iban.is_valid(text[start:end], check_country=False)]
         shape = IBAN_SHAPE.match(text, start)
-        if valid or (shape and _digits(shape.group()) >= 10):
+        if valid or (shape and sum(map(str.isdigit, shape.group())) >= 10):
             done = valid[0] if valid else shape.end()
             yield start, done, "IBAN" if valid else "ACCOUNT"
 
@@ -118,7 +116,7 @@ def _numbered(text: str, region: str | None) -> Iterator[Span]:
         known = MOMENT.fullmatch(value) and re.search("[./-]", value)
         if not labelled and not known:
             known = AMOUNT.fullmatch(value) or VERSION.fullmatch(value) or _is_measure(text, start, end)
-        if _digits(value) >= least and not known:
+        if sum(map(str.isdigit, value)) >= least and not known:
             yield start, end, "ORDER" if match["ORDER"] else "ACCOUNT"
 
 
@@ -177,10 +175,6 @@ def _is_written(raw: str, region: str) -> bool:
     written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     groups = re.findall(r"(?!1\b)\d+", raw)  # without the 1 that may stand before a US number
     return phonenumbers.is_valid_number(number) and groups == re.findall(r"\d+", written)[1:]
-
-
-def _digits(text: str) -> int:
-    return sum(map(str.isdigit, text))
 
 
 def _is_measure(text: str, start: int, end: int) -> bool:

@@ -6,7 +6,7 @@ title, a number in words, a street or a birthday. Nothing is raised, and redacti
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from helpers.clean import names, numbers
@@ -63,7 +63,8 @@ def redact_text(text: str, name: str | None = None, country: str | None = None) 
     # A placeholder can show a name for what it is: look again until nothing is found. It ends.
     while found := spans(text, name, country):
         counts.update(kind for _, _, kind in found)
-        text = _replace(text, found, lambda span: f"[{span[2]}]")
+        for start, end, kind in reversed(found):
+            text = f"{text[:start]}[{kind}]{text[end:]}"
     return text, counts
 
 
@@ -83,27 +84,13 @@ def _countries() -> dict[str, str]:
 
 def spans(text: str, name: str | None = None, country: str | None = None) -> list[Span]:
     """What the rules find at the first look, in order of place. A rule's find is hidden from the next."""
-    region = country_code(country)
-    found = [(match.start(), match.end(), "") for match in PLACEHOLDER.finditer(text)]
-    text = _hide(text, found)
-    everything = []
+    found, region = [], country_code(country)
+    text = PLACEHOLDER.sub(lambda match: "\0" * len(match.group()), text)  # places stay as they are
     for rule in (_links, _emails, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
-        found = list(rule(text, region))
-        text = _hide(text, found)
-        everything += found
-    return sorted(everything + [(start, end, "NAME") for start, end in names.find(text, name)])
-
-
-def _replace(text: str, spans: list[Span], by: Callable[[Span], str]) -> str:
-    pieces, end = [], 0
-    for span in spans:
-        pieces += [text[end : span[0]], by(span)]
-        end = span[1]
-    return "".join(pieces) + text[end:]
-
-
-def _hide(text: str, spans: list[Span]) -> str:
-    return _replace(text, spans, lambda span: "\0" * (span[1] - span[0]))  # places stay as they are
+        for start, end, kind in list(rule(text, region)):
+            text = text[:start] + "\0" * (end - start) + text[end:]
+            found.append((start, end, kind))
+    return sorted(found + [(start, end, "NAME") for start, end in names.find(text, name)])
 
 
 def _links(text: str, region: str | None) -> Iterator[Span]:

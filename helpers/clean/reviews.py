@@ -62,10 +62,9 @@ def clean(reviews: Iterable[dict], min_words: int = 3, redact_pii=True) -> tuple
     reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
     kept = [row for index, row in enumerate(rows) if index not in reasons]
     removed = []
-    for index in sorted(reasons):
-        row = rows[index]
-        text = f"{row['review_title']} {row['review_content']}".strip()
-        removed.append({"review_id": row["review_id"], "reason": reasons[index], "text": text})
+    for index, reason in sorted(reasons.items()):
+        text = f"{rows[index]['review_title']} {rows[index]['review_content']}".strip()
+        removed.append({"review_id": rows[index]["review_id"], "reason": reason, "text": text})
     return kept, removed
 
 

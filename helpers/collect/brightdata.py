@@ -242,9 +242,7 @@ class _Collection:
                 status, said = response.status_code, self.said(response)
                 rows = rows_of(response.content) if status == 200 else []
                 if status in (202, 409) or (len(rows) == 1 and {"status", "message"} <= rows[0].keys()):
-                    said = f"{response.headers.get('Retry-After')} {said}"
-                    seconds = re.search(r"^\d+(?= )|(?<=try again in )\d+", said)
-                    self.wait(max(1, int(seconds[0])) if seconds else 10)
+                    self.wait(10)
                     continue
                 if status != 200 and said != "400 Snapshot is empty":
                     raise self.refusal(response)

@@ -35,12 +35,6 @@ CLICKS = {
     "kaggle": "open Settings > Turn on internet, open Add-ons > Secrets, add {name}, and tick it for this notebook",
     "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
 }
-# What colab_setup.py puts into the environment on Colab and Kaggle, before `import torch`:
-SETTINGS = {
-    "CUDA_VISIBLE_DEVICES": "0",  # of Kaggle's T4 x2, Unsloth uses one
-    "UNSLOTH_COMPILE_LOCATION": "/tmp/unsloth_compiled_cache",  # in work_dir, another version would meet it again
-    "HF_HUB_CACHE": "/tmp/huggingface",  # Kaggle's large disk; /kaggle/working is for results
-}
 
 
 class MissingSecret(LookupError):

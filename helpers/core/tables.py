@@ -42,7 +42,10 @@ def read_rows(path: Path) -> list[dict]:
         fix = f"save it as CSV (UTF-8) or JSON and name it {', '.join(SUFFIXES)}"
         raise ValueError(f"{str(path)!r} has the suffix {kind!r}, which is not read; {fix}")
     if kind == ".parquet":
-        return _parquet_rows(path)
+        from pyarrow import parquet
+
+        # As JSON would have them: times, decimals and bytes as texts.
+        return _numbered(json.loads(json.dumps(parquet.read_table(path).to_pylist(), default=str)))
     text, damaged = _text(path)
     if not text.strip("\r\n\t ,;|"):
         raise ValueError(f"{path} is empty; export it again")
@@ -133,21 +136,11 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
         yield row
 
 
-def _parquet_rows(path: Path) -> list[dict]:
-    """The rows as JSON would have them: times, decimals and bytes as texts."""
-    from pyarrow import ArrowInvalid, parquet
-
-    try:
-        records = parquet.read_table(path).to_pylist()
-    except ArrowInvalid as error:
-        raise ValueError(f"{path} is no whole Parquet file ({error}); export it again") from None
-    if not records:
-        raise ValueError(f"{path} is empty; export it again")
-    plain = json.loads(json.dumps(records, default=str))
-    return [{"line": number, "record": record} for number, record in enumerate(plain, 1)]
+def _numbered(records: list) -> list[dict]:
+    return [{"line": number, "record": record} for number, record in enumerate(records, 1)]
 
 
-def _json_rows(text: str, path: Path) -> Iterator[dict]:
+def _json_rows(text: str, path: Path) -> list[dict]:
     """The rows of an array, of the one list of objects inside an object, links apart, or of JSON Lines."""
     try:
         whole = json.loads(text)
@@ -156,9 +149,7 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
             where = f"{path}, line {error.lineno}, column {error.colno}: {error.msg}"
             fix = "The file is damaged or was cut off: mend it there, or export it again"
             raise ValueError(f"{where}. {fix}") from None
-        lines = enumerate(text.split("\n"), 1)
-        yield from (_json_line(number, line) for number, line in lines if line.strip())
-        return
+        return [_json_line(*row) for row in enumerate(text.split("\n"), 1) if row[1].strip()]
     # A single line of JSON Lines may hold a list too, such as a dialogue's messages.
     if isinstance(whole, dict) and path.suffix.lower() == ".json":
         inner = next(iter(whole.values()), None)
@@ -166,8 +157,7 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         lists = [v for k, v in frame.items() if isinstance(v, list) and v and k.rstrip("s") != "link"]
         lists = [rows for rows in lists if isinstance(rows[0], dict)]
         whole = lists[0] if len(lists) == 1 else [whole]
-    for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
-        yield {"line": number, "record": record}
+    return _numbered(whole if isinstance(whole, list) else [whole])
 
 
 def _json_line(number: int, line: str) -> dict:

@@ -10,6 +10,16 @@ from helpers.core import files, hub, runtime
 
 COLAB_FILES, DRIVE = Path("/content"), Path("/content/drive/MyDrive")
 KAGGLE_INPUT, KAGGLE_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
+KEPT = {
+    "colab": "Google Drive keeps it when the runtime ends",
+    "kaggle": "Save Version keeps it, and Add Input > Your Work brings it along",
+    "local": "it stays on this machine's disk, and git ignores the repository's own work/",
+}
+LOST = {
+    "colab": "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
+    "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05",
+    "kaggle": "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO",
+}
 NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
 
 
@@ -38,18 +48,9 @@ def default_work_dir() -> Path:
 def survives(folder: Path) -> tuple[bool, str]:
     """Whether what is written to `folder` outlives this runtime, and why, or the click that helps."""
     where = runtime.platform()
-    if where == "local":
-        return True, "it stays on this machine's disk, and git ignores the repository's own work/"
-    if where == "kaggle":
-        if folder.resolve().is_relative_to(KAGGLE_OUTPUT):
-            return True, "Save Version keeps it, and Add Input > Your Work brings it along"
-        return False, "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO"
-    if folder.resolve().is_relative_to(DRIVE.parent):
-        return True, "Google Drive keeps it when the runtime ends"
-    return False, (
-        "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
-        "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05"
-    )
+    kept = {"colab": DRIVE.parent, "kaggle": KAGGLE_OUTPUT, "local": Path("/")}[where]
+    safe = folder.resolve().is_relative_to(kept)
+    return safe, (KEPT if safe else LOST)[where]
 
 
 def bring(folder: Path) -> None:

@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+import colab_setup
 from helpers.core import runtime
 
 PATH = runtime.REPOSITORY / "notebooks" / "09_text_to_sql.ipynb"
@@ -29,7 +30,7 @@ def test_notebook_09_sees_both_cards_where_there_are_two(tmp_path, monkeypatch, 
     accelerate.notebook_launcher = lambda run, args, num_processes: started.append(num_processes)
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "accelerate", accelerate)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", runtime.SETTINGS["CUDA_VISIBLE_DEVICES"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", colab_setup.SETTINGS["CUDA_VISIBLE_DEVICES"])
     monkeypatch.setattr(runtime, "platform", lambda: where)
     qlora = types.SimpleNamespace(Options=lambda **given: given, run=None)
     qlora.Options.__annotations__ = {"work_dir": "str"}
