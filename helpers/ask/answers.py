@@ -15,7 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydantic
+
 from helpers.ask import prices
+from helpers.collect.records import writable
 from helpers.core import files
 
 CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
@@ -124,7 +127,7 @@ def _error(status: int, error: object) -> Reply:
     detail = (fields.get("metadata") or {}).get("raw")  # the words of the provider behind OpenRouter
     problem = ": ".join(str(part) for part in (fields.get("message") or error, detail) if part)
     status = status if status >= 400 else int(code) if code.isdigit() else 500
-    return Reply(problem=_writable(f"{status} {problem}"), status=status, code=code)
+    return Reply(problem=writable(f"{status} {problem}"), status=status, code=code)
 
 
 def _completion(choice: dict, usage: dict) -> Reply:
@@ -138,14 +141,9 @@ def _completion(choice: dict, usage: dict) -> Reply:
     details = usage.get("completion_tokens_details") or {}
     beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    tokens, refused = None if None in tokens else tokens, _writable(message.get("refusal") or filtered)
+    tokens, refused = None if None in tokens else tokens, writable(message.get("refusal") or filtered)
     cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
-    return Reply(_writable(text), why, tokens, refused, cut_off if why == "length" else "")
-
-
-def _writable(text: str) -> str:
-    """The text with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
-    return text.encode(errors="replace").decode()
+    return Reply(writable(text), why, tokens, refused, cut_off if why == "length" else "")
 
 
 def all_json(text: str) -> Iterator[dict | None]:
@@ -154,7 +152,7 @@ def all_json(text: str) -> Iterator[dict | None]:
     while at >= 0:
         try:
             value, end = json.JSONDecoder().raw_decode(text, at)
-            yield json.loads(_writable(json.dumps(value, ensure_ascii=False)))
+            yield writable(value)
         except json.JSONDecodeError:
             end = at + 1
             yield None
@@ -164,6 +162,14 @@ def all_json(text: str) -> Iterator[dict | None]:
 def first_json(text: str) -> dict | None:
     """The first JSON object in a model's prose, whatever stands around it; None where there is none."""
     return next((value for value in all_json(text) if value is not None), None)
+
+
+def all_items(text: str, name: str, model: type) -> Iterator:
+    """What in a reply is a `model` (pydantic): items of a list called `name`, or objects that stand alone."""
+    for value in filter(None, all_json(text)):
+        for item in value[name] if isinstance(value.get(name), list) else [value]:
+            with contextlib.suppress(pydantic.ValidationError):
+                yield model.model_validate(item)
 
 
 def response_format(response_model: type) -> dict:

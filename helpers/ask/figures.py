@@ -7,6 +7,7 @@ from helpers.clean import texts
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
 PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por ciento|procent)")
+LONG_WORD = re.compile(r"[^\W\d]{4,}")
 VALUES = [*map(str, range(2, 21)), "30", "50", "100", "1000"]
 CLAIMS = set(VALUES[1:19])  # three to twenty: "two", "a hundred" and the like often mean no number
 WORDS = {
@@ -38,10 +39,8 @@ def invented(text: str, source: str, language: str | None = "en") -> list[str]:
 def named(fact: str, text: str) -> bool:
     """Whether `text` names a fact: each of its numbers, and its words of four letters or more in any form."""
     said = set().union(*_numbers(text, ANY_WORD).values())
-    facts, words = (
-        {texts.stem(word) for word in re.findall(r"[^\W\d]{4,}", part.lower())} for part in (fact, text)
-    )
-    return facts <= words and set().union(*_numbers(fact, {}).values()) <= said
+    words, stated = ({*map(texts.stem, LONG_WORD.findall(part.lower()))} for part in (fact, text))
+    return words <= stated and set().union(*_numbers(fact, {}).values()) <= said
 
 
 def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:

@@ -93,10 +93,10 @@ def _copied(p: Judged) -> str | None:
 
 def _unnamed(p: Judged) -> str | None:
     """What an overview pair calls a fact, and its sheet or its answer lacks."""
-    lacking = (
-        fact for fact in p.facts if not (figures.named(fact, p.source) and figures.named(fact, p.answer))
-    )
-    return next(lacking, None) if p.facts or not p.overview else "none given"
+    for fact in p.facts:
+        if not (figures.named(fact, p.source) and figures.named(fact, p.answer)):
+            return fact
+    return "none given" if p.overview and not p.facts else None
 
 
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.

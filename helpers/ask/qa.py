@@ -166,10 +166,9 @@ def sample_pairs(chunks: list[dict], path: Path = SAMPLE) -> list[dict]:
     first = {name: chunk for chunk in reversed(chunks) for name in chunk["review_ids"]}
     pairs, rows = [], files.read_jsonl(path)
     for row in rows:
-        if (name := row["review_id"]) in first:
-            texts = row["question"], row["answer"]
-            chunk = first[name]
-            pairs.append(make_pair(chunk["id"], [name], texts, "sample", "sample", context(chunk)))
+        if chunk := first.get(row["review_id"]):
+            ids, texts = [row["review_id"]], (row["question"], row["answer"])
+            pairs.append(make_pair(chunk["id"], ids, texts, "sample", "sample", context(chunk)))
     if not pairs:
         raise ValueError(
             f"None of the {len(rows)} pairs in {path.name} belongs to these {len(chunks)} chunks: they are "

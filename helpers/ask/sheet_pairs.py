@@ -3,12 +3,10 @@
 What they have beside other pairs is `facts`: the words and numbers of the sheet that an answer must name.
 """
 
-import contextlib
-
 import pydantic
 
 from helpers.ask import injection, qa, sheets
-from helpers.ask.answers import Answer, Request, all_json
+from helpers.ask.answers import Answer, Request, all_items
 from helpers.clean import chunks
 from helpers.core import files, runtime
 
@@ -67,16 +65,7 @@ def largest_requests(model: str) -> list[Request]:
 
 def readable(text: str) -> bool:
     """Whether a reply has a pair that can be used; others are asked for again."""
-    return bool(_parse(text))
-
-
-def _parse(text: str) -> list[SheetPair]:
-    pairs = []
-    for value in filter(None, all_json(text)):
-        for item in value["pairs"] if isinstance(value.get("pairs"), list) else [value]:
-            with contextlib.suppress(pydantic.ValidationError):
-                pairs.append(SheetPair.model_validate(item))
-    return pairs[:PAIRS]
+    return any(all_items(text, "pairs", SheetPair))
 
 
 def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tuple[list[dict], list[dict]]:
@@ -84,13 +73,12 @@ def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tup
     pairs, rejected, by_id = [], [], {sheet["id"]: sheet for sheet in pages}
     for key, answer in answers.items():
         sheet = by_id[key.split("/")[0]]
-        parsed = _parse(answer.text)
+        parsed = [*all_items(answer.text, "pairs", SheetPair)][:PAIRS]
         pairs += [_pair(sheet, one.question, one.answer, one.facts, model, PROMPT_VERSION) for one in parsed]
         if not parsed:
             reason = f"no usable answer ({answer.reason or 'no pair with question, answer and facts'})"
-            rejected.append(
-                {"chunk_id": sheet["id"], "teacher": model, "text": answer.text, "reason": reason}
-            )
+            row = {"chunk_id": sheet["id"], "teacher": model, "text": answer.text}
+            rejected.append(row | {"reason": reason})
     return pairs, rejected
 
 
@@ -112,11 +100,10 @@ def sample_sheets() -> list[dict]:
 
 def sample_pairs(pages: list[dict]) -> list[dict]:
     """The bundled pairs about those `pages` that are, to the letter, the bundled sample's."""
-    by_id, rows = {sheet["id"]: sheet for sheet in pages}, files.read_jsonl(SAMPLE)
-    known = [row for row in rows if row["sheet_id"] in by_id]
-    if pages and len(known) < len(rows):
-        print(
-            f"{len(rows) - len(known)} of {len(rows)} sample overview pairs are left out: no sheet has their counts"
-        )
-    texts = ((by_id[row["sheet_id"]], row["question"], row["answer"], row["facts"]) for row in known)
-    return [_pair(*text, "sample", "sample") for text in texts]
+    by_id, rows, pairs = {sheet["id"]: sheet for sheet in pages}, files.read_jsonl(SAMPLE), []
+    for row in rows:
+        if sheet := by_id.get(row["sheet_id"]):
+            pairs.append(_pair(sheet, row["question"], row["answer"], row["facts"], "sample", "sample"))
+    if pages and (absent := len(rows) - len(pairs)):
+        print(f"{absent} of {len(rows)} sample overview pairs are left out: no sheet has their counts")
+    return pairs

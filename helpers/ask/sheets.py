@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 import pydantic
 
 from helpers.ask import injection
-from helpers.ask.answers import Answer, all_json
+from helpers.ask.answers import Answer, all_items
 from helpers.clean import reviews
 from helpers.core import files
 
@@ -45,22 +45,13 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
     rows, by_id = [], {chunk["id"]: chunk["review_ids"] for chunk in chunks}
     for key, answer in answers.items():
         ids = by_id[key.split("/")[0]]
-        for value in filter(None, all_json(answer.text)):
-            for item in value["topics"] if isinstance(value.get("topics"), list) else [value]:
-                try:
-                    label = Topic.model_validate(item)
-                except pydantic.ValidationError:
-                    continue  # a pair of a reply that was cut off, or a label without all fields
-                said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
-                topic, detail = map(injection.neutralised, said)
-                if (
-                    1 <= label.review <= len(ids)
-                    and topic
-                    and detail
-                    and not injection.planted(f"{topic} {detail}")
-                ):
-                    row = {"review_id": ids[label.review - 1], "topic": topic}
-                    rows.append(row | {"sentiment": label.sentiment.lower(), "detail": detail})
+        for label in all_items(answer.text, "topics", Topic):
+            said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
+            topic, detail = map(injection.neutralised, said)
+            whole = 1 <= label.review <= len(ids) and topic and detail
+            if whole and not injection.planted(f"{topic} {detail}"):
+                row = {"review_id": ids[label.review - 1], "topic": topic}
+                rows.append(row | {"sentiment": label.sentiment.lower(), "detail": detail})
     return rows
 
 
@@ -103,10 +94,8 @@ def fact_sheets(rows: list[dict], chunks: list[dict]) -> list[dict]:
     """The sheets of each company's reviews: the whole, its topics, its parts; none where nothing is labelled."""
     facts, sheets = review_facts(chunks), []
     rows = [dict(row) for row in rows if row["review_id"] in facts]
-    for row, topic in zip(rows, _joined(rows, "topic", [])):
-        row["topic"] = topic
-    for row, detail in zip(rows, _joined(rows, "detail", ["topic", "sentiment"])):
-        row["detail"] = detail
+    _join(rows, "topic")
+    _join(rows, "detail", "topic", "sentiment")
     for company in sorted({fact["company"] for fact in facts.values()}, key=str):
         own = {name: fact for name, fact in facts.items() if fact["company"] == company}
         if labelled := [row for row in rows if row["review_id"] in own]:
@@ -114,13 +103,15 @@ def fact_sheets(rows: list[dict], chunks: list[dict]) -> list[dict]:
     return sheets
 
 
-def _joined(rows: list[dict], field: str, within: list[str]) -> list[str]:
-    """The `field` of each row after `joined`, separately for the rows that agree in the fields `within`."""
+def _join(rows: list[dict], field: str, *within: str) -> None:
+    """Change the `field` of each row as `joined` says, separately for the rows that agree in the fields `within`."""
     groups = defaultdict(list)
     for row in rows:
-        groups[tuple(row[name] for name in within)].append(row[field])
-    names = {group: joined(labels) for group, labels in groups.items()}
-    return [names[tuple(row[name] for name in within)][row[field]] for row in rows]
+        groups[tuple(row[name] for name in within)].append(row)
+    for group in groups.values():
+        names = joined([row[field] for row in group])
+        for row in group:
+            row[field] = names[row[field]]
 
 
 def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[dict]:
@@ -193,12 +184,10 @@ def _whole(rows: list[dict], facts: dict) -> dict[str, str]:
 
 def _topic(rows: list[dict], facts: dict, of: int) -> dict[str, str]:
     """The lines of a topic's sheet; `facts` are those of the reviews that name it, out of `of`."""
-    moods = {
-        mood: len(_count(_only(rows, mood), "review_id")) for mood in ("negative", "positive", "neutral")
-    }
+    moods, order = _count(rows, "sentiment"), ("negative", "positive", "neutral")
     return {
         "Reviews": f"{len(facts)} of {of} name it",
-        "Sentiment": ", ".join(_part(count, mood, len(facts)) for mood, count in moods.items() if count),
+        "Sentiment": ", ".join(_part(moods[mood], mood, len(facts)) for mood in order if moods[mood]),
         "Complaints": _listed(_only(rows, "negative"), "detail", 3),
         "Praise": _listed(_only(rows, "positive"), "detail", 3),
         "Stars": _stars(facts),

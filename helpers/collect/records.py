@@ -98,7 +98,7 @@ class _Lenient(pydantic.BaseModel):
         """Null for what is missing, and for what cannot be read, which the context counts, unless it is COSTLY."""
         try:
             plain = isinstance(value, str) and value.isprintable()
-            return None if is_missing(value) else read(value if plain else _writable(value))
+            return None if is_missing(value) else read(value if plain else writable(value))
         except pydantic.ValidationError as error:
             if info.field_name in COSTLY:
                 raise
@@ -141,7 +141,7 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
         column = origin["columns"].get(field, field)
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
-        rejected.append(_writable({**where, "reason": reason, "record": origin["record"]}))
+        rejected.append(writable({**where, "reason": reason, "record": origin["record"]}))
     for field, values in unread.items():
         print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected
@@ -163,6 +163,6 @@ def _why(error: pydantic.ValidationError) -> str:
     return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
-def _writable(value: object) -> object:
+def writable(value: object) -> object:
     """The JSON value with a question mark for each half of a cut emoji, which UTF-8 cannot hold."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

@@ -11,8 +11,6 @@ from helpers.prove import evaluation, judge
 from helpers.publish import export
 from helpers.train import data, local_gemma, models
 
-FROM_04 = "work_dir/qa_dataset"  # as training.json names the pairs of notebook 04
-
 
 def source_of(work_dir: Path, pairs: list[dict]) -> str:
     """Where the reviews behind the pairs come from, as far as work_dir knows."""
@@ -69,11 +67,7 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
             raise ValueError(why)
     training = files.read_json(work_dir / "training.json", {})
     pairs = sum(data.kept(adapter).values(), [])
-    pairs_file, journal = work_dir / "qa_pairs.jsonl", work_dir / "qa_journal.jsonl"
-    from_04 = training.get("data", FROM_04).startswith(FROM_04)
-    if not pairs and from_04 and pairs_file.exists():  # a work_dir older than `kept`
-        pairs = files.read_jsonl(pairs_file)
-    from_reviews = data.from_reviews(pairs)
+    journal, from_reviews = work_dir / "qa_journal.jsonl", data.from_reviews(pairs)
     if scores := files.read_json(work_dir / "evaluation.json", {}):
         scores["table"] = evaluation.table(scores)
         scores["table"] += evaluation.table(scores["knowledge"], evaluation.KNOWLEDGE_METRICS)

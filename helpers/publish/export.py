@@ -92,9 +92,7 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
             seen.add(parameter)
             linear = isinstance(module, torch.nn.Linear) and key == "weight"  # 4 bits have another shape
             shape = torch.Size((module.out_features, module.in_features)) if linear else parameter.shape
-            saved = f"{name}.{key}"
-            for part in (".base_layer", ".token_adapter", ".modules_to_save.default"):
-                saved = saved.replace(part, "")
+            saved = re.sub(r"\.(base_layer|token_adapter|modules_to_save\.default)", "", f"{name}.{key}")
             yield saved, shape, partial(value, name, key)
 
 

@@ -83,12 +83,12 @@ def from_merged(model, folder: Path, whole: list[int], questions: list[str]) -> 
 
 
 @contextmanager
-def serve(gguf: Path, context: int = 2048) -> Iterator[str]:
-    """llama.cpp's server for `gguf`, with OpenAI's API: yields its address on 127.0.0.1. `context` is in tokens."""
+def serve(gguf: Path) -> Iterator[str]:
+    """llama.cpp's server for `gguf`, with OpenAI's API: yields its address on 127.0.0.1."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path, params.port, params.n_ctx = str(gguf), 0, context
+    params.model.path, params.port, params.n_ctx = str(gguf), 0, 2048
     params.use_jinja, params.warmup = True, False
     params.verbosity = 1  # errors; at its default of 3 it prints six lines for every answer
     server = xllamacpp.Server(params)
@@ -119,10 +119,8 @@ def from_gguf(path: Path, bos: str, whole: list[int], questions: list[str]) -> l
     return answers
 
 
-def compare(
-    form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int, unlike=""
-) -> Iterator[dict]:
-    """One row per question; `bos` and `end` are the tokens that begin a prompt and end a turn."""
+def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end: int, unlike="") -> Iterator:
+    """A dict per question; `bos` and `end` are the tokens that begin a prompt and end a turn."""
     for number, (ours, theirs) in enumerate(zip(adapter, other, strict=True), 1):
         together, gap = walk(ours, theirs)
         row = {"form": form, "question": number, "prompt tokens": len(theirs.ids), "same tokens": together}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from datasets import Dataset, DatasetDict
 
 from helpers.clean import reviews
 from helpers.core import files
@@ -45,7 +46,8 @@ def work_dir(tmp_path):
     files.write_json(tmp_path / "evaluation.json", scores)
     rows_of = [{"question": n % 5, "largest difference": n / 100} for n in range(15)]
     files.write_json(tmp_path / "publish" / "parity.json", {"tolerance": 0.5, "rows": rows_of})
-    files.write_jsonl(tmp_path / "qa_pairs.jsonl", some(3))
+    sides = dict(zip(data.SPLITS, ([pair] for pair in some(3))))
+    DatasetDict({side: Dataset.from_list(sides[side]) for side in sides}).save_to_disk(tmp_path / data.KEPT)
     # Each attempt has a row with the most that it can cost before it is sent, and one with what it did cost.
     attempt = {"model": "gpt-4o", "text": "", "prompt_tokens": 9, "completion_tokens": 9, "reason": ""}
     rows_of = [
