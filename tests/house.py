@@ -16,11 +16,6 @@ BUDGETS = dict(
     core=651, collect=661, clean=829, ask=1871, train=1178, prove=728, publish=649, sql=1145, pipeline=449
 )
 TOTAL, MODULE, FUNCTION, BRANCHES = 8176, 300, 50, 12
-=======
-    core=651, collect=661, clean=829, ask=1871, train=1155, prove=713, publish=649, sql=1145, pipeline=449
-)
-TOTAL, MODULE, FUNCTION, BRANCHES = 8176, 300, 50, 12
->>>>>>> rooms-a
 ORDER = list(BUDGETS)[:7]  # each may import from those before it
 MAY = {room: {*ORDER[:at], room} for at, room in enumerate(ORDER)}
 MAY |= {"sql": {*ORDER[:6], "sql"}, "pipeline": {"core", "pipeline"}}
