@@ -78,46 +78,43 @@ def stream(
     options |= models.ends(tokenizer) | models.GREEDY
     if sampling["temperature"]:
         options["logits_processor"] = [drawing(torch.Generator(model.device).manual_seed(seed), **sampling)]
-    grown, unread = Queue(), Event()
+    grown, unread, started = Queue(), Event(), 0.0
 
     def watch(all_ids: torch.Tensor, scores: object) -> torch.Tensor:
-        grown.put((all_ids[0, ids.shape[1] :].tolist(), time.perf_counter()))
+        grown.put((all_ids[0, ids.shape[1] :].tolist(), time.perf_counter() - started))
         return torch.tensor([unread.is_set()], device=ids.device)
 
     def run() -> None:
-        try:
-            with TURN:
-                grown.put(([], time.perf_counter()))
-                with nullcontext() if tuned else model.disable_adapter():
-                    model.generate(**options, stopping_criteria=[watch])
-        finally:
-            grown.put(None)  # also after an error, or the reader would wait for ever
+        nonlocal started
+        with TURN, nullcontext() if tuned else model.disable_adapter():
+            started = time.perf_counter()
+            model.generate(**options, stopping_criteria=[watch])
 
     with ThreadPoolExecutor(1) as pool:
         generation = pool.submit(run)
+        generation.add_done_callback(
+            lambda done: grown.put(None)
+        )  # also after an error: nobody waits for ever
         try:
-            tokens, started = grown.get()
-            for tokens, now in iter(grown.get, None):
+            for tokens, seconds in iter(grown.get, None):
                 (text,) = models.texts(tokenizer, [tokens])
-                yield Answer(text.rstrip("\N{REPLACEMENT CHARACTER}"), len(tokens), now - started)
+                yield Answer(text.rstrip("\N{REPLACEMENT CHARACTER}"), len(tokens), seconds)
         finally:
             unread.set()
         generation.result()  # raises what was raised in the thread
     ended = "by itself" if tokens[-1] in options["eos_token_id"] else "at max_new_tokens"
-    yield Answer(text, len(tokens), now - started, ended)
+    yield Answer(text, len(tokens), seconds, ended)
 
 
 def drawing(generator, temperature: float, top_p: float, top_k: int):
-    """A logits processor that leaves one token, drawn as transformers draws: of the top_k those that make up top_p.
-
-    transformers sorts all 262,144 tokens for it; without a GPU that takes a good part of a token's time.
-    """
+    """A logits processor that leaves one token, drawn as transformers does, which sorts all 262,144 tokens for it."""
     import torch
 
     def draw(all_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        likely, tokens = scores.float().topk(top_k or scores.shape[-1])
+        size = scores.shape[-1]
+        likely, tokens = scores.float().topk(min(top_k or size, size))
         shares = (likely / temperature).softmax(-1)
-        shares[shares.cumsum(-1) - shares >= top_p] = 0  # the likeliest always stays
+        shares[shares.cumsum(-1) - shares > top_p] = 0  # the likeliest stays
         drawn = tokens.gather(-1, shares.multinomial(1, generator=generator))
         return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0)
 

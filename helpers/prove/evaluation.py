@@ -11,6 +11,7 @@ passes: read the answers too, or ask `helpers.prove.judge`.
 """
 
 import math
+import operator
 import os
 import re
 from collections import defaultdict
@@ -45,8 +46,7 @@ KNOWLEDGE_METRICS = {
     "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
 }
 SIDES = {"base": "base", "base with examples": "prompted", "tuned": "tuned", "reference": "reference"}
-OVER = {"base": "difference", "prompted": "over_prompted"}  # tuned minus these
-SHOWN = {"tuned − base": "difference", "tuned − with examples": "over_prompted"}
+OVER = {"base": ("difference", "tuned − base"), "prompted": ("over_prompted", "tuned − with examples")}
 DERIVED = {"perplexity": ("answer_loss", math.exp)}  # shown as a function of another metric's mean
 NAME = re.compile(r"(?<=[\w,;:)] )[A-Z][^\W\d_][\w'’-]*")  # a capitalised word inside of a sentence
 RUN = 8  # words in a row that count as copied; PaLM's authors looked for runs of 8 too (arXiv 2204.02311)
@@ -109,22 +109,20 @@ def measure(
     rouge, asked = RougeScorer(["rougeL"], tokenizer=any_script), data.prompts(pairs, open_book)
     prompted = [{"question": prompt, "answer": pair["answer"]} for prompt, pair in zip(asked, pairs)]
     nats = answer_nats(model, tokenizer, prompted, examples=examples)
-    kinds, ids = [data.kind(pair) for pair in pairs], [[]] * len(pairs)
+    kinds, ids = [data.kind(pair) for pair in pairs], {}
     for kind in dict.fromkeys(kinds):
         of_kind = [at for at, other in enumerate(kinds) if other == kind]
         most = max_new_tokens or round(1.5 * max(len(nats[at]) for at in of_kind))
         prompts = [asked[at] for at in of_kind]
-        generated = models.generate_ids(model, tokenizer, prompts, most, examples=examples)
-        for at, tokens in zip(of_kind, generated):
-            ids[at] = tokens
-    answers, rows = models.texts(tokenizer, ids), []
-    for pair, kind, answer, tokens, losses in zip(pairs, kinds, answers, ids, nats):
+        ids |= zip(of_kind, models.generate_ids(model, tokenizer, prompts, most, examples=examples))
+    answers, rows = models.texts(tokenizer, [ids[at] for at in range(len(pairs))]), []
+    for at, (pair, answer, losses) in enumerate(zip(pairs, answers, nats)):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
-        row |= {"kind": kind, "context": pair.get("context", ""), **truth(pair, answer)}
+        row |= {"kind": kinds[at], "context": pair.get("context", ""), **truth(pair, answer)}
         row |= {"answer_loss": sum(losses) / len(losses), "end": math.exp(-losses[-1])}
         row["rouge_l"] = rouge.score(pair["answer"], answer)["rougeL"].fmeasure
         row["chrf"] = chrf.sentence_score(answer, [pair["answer"]]).score
-        rows.append(row | {"stopped": float(tokens[-1] in stops)})
+        rows.append(row | {"stopped": float(ids[at][-1] in stops)})
     return [row | of_text for row, of_text in zip(rows, describe(answers, train_answers))]
 
 
@@ -138,8 +136,7 @@ def truth(pair: dict, answer: str) -> dict:
         return {}
     known = f"{pair['context']} {pair['question']}"
     words = {word.casefold() for word in re.findall(r"[\w'’-]+", known)}
-    invented = figures.invented(answer, known, texts.language(answer))
-    row = {"invented_number": float(bool(invented))}
+    row = {"invented_number": float(bool(figures.invented(answer, known, texts.language(answer))))}
     row["invented_name"] = float(any(name.casefold() not in words for name in NAME.findall(answer)))
     if pair.get("facts"):
         said = " ".join(answer.split()[: int(1.25 * len(pair["answer"].split()))])
@@ -188,9 +185,8 @@ def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, refere
     tuned − prompted. A metric is taken over the rows that have it, and left out where none has.
     """
     sides = {"base": base, "tuned": tuned, "prompted": prompted, "reference": reference}
-    sides = {side: rows for side, rows in sides.items() if rows}
-    result: dict = {"count": len(base), "worse": {}, **{side: {} for side in sides}}
-    result |= {name: {} for side, name in OVER.items() if side in sides}
+    result: dict = {"count": len(base), "worse": {}, **{side: {} for side, rows in sides.items() if rows}}
+    result |= {name: {} for side, (name, _) in OVER.items() if sides[side]}
     for metric, (_, better, _) in metrics.items():
         column, of = DERIVED.get(metric, (metric, float))
         values = {side: [row[column] for row in rows if column in row] for side, rows in sides.items()}
@@ -199,22 +195,18 @@ def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, refere
         for side in filter(values.get, values):
             result[side][metric] = of(sum(values[side]) / len(values[side]))
             if side in OVER:
-                result[OVER[side]][metric] = paired_interval(values[side], values["tuned"], of)
+                result[OVER[side][0]][metric] = paired_interval(values[side], values["tuned"], of)
         if better and column == metric:
-            sign = 1 if better == "lower" else -1
-            changes = [sign * (after - before) for before, after in zip(values["base"], values["tuned"])]
-            result["worse"][metric] = sum(change > 0 for change in changes)
+            wanted, other = ("base", "tuned") if better == "lower" else ("tuned", "base")
+            result["worse"][metric] = sum(map(operator.lt, values[wanted], values[other]))
     return result
 
 
 def by_kind(base: list[dict], tuned: list[dict], reference: list[dict], prompted: list[dict]) -> dict:
     """`compare` for each kind of pair: review, topic (a topic's sheet) and whole (the sheet of all reviews)."""
-    kinds, every = {}, [row["kind"] for row in base]
+    sides, every, kinds = (base, tuned, reference, prompted), [row["kind"] for row in base], {}
     for kind in dict.fromkeys(every):
-        sides = (
-            [row for row, of in zip(rows, every) if of == kind] for rows in (base, tuned, reference, prompted)
-        )
-        first, second, *others = sides
+        first, second, *others = ([row for row, of in zip(rows, every) if of == kind] for rows in sides)
         kinds[kind] = compare(first, second, METRICS, *others)
     return kinds
 
@@ -244,8 +236,7 @@ def table(result: dict, metrics: dict = METRICS) -> list[dict]:
         sides = {name: result[side].get(metric) for name, side in SIDES.items() if side in result}
         row = {"measure": label}
         row |= {name: "" if mean is None else form.format(mean) for name, mean in sides.items()}
-        for name in [name for name, side in SHOWN.items() if side in result]:
-            change = result[SHOWN[name]][metric]
+        for change, name in [(result[key][metric], name) for key, name in OVER.values() if key in result]:
             mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
             row[name] = f"{mean} ({low} … {high}): {_verdict(change, better)}"
         rows.append(row)

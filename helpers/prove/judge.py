@@ -73,10 +73,9 @@ def planted(rows: list[dict], seed: int = 3407) -> list[Pair]:
     for number, row in enumerate(rows[:EXAMINED]):
         question, reference = row["question"], row["reference"]
         good = reference[: reference.rstrip(".").rfind(". ") + 1] or reference
-        words = texts.words(good)
-        other = rows[(number + len(rows) // 2) % len(rows)]["reference"]
-        shuffled, repeated = " ".join(draw.sample(words, len(words))), " ".join([question] * 5)
-        losers = ["", good[: len(good) // 4], other, shuffled, repeated]
+        words, other = texts.words(good), rows[(number + len(rows) // 2) % len(rows)]["reference"]
+        shuffled = " ".join(draw.sample(words, len(words)))
+        losers = ["", good[: len(good) // 4], other, shuffled, " ".join([question] * 5)]
         planted_pairs += [Pair(question, reference, good, bad) for bad in losers if texts.words(bad) != words]
     return planted_pairs
 

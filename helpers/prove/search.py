@@ -28,28 +28,25 @@ class Search:
     def __init__(self, pairs: list[dict]):
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-        stem = texts.stem
-        general = {stem(word) for word in (*GENERAL.split(), *ENGLISH_STOP_WORDS)}
-        self.stems = lambda text: [stem(word) for word in texts.words(text) if stem(word) not in general]
+        general = {*map(texts.stem, (*GENERAL.split(), *ENGLISH_STOP_WORDS))}
+        self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
         by_id = {pair["chunk_id"]: pair for pair in pairs}
         self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
         self.sources, self.names, documents = {}, {}, []
         for name, pair in by_id.items():
-            title = (
-                pair["context"].partition("\n")[0].rpartition(": ")[2] if pair["kind"] == "overview" else ""
-            )
-            self.sources[name] = {"source": f"fact sheet: {title}" if title else f"chunk {name}"}
-            self.sources[name]["context"] = pair["context"]
+            first, context = pair["context"].partition("\n")[0], pair["context"]
+            title = first.rpartition(": ")[2] if pair["kind"] == "overview" else ""
+            source = f"fact sheet: {title}" if title else f"chunk {name}"
+            self.sources[name] = {"source": source, "context": context}
             self.names[name] = {*self.stems(title)}
-            documents.append("" if name.startswith("whole-") or "part-" in name else pair["context"])
+            documents.append("" if name.startswith("whole-") or "part-" in name else context)
         self.vectorizer = TfidfVectorizer(analyzer=self.stems, sublinear_tf=True)
         self.documents = self.vectorizer.fit_transform(documents)
 
     def find(self, question: str, most: int = 1) -> list[dict]:
         """The `most` likely {"source", "context"}, the best first."""
-        asked = {*self.stems(question)}
-        cosines = (self.documents @ self.vectorizer.transform([question]).T).toarray()[:, 0]
-        scores = dict(zip(self.sources, cosines))
+        asked, vector = {*self.stems(question)}, self.vectorizer.transform([question])
+        scores = dict(zip(self.sources, (self.documents @ vector.T).toarray()[:, 0]))
 
         def rank(name: str) -> tuple:
             named = len(self.names[name]) if self.names[name] <= asked else 0
@@ -67,6 +64,5 @@ def of_adapter(adapter: Path) -> Search | None:
 def prompts(adapter: Path, questions: list[str]) -> list[str]:
     """The user's turn for each question to this adapter: what is found for it, and the question."""
     index = of_adapter(adapter)
-    return [
-        models.prompt(question, index.find(question)[0]["context"] if index else "") for question in questions
-    ]
+    contexts = [index.find(question)[0]["context"] if index else "" for question in questions]
+    return list(map(models.prompt, questions, contexts))
