@@ -39,3 +39,4 @@ if os.environ.get("COLAB_RELEASE_TAG") or os.environ.get("KAGGLE_KERNEL_RUN_TYPE
         raise RuntimeError(os.environ[RESTART])
     install()
     os.environ.update(SETTINGS | os.environ)
+    import helpers.core.runtime  # noqa: F401 - which sets what torch reads when it is imported
