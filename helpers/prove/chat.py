@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 from threading import Event, Lock
 
 from helpers.core import files
@@ -28,7 +27,7 @@ QUESTIONS = [
     "Are there any recurring themes regarding pricing or value?",
 ]
 
-# One answer at a time: the adapter is switched on and off for the whole model.
+# One answer at a time: the adapter is switched on and off for the whole model, and the seed is torch's only one.
 TURN = Lock()
 
 
@@ -60,65 +59,51 @@ class Answer:
 def stream(
     model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, **sampling
 ) -> Iterator[Answer]:
-    """Yield the answer as it grows, token by token; whoever stops reading ends it.
+    """Yield the answer as it grows, word by word; whoever stops reading ends it.
 
     `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
     top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
     Raises ValueError for an empty question and for a temperature below 0.
     """
     import torch
+    from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    sampling = {**models.SAMPLING, **sampling}
     if not question.strip():
         raise ValueError("question is empty; ask something")
-    if sampling["temperature"] < 0:
-        raise ValueError(f"temperature = {sampling['temperature']}; it is 0 or more")
     ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
+    ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
     options = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens}
-    options |= models.ends(tokenizer) | models.GREEDY
-    if sampling["temperature"]:
-        options["logits_processor"] = [drawing(torch.Generator(model.device).manual_seed(seed), **sampling)]
-    grown, unread, started = Queue(), Event(), 0.0
+    options |= ends | (sampling if sampling["temperature"] else models.GREEDY)
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    text, tokens, started, unread = "", 0, time.perf_counter(), Event()
 
     def watch(all_ids: torch.Tensor, scores: object) -> torch.Tensor:
-        grown.put((all_ids[0, ids.shape[1] :].tolist(), time.perf_counter() - started))
+        nonlocal tokens
+        tokens = all_ids.shape[1] - ids.shape[1]
         return torch.tensor([unread.is_set()], device=ids.device)
 
-    def run() -> None:
+    def run() -> torch.Tensor:
         nonlocal started
-        with TURN, nullcontext() if tuned else model.disable_adapter():
-            started = time.perf_counter()
-            model.generate(**options, stopping_criteria=[watch])
+        watching = {"streamer": streamer, "stopping_criteria": StoppingCriteriaList([watch])}
+        try:
+            with TURN, nullcontext() if tuned else model.disable_adapter():
+                started = time.perf_counter()
+                set_seed(seed)
+                return model.generate(**options, **watching)
+        finally:
+            streamer.end()  # also after an error, or the reader would wait for ever
 
     with ThreadPoolExecutor(1) as pool:
         generation = pool.submit(run)
-        generation.add_done_callback(
-            lambda done: grown.put(None)
-        )  # also after an error: nobody waits for ever
         try:
-            for tokens, seconds in iter(grown.get, None):
-                (text,) = models.texts(tokenizer, [tokens])
-                yield Answer(text.rstrip("\N{REPLACEMENT CHARACTER}"), len(tokens), seconds)
+            for piece in streamer:
+                text += piece
+                yield Answer(text, tokens, time.perf_counter() - started)
         finally:
             unread.set()
-        generation.result()  # raises what was raised in the thread
-    ended = "by itself" if tokens[-1] in options["eos_token_id"] else "at max_new_tokens"
-    yield Answer(text, len(tokens), seconds, ended)
-
-
-def drawing(generator, temperature: float, top_p: float, top_k: int):
-    """A logits processor that leaves one token, drawn as transformers does, which sorts all 262,144 tokens for it."""
-    import torch
-
-    def draw(all_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        size = scores.shape[-1]
-        likely, tokens = scores.float().topk(min(top_k or size, size))
-        shares = (likely / temperature).softmax(-1)
-        shares[shares.cumsum(-1) - shares > top_p] = 0  # the likeliest stays
-        drawn = tokens.gather(-1, shares.multinomial(1, generator=generator))
-        return torch.full_like(scores, -torch.inf).scatter(-1, drawn, 0)
-
-    return draw
+        last = generation.result()[0, -1].item()  # raises what was raised in the thread
+    ended = "by itself" if last in ends["eos_token_id"] else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
 
 
 def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:

@@ -12,7 +12,6 @@ passes: read the answers too, or ask `helpers.prove.judge`.
 
 import math
 import operator
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -53,32 +52,31 @@ RUN = 8  # words in a row that count as copied; PaLM's authors looked for runs o
 KNOWLEDGE = runtime.SAMPLES / "general_knowledge.jsonl"
 
 
-def answer_nats(model, tokenizer, pairs: list[dict], examples=()) -> list[list[float]]:
-    """The negative log-likelihood, in nats, of each token of each pair's answer and of its end of turn.
-
-    Without a GPU each row goes on from what it has in common with the row before: examples, a sheet that several
-    questions are about, and a question with several answers are read once.
-    """
+def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, examples=()) -> list[list[float]]:
+    """The negative log-likelihood, in nats, of each token of each pair's answer and of its end of turn."""
     import torch
-    from tqdm import tqdm
-    from transformers import DynamicCache
+    from tqdm import trange
 
+    plain, nats = models.text_tokenizer(tokenizer), [[]] * len(pairs)
     rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"], examples) for pair in pairs]
-    begins = [len(models.chat_ids(tokenizer, pair["question"], None, examples)) for pair in pairs]
-    nats, before, known = {}, [], 0
-    cache = DynamicCache() if model.device.type == "cpu" else None  # which keeps more than a sliding window
-    for at in tqdm(sorted(range(len(rows)), key=rows.__getitem__), unit="answer", mininterval=5):
-        row, begin = torch.tensor([rows[at]], device=model.device), begins[at]
-        if cache is not None:
-            known = min(len(os.path.commonprefix([before, rows[at]])), begin - 1)
-            cache.crop(known - len(before))
+    sizes = [
+        len(row) - len(models.chat_ids(tokenizer, pair["question"], None, examples))
+        for row, pair in zip(rows, pairs)
+    ]
+    in_order = sorted(range(len(rows)), key=lambda at: len(rows[at]))  # so that little is padded
+    for start in trange(0, len(rows), batch_size, unit="batch", mininterval=5):
+        batch = in_order[start : start + batch_size]
+        ids = {"input_ids": [rows[at] for at in batch]}
+        padded = plain.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
+        # All answers end together: logits of the prompts would fill the memory, 262,144 numbers per token.
+        most = max(sizes[at] for at in batch)
         with torch.inference_mode():
-            # Logits of the prompt would fill the memory, 262,144 numbers per token.
-            options = {"past_key_values": cache, "logits_to_keep": row.shape[1] - begin + 1}
-            logits = model(row[:, known:], **options).logits[0].float()  # each position predicts the next
-            loss = torch.nn.functional.cross_entropy(logits[:-1], row[0, begin:], reduction="none")
-        nats[at], before = loss.tolist(), rows[at]
-    return [nats[at] for at in range(len(rows))]
+            logits = model(**padded, logits_to_keep=most + 1).logits
+        for at, scores in zip(batch, logits):
+            answer = torch.tensor(rows[at][-sizes[at] :], device=scores.device)
+            predicted = scores[-sizes[at] - 1 : -1].float()  # each position predicts the next
+            nats[at] = torch.nn.functional.cross_entropy(predicted, answer, reduction="none").tolist()
+    return nats
 
 
 def examples(pairs: list[dict], open_book: bool, count: int = 3) -> list[tuple[str, str]]:
@@ -96,7 +94,7 @@ def measure(
     """One row per pair: `question`, `reference`, `answer` (greedy) and the metrics of METRICS.
 
     `examples`, (prompt, answer) each, stand in the prompt as turns before the question. An answer may have half as
-    many tokens again as the longest reference of its kind, or `max_new_tokens`.
+    many tokens again as the longest reference, or `max_new_tokens`.
     """
     from types import SimpleNamespace
 
@@ -109,20 +107,16 @@ def measure(
     rouge, asked = RougeScorer(["rougeL"], tokenizer=any_script), data.prompts(pairs, open_book)
     prompted = [{"question": prompt, "answer": pair["answer"]} for prompt, pair in zip(asked, pairs)]
     nats = answer_nats(model, tokenizer, prompted, examples=examples)
-    kinds, ids = [data.kind(pair) for pair in pairs], {}
-    for kind in dict.fromkeys(kinds):
-        of_kind = [at for at, other in enumerate(kinds) if other == kind]
-        most = max_new_tokens or round(1.5 * max(len(nats[at]) for at in of_kind))
-        prompts = [asked[at] for at in of_kind]
-        ids |= zip(of_kind, models.generate_ids(model, tokenizer, prompts, most, examples=examples))
-    answers, rows = models.texts(tokenizer, [ids[at] for at in range(len(pairs))]), []
-    for at, (pair, answer, losses) in enumerate(zip(pairs, answers, nats)):
+    most = max_new_tokens or round(1.5 * max(map(len, nats)))
+    ids = models.generate_ids(model, tokenizer, asked, most, examples=examples)
+    answers, rows = models.texts(tokenizer, ids), []
+    for pair, answer, tokens, losses in zip(pairs, answers, ids, nats):
         row = {"question": pair["question"], "reference": pair["answer"], "answer": answer}
-        row |= {"kind": kinds[at], "context": pair.get("context", ""), **truth(pair, answer)}
+        row |= {"kind": data.kind(pair), "context": pair.get("context", ""), **truth(pair, answer)}
         row |= {"answer_loss": sum(losses) / len(losses), "end": math.exp(-losses[-1])}
         row["rouge_l"] = rouge.score(pair["answer"], answer)["rougeL"].fmeasure
         row["chrf"] = chrf.sentence_score(answer, [pair["answer"]]).score
-        rows.append(row | {"stopped": float(ids[at][-1] in stops)})
+        rows.append(row | {"stopped": float(tokens[-1] in stops)})
     return [row | of_text for row, of_text in zip(rows, describe(answers, train_answers))]
 
 
@@ -169,7 +163,7 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     facts, rows = files.read_jsonl(path), []
     choices = [(fact, choice) for fact in facts for choice in (fact["right"], *fact["wrong"])]
     pairs = [{"question": fact["question"], "answer": fact["sentence"].format(it)} for fact, it in choices]
-    nats = iter(answer_nats(model, tokenizer, pairs))
+    nats = iter(answer_nats(model, tokenizer, pairs, batch_size=8))
     for fact in facts:
         losses = {choice: next(nats) for choice in (fact["right"], *fact["wrong"])}
         chosen, right = min(losses, key=lambda choice: sum(losses[choice])), losses[fact["right"]]

@@ -9,8 +9,7 @@ where a system message may come first, a content may be a list of text parts, an
 row that is none of these stops with its number: nothing is guessed, and nothing is left out.
 """
 
-import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -202,13 +201,11 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
     return test, learned, origin
 
 
-def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True, join: bool = False) -> tuple:
+def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True) -> tuple:
     """A Dataset of the `input_ids` of every pair that fits, and a list of those that do not, with row and length.
 
-    With `join`, pairs about one context become the turns of a dialogue, in a drawn order and as many as fit: the
-    context is read once, and each answer is learned. A row that is cut off would teach the model to stop in the
-    middle. ValueError when no row fits, or when one has a token of the chat template in its own text, which the model
-    would take for a turn's beginning or end.
+    A row that is cut off would teach the model to stop in the middle. ValueError when no row fits, or when one has
+    a token of the chat template in its own text, which the model would take for a turn's beginning or end.
     """
     from datasets import Dataset
 
@@ -216,39 +213,20 @@ def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True, join:
     ids = [models.chat_ids(tokenizer, prompt, row["answer"]) for prompt, row in zip(asked, rows)]
     plain = models.text_tokenizer(tokenizer)
     control = {number for number, token in plain.added_tokens_decoder.items() if token.special}
-    usual, groups, too_long = Counter(models.chat_ids(tokenizer, "a", "a")), defaultdict(list), []
-    for at, (row, tokens) in enumerate(zip(rows, ids)):
-        question = row["question"]
-        if surplus := Counter(number for number in tokens if number in control) - usual:
-            names = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
-            problem = f"has control tokens of the chat template in its text: take out {names}"
+    usual, fitting, too_long = Counter(models.chat_ids(tokenizer, "a", "a")), [], []
+    for at, row in enumerate(ids):
+        question = rows[at]["question"]
+        if surplus := Counter(number for number in row if number in control) - usual:
+            tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
+            problem = f"has control tokens of the chat template in its text: take out {tokens}"
             raise ValueError(f"Row {at + 1}, {question[:80]!r}, {problem}")
-        if len(tokens) > max_seq_length:
-            too_long.append({"row": at, "tokens": len(tokens), "question": question})
+        if len(row) <= max_seq_length:
+            fitting.append({"input_ids": row})
         else:
-            groups[join and open_book and row.get("context") or at].append(row)
-    if not groups:
+            too_long.append({"row": at, "tokens": len(row), "question": question})
+    if not fitting:
         raise ValueError(
             f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}; the shortest has "
             f"{min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
         )
-    joined = [
-        dialogue
-        for group in groups.values()
-        for dialogue in _dialogues(group, tokenizer, max_seq_length, open_book)
-    ]
-    return Dataset.from_list([{"input_ids": ids} for ids in joined]), too_long
-
-
-def _dialogues(pairs: list[dict], tokenizer, max_seq_length: int, open_book: bool) -> list[list[int]]:
-    """The token ids of pairs about one context, as turns of as few dialogues as fit; each begins with the context."""
-    dialogues, turns = [], []
-    for pair in random.Random(pairs[0]["question"]).sample(pairs, len(pairs)):
-        ids = models.chat_ids(tokenizer, pair["question"], pair["answer"], turns) if turns else ()
-        if not 0 < len(ids) <= max_seq_length:
-            turns, pair = [], pair | {"question": prompts([pair], open_book)[0]}
-            ids = models.chat_ids(tokenizer, pair["question"], pair["answer"])
-            dialogues.append(ids)
-        dialogues[-1] = ids
-        turns.append((pair["question"], pair["answer"]))
-    return dialogues
+    return Dataset.from_list(fitting), too_long

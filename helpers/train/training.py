@@ -36,12 +36,11 @@ def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
     plain, end = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)[-1]
     if vanished := rows - len(train_dataset):
         raise ValueError(f"{vanished} of {rows} rows vanished: their answers were masked or cut")
-    tokens, learned, answers = [], 0, 0
+    tokens, learned = [], 0
     for number, row in enumerate(train_dataset):
         ids, supervised = row["input_ids"], [label for label in row["labels"] if label != -100]
         tokens.append(len(ids))
         learned += len(supervised)
-        answers += supervised.count(end)
         starts, last = ids.count(plain.bos_token_id), plain.decode(supervised[-1:])
         for wrong, problem in (
             (starts != 1, f"{starts} <bos> tokens instead of one: the text was templated twice"),
@@ -58,7 +57,7 @@ def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
         text = plain.decode([token for token, _ in part])
         shown += f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text
     print(shown)
-    counts = {"rows": rows, "answers": answers, "tokens": sum(tokens), "supervised tokens": learned}
+    counts = {"rows": rows, "tokens": sum(tokens), "supervised tokens": learned}
     return counts | {"supervised share": round(learned / sum(tokens), 3), "longest row": max(tokens)}
 
 

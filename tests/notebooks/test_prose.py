@@ -202,7 +202,7 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
         number_in(pattern, said)
         for pattern in (r"([\d.]+) s of training", r"at the peak ([\d.]+) GB", r"estimated ([\d.]+) GB")
     )
-    a_step, rows = took / steps, number_in(r"pairs in (\d+) rows;", said)
+    a_step, rows = took / steps, number_in(r"(\d+) rows fit", said)
     assert number_in(r"about ([\d.]+) seconds per step", words) == pytest.approx(a_step, rel=0.1)
     assert number_in(r": (\d+) minutes for the \d+ steps", words) == pytest.approx(took / 60, abs=1)
     assert number_in(r"minutes for the (\d+) steps", words) == steps
@@ -210,7 +210,7 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
     in_words = {
         one: count for count, one in enumerate("zero one two three four five six seven eight".split())
     }
-    assert in_words[re.search(r"per step of (\w+) rows?", words)[1]] == at_once * batches
+    assert in_words[re.search(r"per step of (\w+) rows", words)[1]] == at_once * batches
     hours = 3 * rows / (at_once * batches) * a_step / 3600
     assert in_words[re.search(r"(\w+) hours for three passes", words)[1]] == round(hours)
     assert number_in(r"\| ([\d.]+) GB \(measured\) \| free", words) == pytest.approx(peak, abs=0.1)
@@ -289,9 +289,7 @@ def test_readme_and_evidence_have_the_numbers_of_notebook_06(path, count):
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", each) for each in re.findall(r"<tr>(.*?)</tr>", cells, re.S)]
     shown = {(row[0], row[1].partition(" (share")[0]): row[2:6] for row in rows}
     text = (REPOSITORY / path).read_text("utf-8")
-    table = re.findall(
-        r"^\| (\d+) about (.+?) \| (.+?) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.M
-    )
+    table = re.findall(r"^\| (\d+) about (.+?) \| (.+?) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.M)
     assert len(table) == count and {kinds[about] for _, about, *_ in table} == set(kinds.values())
     for asked, about, measure, *numbers in table:
         name = measure.replace("answers with a number that the", "states a number that its")

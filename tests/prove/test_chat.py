@@ -29,20 +29,6 @@ def test_the_same_seed_gives_the_same_answer(tuned):
     assert last(*tuned, "Why?", seed=1).text != first.text
 
 
-def test_the_next_word_is_drawn_as_transformers_draws_it():
-    import torch
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    scores = 3 * torch.randn(1, 500, generator=torch.Generator().manual_seed(1))
-    kept = scores
-    for warper in (TemperatureLogitsWarper(0.7), TopKLogitsWarper(30), TopPLogitsWarper(0.9)):
-        kept = warper(None, kept)
-    draw = chat.drawing(torch.Generator().manual_seed(2), temperature=0.7, top_p=0.9, top_k=30)
-    drawn = draw(None, scores.expand(20_000, -1)).argmax(-1).bincount(minlength=500) / 20_000
-    assert ((kept > -torch.inf)[0] >= (drawn > 0)).all()
-    assert (drawn - kept.softmax(-1)[0]).abs().max() < 0.015
-
-
 def test_temperature_0_is_the_greedy_answer(tuned):
     greedy = models.generate(*tuned, ["Why?"], max_new_tokens=12)[0]
     assert last(*tuned, "Why?", temperature=0).text == greedy

@@ -29,7 +29,7 @@ def test_the_answer_loss_is_the_models_own_over_the_answer_only(loaded):
     sheet = [pair | {"question": f"{CONTEXT * 3} {pair['question']}"} for pair in PAIRS]
     pairs = [*sheet, *PAIRS, PAIRS[0] | {"answer": "Because of it."}]
     assert len(models.chat_ids(tokenizer, CONTEXT * 3)) > 2 * model.config.sliding_window
-    for pair, nats in zip(pairs, evaluation.answer_nats(model, tokenizer, pairs)):
+    for pair, nats in zip(pairs, evaluation.answer_nats(model, tokenizer, pairs, batch_size=2)):
         ids = models.chat_ids(tokenizer, pair["question"], pair["answer"])
         prompt = len(models.chat_ids(tokenizer, pair["question"]))
         labels = torch.tensor([[-100] * prompt + ids[prompt:]])
@@ -252,7 +252,7 @@ def test_the_right_answer_is_the_one_with_the_highest_probability(loaded, monkey
     files.write_jsonl(tmp_path / "facts.jsonl", rows)
     asked = []
 
-    def nats(model, tokenizer, pairs):
+    def nats(model, tokenizer, pairs, batch_size):
         asked.extend(pairs)
         return [[1.0, 1.0], [0.9, 0.9, 0.9], [3.0], [4.0], [1.0, 2.0], [2.9], [9.0], [9.0]]
 

@@ -147,43 +147,6 @@ def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
         data.tokenize(pairs, tokenizer, max_seq_length=4)
 
 
-def about(context: str, *questions: str) -> list[dict]:
-    return [{"context": context, "question": f"{asked}?", "answer": f"It is {asked}."} for asked in questions]
-
-
-def test_pairs_about_one_context_are_a_dialogue_that_reads_it_once(tokenizer):
-    pairs = about("The bell rings.", "loud", "old", "red") + about("The lamp glows.", "warm")
-    pairs += [{"question": "Why?", "answer": "Because."}]
-    rows, too_long = data.tokenize(pairs, tokenizer, 128, join=True)
-    texts = [tokenizer.decode(ids) for ids in rows["input_ids"]]
-    assert len(texts) == 3 and not too_long
-    assert [text.count("<context>") for text in texts] == [1, 1, 0]
-    assert all(text.count(pair["answer"]) == 1 for pair in pairs[:3] for text in texts[:1])
-    assert texts[0].index("The bell rings.") < min(texts[0].index(pair["question"]) for pair in pairs[:3])
-    # The turn that reads the context is what it is alone: that is what the model is asked later.
-    alone = [tokenizer.decode(ids) for ids in data.tokenize(pairs[:3], tokenizer, 128)[0]["input_ids"]]
-    assert any(texts[0].startswith(text) for text in alone)
-    assert rows[1]["input_ids"] == data.tokenize(pairs[3:4], tokenizer, 128)[0][0]["input_ids"]
-
-
-def test_a_dialogue_is_no_longer_than_a_row_may_be_and_loses_no_pair(tokenizer):
-    pairs = about("The bell rings.", *"one two three four five six seven eight nine".split())
-    longest = max(map(len, data.tokenize(pairs, tokenizer, 512)[0]["input_ids"]))
-    for most in (longest, 2 * longest, 3 * longest):
-        rows, too_long = data.tokenize(pairs, tokenizer, most, join=True)
-        text = "".join(map(tokenizer.decode, rows["input_ids"]))
-        assert max(map(len, rows["input_ids"])) <= most and not too_long
-        assert all(text.count(pair["answer"]) == 1 for pair in pairs)
-        assert text.count("<context>") == len(rows)
-
-
-def test_a_closed_book_has_nothing_to_join(tokenizer):
-    rows, _ = data.tokenize(
-        about("The bell rings.", "loud", "old"), tokenizer, 128, open_book=False, join=True
-    )
-    assert len(rows) == 2 and "bell" not in tokenizer.decode(rows[0]["input_ids"])
-
-
 def test_the_dataset_falls_back_to_the_sample_and_says_so(tmp_path):
     pairs, why = data.load_qa_dataset("auto", tmp_path)
     assert len(pairs["train"]) > 300 and len(pairs["test"]) > 50 and "bundled sample" in why
