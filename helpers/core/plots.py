@@ -1,5 +1,6 @@
 """The tables and pictures, matplotlib figures, of the notebooks, in one plain style."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
@@ -8,13 +9,16 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"  # Okabe and Ito: the colou
 
 
 def table(rows: list[dict]):
-    """Rows as a table for a notebook, one column per key, texts in full and escaped."""
+    """Rows as a table for a notebook, one column per key, texts in full and escaped; endless words may break."""
     from IPython.display import HTML
     from pandas import DataFrame, option_context
 
-    one_line = [{k: " ".join(v.split()) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    def one_line(value: object) -> object:  # with a zero-width space, or one column would squeeze the others
+        return re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(value.split())) if isinstance(value, str) else value
+
+    shown = [{name: one_line(value) for name, value in row.items()} for row in rows]
     with option_context("display.max_colwidth", None):
-        html = DataFrame(one_line, dtype=object).to_html(index=False, border=0, justify="left", na_rep="")
+        html = DataFrame(shown, dtype=object).to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
 
 

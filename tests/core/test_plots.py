@@ -17,6 +17,14 @@ def test_a_table_escapes_what_reviewers_wrote_and_shows_it_whole():
     assert "word end" in re.sub(r"\s+", " ", html) and "..." not in html
 
 
+def test_a_word_without_an_end_may_break_and_others_stay_as_they_are():
+    """A base model repeats one tag for a whole answer, and would leave the answer beside it one word's room."""
+    address = "https://example.com/reviews/2026/velomarsh"
+    html = plots.table([{"endless": "<specific>" * 40, "address": address}]).data
+    assert html.count("\u200b") == 6 and address in html
+    assert html.replace("\u200b", "").count("&lt;specific&gt;") == 40
+
+
 def test_no_rows_are_an_empty_table():
     assert "<td" not in plots.table([]).data
 
