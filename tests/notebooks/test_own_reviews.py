@@ -176,4 +176,5 @@ def test_the_sentences_about_the_sample_are_what_its_reviews_say(alone):
     assert f"326 of 326 reviews have a rating, and {ends} of those give one star or five" in said
     places = [row["reviewer_location"] for row in parsed if row["reviewer_location"]]
     assert f"{len(places)} of 326 reviews name a country or place, {len(set(places))} different ones" in said
-    assert "Most often, for 5 of 333 records: review_id: delivered twice" in said and "Not used" not in said
+    assert "Most often, for 5 of 333 records: review_id: delivered twice" in said
+    assert "Not used" not in said.partition("try.csv: ")[0]  # the exercise reads a file of its own
