@@ -184,6 +184,8 @@ def _asked(path: Path, present: list[str], columns: dict[str, str]) -> dict[str,
             raise ValueError(f"columns has {name!r}, but the columns of {path} are: {', '.join(present)}")
         if field is not None and field not in FIELDS:
             raise ValueError(f"columns maps {name!r} to {field!r}; the fields there are: {', '.join(FIELDS)}")
+        if field and field in asked.values():
+            raise ValueError(f"columns = {columns} maps two columns to {field}; choose one")
         asked[own] = field
     return asked
 

@@ -84,12 +84,20 @@ def scan(folder: Path, reviewers: set = frozenset()) -> Iterator[dict]:
     for path in sorted(paths):
         # splitlines() would also cut inside of a JSON string, at U+2028 for one.
         for row, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
-            for text in map(str, (json.loads(line) | IDS).values()) if path.suffix == ".jsonl" else [line]:
+            for text in _texts(json.loads(line) | IDS if path.suffix == ".jsonl" else line):
                 clean, counts = masked(text, reviewers, secrets)
                 for kind in counts:
                     at = clean.find(f"[{kind}]")
                     excerpt = f"…{clean[max(0, at - 30) : at + len(kind) + 32]}…"
                     yield {"file": path.name, "row": row, "kind": kind, "excerpt": excerpt}
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def push_dataset(folder: Path, repo: str, reviewers: set = frozenset(), private: bool = True) -> str:

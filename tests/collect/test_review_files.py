@@ -307,6 +307,7 @@ def test_a_path_without_a_file_says_what_a_source_can_be(tmp_path):
             "maps 'a' to 'no_such_field'; the fields there are: company_name, .*review_content",
         ),
         ({"Feedback": "review_content"}, "columns has 'Feedback', but the columns of .*mine.csv are: a, b"),
+        ({"a": "review_content", "b": "review_content"}, "maps two columns to review_content; choose one"),
     ],
 )
 def test_columns_that_do_not_fit(mine, columns, message):

@@ -138,6 +138,16 @@ def test_what_must_not_be_uploaded_is_found_wherever_it_stands_and_never_shown(t
     assert not any(value in row["excerpt"] or value[6:14] in row["excerpt"] for row in found)
 
 
+@pytest.mark.parametrize("said, kind", [
+    ("call\n+43 664 1234567", "PHONE"), ("pay\nDE89370400440532013000", "IBAN"), ("key\nhf_" + "a1" * 17, "SECRET"),
+])  # fmt: skip
+def test_what_begins_a_line_inside_a_list_is_found_too(tmp_path, said, kind):
+    """As a list is printed, the break is a letter n before it."""
+    rows = some(1, facts=[said]) + some(1, messages=[{"role": "user", "content": said}])
+    files.write_jsonl(tmp_path / "train.jsonl", rows)
+    assert [(row["row"], row["kind"]) for row in dataset.scan(tmp_path)] == [(1, kind), (2, kind)]
+
+
 def test_this_machines_own_keys_are_found_whatever_their_form(tmp_path, monkeypatch):
     monkeypatch.setenv("BRIGHTDATA_API_KEY", "plainword")
     files.write_text(tmp_path / "README.md", "it was plainword then")
