@@ -74,6 +74,17 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     return rows, why
 
 
+def has_pairs(dataset: str) -> bool:
+    """Whether these are question–answer pairs and no SQL: "auto", a folder, or a file without a column of NEEDED."""
+    path = Path(dataset).expanduser()
+    return (
+        dataset == "auto"
+        or path.is_dir()
+        or path.is_file()
+        and not {*NEEDED} & {*tables.read_records(path)[0]}
+    )
+
+
 def _read(dataset: str) -> tuple[list[dict], str]:
     path = Path(dataset).expanduser()
     if dataset == "sample":
@@ -161,16 +172,19 @@ def pair(row: dict) -> dict[str, str]:
 
 
 def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
-    """`input_ids` and `completion_mask` of every row that fits, and a list of those that do not.
+    """`masked` rows, and a list of those that are too long, with their length.
 
-    The mask is 1 for the SQL and the end of the turn, which alone are learned. A row that is too long is left
-    out whole and listed with its length, since cutting it off would cut off the SQL.
+    They are left out whole, since cutting one off would cut off its SQL.
     """
-    pairs = [pair(row) for row in rows]
-    dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length)
-    left_out = {long["row"]: rows[long["row"]]["sql_prompt"] for long in too_long}
-    fitting = [pair["question"] for number, pair in enumerate(pairs) if number not in left_out]
-    starts = [len(models.chat_ids(tokenizer, question)) for question in fitting]
+    dataset, too_long = masked([pair(row) for row in rows], tokenizer, max_seq_length)
+    return dataset, [long | {"question": rows[long["row"]]["sql_prompt"]} for long in too_long]
+
+
+def masked(pairs: list[dict], tokenizer, max_seq_length: int, open_book=True) -> tuple[Dataset, list[dict]]:
+    """`train.data.tokenize` with `completion_mask`: 1 for the answer and the end of its turn, the learned part."""
+    dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length, open_book)
+    left_out = {long["row"] for long in too_long}
+    asked = (text for at, text in enumerate(qa_data.prompts(pairs, open_book)) if at not in left_out)
+    starts = [len(models.chat_ids(tokenizer, question)) for question in asked]
     masks = [[0] * start + [1] * (len(ids) - start) for start, ids in zip(starts, dataset["input_ids"])]
-    too_long = [long | {"question": left_out[long["row"]]} for long in too_long]
     return dataset.add_column("completion_mask", masks), too_long

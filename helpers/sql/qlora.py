@@ -2,27 +2,30 @@
 
     accelerate launch -m helpers.sql.qlora --dataset sample --num_train_epochs 3      # one process per GPU
     accelerate launch --config_file helpers/sql/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
+    accelerate launch -m helpers.sql.qlora --work_dir work --dataset work/qa_dataset      # the pairs of notebook 04
 
-The notebook takes the same steps one by one, and finds the checkpoints of such a run: it goes on from them. The
-defaults are those of Google's guide (ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora) where they
-still mean what they say. Data are read in `data`, SQL is judged in `scores`. There is no Unsloth here.
+The notebooks 09 and, for pairs, 05 take the same steps one by one, and find the checkpoints of such a run: they go on
+from them. For SQL the defaults are those of Google's guide where they still mean what they say
+(ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora). Data are read in `data`, SQL is judged in `scores`.
+There is no Unsloth here.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.core import hub, runtime, workdir
+from helpers.core import runtime, workdir
 from helpers.sql import data
-from helpers.train import checkpoints, cpu_loss, local_gemma, markers, memory, models, progress, training
+from helpers.sql.adapter import begin_markers, load, lora, pick_attention
+from helpers.train import checkpoints, cpu_loss, memory, models, progress, training
+from helpers.train import data as qa_data
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
@@ -38,9 +41,18 @@ DEFAULTS = {
     "lr_scheduler_type": ("constant_with_warmup", "linear"),
     "max_steps": (-1, 300),  # -1: num_train_epochs decides
 }
+PAIR_DEFAULTS = {  # as notebook 05 has them
+    "learning_rate": (2e-4, 1.5e-3),
+    "max_steps": (-1, 192),
+    "gradient_accumulation_steps": (4, 1),
+    "lr_scheduler_type": ("linear", "linear"),
+}
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+PAIR_SETTINGS = (
+    "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,63 +89,31 @@ class Options:
     checkpoint_repo: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class PairOptions(Options):
+    """Notebook 05's choices for question–answer pairs; `dataset` is read as it does."""
+
+    dataset: str = "auto"
+    max_seq_length: int = 2048
+    lora_r: int = 8
+    lora_alpha: int = 8
+    lora_dropout: float = 0.0
+    packing: bool = False
+    warmup_ratio: float = 5  # from 1 on it is a number of steps
+    max_grad_norm: float = 1.0
+    per_device_train_batch_size: int = 2
+    gradient_accumulation_steps: int = 0
+    open_book: bool = True
+
+
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     """The options with the device's value in place of each 0 and "auto", and what was put there."""
-    left = [name for name in DEFAULTS if getattr(options, name) in (0, "auto")]
-    filled = {name: DEFAULTS[name][device.kind == "cpu"] for name in left}
+    defaults = PAIR_DEFAULTS if isinstance(options, PairOptions) else DEFAULTS
+    left = [name for name in defaults if getattr(options, name) in (0, "auto")]
+    filled = {name: defaults[name][device.kind == "cpu"] for name in left}
     listed = ", ".join(f"{name} = {value}" for name, value in filled.items() if value not in (0, "auto"))
     why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
     return dataclasses.replace(options, **filled), why
-
-
-def pick_attention(device: runtime.Device) -> tuple[str, str]:
-    """The attention, which decides whether rows can be packed: only FlashAttention keeps packed rows apart."""
-    if device.kind == "cuda" and device.capability >= (8, 0) and find_spec("flash_attn"):
-        return "flash_attention_2", "rows can be packed"
-    why = "needs a GPU from Ampere on" if device.capability < (8, 0) else "is not installed"
-    return "sdpa", f"rows are not packed: FlashAttention {why}"
-
-
-def load(choice: models.Choice, dtype: str, device: runtime.Device):
-    """Model and tokenizer; the weights as NF4 with double quantization where the choice has 4 bits."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    hub.log_in()
-    options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
-    if choice.load_in_4bit:
-        # Stored and computed alike, since FSDP shards only what has one dtype.
-        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
-        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-        options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
-    if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
-        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
-    model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
-    tokenizer = AutoTokenizer.from_pretrained(choice.source)
-    tokenizer.chat_template = tokenizer.chat_template or local_gemma.CHAT_TEMPLATE  # base models have none
-    return model, tokenizer
-
-
-def begin_markers(model, tokenizer) -> list[int]:
-    """Ids of the turn markers where a base model has never trained them, their rows begun anew; else none."""
-    turns, stops = models.turns(tokenizer), models.stop_ids(tokenizer)
-    if markers.lookalikes(model, stops) <= markers.MANY:
-        return []
-    eos, end = stops
-    start, newline = (tokenizer(text, add_special_tokens=False).input_ids[0] for text in (turns.user, "\n"))
-    markers.begin_anew(model, {end: eos, start: newline})
-    return [start, end]
-
-
-def lora(options: Options, tokens: list[int] = ()) -> LoraConfig:
-    """LoRA on every linear layer of the language model, images' layers left alone; the rows of `tokens` are trained."""
-    from peft import LoraConfig
-
-    sizes = dict(r=options.lora_r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout)
-    whole = ["lm_head", "embed_tokens"] if options.train_embeddings else None
-    where = dict(target_modules=models.LANGUAGE_LAYERS, modules_to_save=whole)
-    rows = {"embed_tokens": [*tokens]} if tokens else None
-    return LoraConfig(**sizes, **where, trainable_token_indices=rows, bias="none", task_type="CAUSAL_LM")
 
 
 def plan(options: Options, model, longest: int) -> memory.Plan:
@@ -162,12 +142,14 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given = {name: value for name, value in dataclasses.asdict(options).items() if name not in ASIDE}
-    # The command reads 3 as 3.0.
-    settings = {name: float(value) if type(value) is int else value for name, value in given.items()}
+    given, place = dataclasses.asdict(options), Path(options.work_dir)
+    if isinstance(options, PairOptions):
+        settings = {name: given[name] for name in PAIR_SETTINGS}
+    else:
+        settings, place = {name: given[name] for name in given.keys() - ASIDE}, place / FOLDER
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
-    return checkpoints.folder(Path(options.work_dir) / FOLDER, settings, train_dataset)
+    return checkpoints.folder(place, settings, train_dataset)
 
 
 def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device) -> SFTConfig:
@@ -189,6 +171,9 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     looking = dict(eval_strategy=when, eval_steps=every, per_device_eval_batch_size=plan.rows)
     logging = dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
     logging |= dict(include_num_input_tokens_seen="non_padding")
+    if isinstance(options, PairOptions):
+        updates |= dict(weight_decay=0.01)
+        saving |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
     return SFTConfig(**updates, **rows, **where, **saving, **looking, **logging)
 
 
@@ -238,7 +223,10 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
 
 
 def run(options: Options) -> None:
-    """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves."""
+    """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves.
+
+    Of pairs it leaves the checkpoints, and notebook 05 the rest.
+    """
     work_dir = workdir.open_work_dir(options.work_dir)
     options = dataclasses.replace(options, work_dir=str(work_dir))
     device = runtime.device(work_dir)
@@ -246,11 +234,15 @@ def run(options: Options) -> None:
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    rows, _ = data.load(options.dataset, options.context)
-    sides = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
-    train_dataset, too_long = data.tokenize(sides[0], tokenizer, options.max_seq_length)
-    validation_dataset, _ = data.tokenize(sides[1], tokenizer, options.max_seq_length)
-    batches = plan(options, model, max(map(len, train_dataset["input_ids"])))
+    (train_dataset, too_long), (validation_dataset, _) = sides(options, tokenizer)
+    lengths = list(map(len, train_dataset["input_ids"]))
+    if pairs := isinstance(options, PairOptions):
+        training.check_end_of_turn(model, tokenizer)
+        how_long = options.num_train_epochs, options.max_steps
+        steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
+        every = min(50, max(10, steps // (3 if device.kind == "cpu" else 6)))
+        options = dataclasses.replace(options, save_steps=every)
+    batches = plan(options, model, max(lengths))
     folder = run_folder(options, choice, train_dataset)
     settings = config(options, batches, folder, dtype, device)
     trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
@@ -264,15 +256,32 @@ def run(options: Options) -> None:
     trainer.accelerator.wait_for_everyone()
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
     train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
+    if pairs:
+        print("Trained. Run notebook 05 with the same work_dir and parameters: it goes on from here")
+        return
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
+
+
+def sides(options: Options, tokenizer) -> list[tuple]:
+    """(rows that fit, rows that are too long) of what is trained on and of what is watched."""
+    most = options.max_seq_length
+    if isinstance(options, PairOptions):
+        pairs, _ = qa_data.load_qa_dataset(options.dataset, Path(options.work_dir))
+        both = pairs["train"], pairs["validation"]
+        return [data.masked(list(side), tokenizer, most, options.open_book) for side in both]
+    rows, _ = data.load(options.dataset, options.context)
+    parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+    return [data.tokenize(side, tokenizer, most) for side in parts[:2]]
 
 
 def main() -> None:
     from transformers import HfArgumentParser
 
-    parser = HfArgumentParser(Options, prog="python -m helpers.sql.qlora")
-    run(*parser.parse_args_into_dataclasses())
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--dataset", default=Options.dataset)
+    kind = PairOptions if data.has_pairs(first.parse_known_args()[0].dataset) else Options
+    run(*HfArgumentParser(kind, prog="python -m helpers.sql.qlora").parse_args_into_dataclasses())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -130,6 +133,41 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(trained, tiny_gemma):
     last = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
     assert "Going on from checkpoint-12" in last
     assert json.loads((work_dir / "training.json").read_text())["losses"] == record["losses"]
+
+
+def test_05_goes_on_from_what_several_processes_trained(trained, tiny_gemma, tmp_path):
+    """The rows, masks and folder are notebook 05's, and two processes give the losses of one."""
+    done, alone = trained
+    losses, folders = {}, {path.name for path in (alone / "checkpoints").iterdir()}
+    for processes in (1, 2):
+        work_dir = tmp_path / str(processes)
+        flags = {"work_dir": work_dir, "dataset": "auto", "model_name": tiny_gemma, **TINY}
+        how = ["accelerate.commands.launch", "--num_processes", processes, "-m"] if processes > 1 else []
+        command = [
+            *how,
+            "helpers.sql.qlora",
+            *(part for name in flags for part in (f"--{name}", flags[name])),
+        ]
+        ran = subprocess.run(
+            [sys.executable, "-m", *map(str, command)],
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        (run_folder,) = (work_dir / "checkpoints").iterdir()
+        folders.add(run_folder.name)
+        log = json.loads((run_folder / "finished.json").read_text())["log_history"]
+        losses[processes] = [line["loss"] for line in log if "loss" in line]
+    assert len(folders) == 1 and len(losses[1]) == 12
+    assert losses[2] == pytest.approx(losses[1], rel=0.01)
+    record = json.loads((alone / "training.json").read_text())
+    assert losses[1][:3] == pytest.approx([row["loss"] for row in record["losses"][:3]], rel=0.01)
+    said = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
+    assert "Going on from checkpoint-12" in said
+    resumed = json.loads((work_dir / "training.json").read_text())
+    assert [row["loss"] for row in resumed["losses"]] == losses[2]
 
 
 def test_06_measures_the_adapter_that_05_trained(trained):
