@@ -1,7 +1,7 @@
 """`make lab` in headless Chromium: notebook 05 is opened, all its cells run, and its plot seen.
 
-ALL=1 does so with 00, and trains the real 270M in 05 too, which takes minutes. SCREENSHOTS=FOLDER keeps pictures
-of what was seen.
+ALL=1 does so with 00, trains the real 270M in 05, and walks from 01 to 07, which takes a quarter of an hour.
+SCREENSHOTS=FOLDER keeps pictures of all that is seen, screen by screen.
 """
 
 from __future__ import annotations
@@ -119,11 +119,10 @@ def run_all(lab, browser):
         expect(cells.first.locator(".jp-OutputArea-output")).to_have_count(0)
         expect(cells.first.locator(".jp-Placeholder")).to_contain_text("@title Set-up")
         if shots := os.environ.get("SCREENSHOTS"):
-            cells.first.scroll_into_view_if_needed()
-            tab.screenshot(path=f"{shots}/{name}_set-up.png")
-            for at, picture in enumerate(tab.locator(".jp-OutputArea-output img").all()):
-                picture.scroll_into_view_if_needed()
-                tab.screenshot(path=f"{shots}/{name}_{at}.png")
+            scroller = tab.locator(".jp-Notebook .jp-WindowedPanel-outer")
+            for at in range(scroller.evaluate("all => Math.ceil(all.scrollHeight / 850)")):
+                scroller.evaluate("(all, top) => all.scrollTo(0, top)", 850 * at)
+                tab.screenshot(path=f"{shots}/{name}_{at:02}.png")
         assert done.count() == wanted - 1, cells.nth(done.count() - 1).inner_text()  # the cell that failed
         tab.keyboard.press("Control+s")
         wait_for("the save", lambda: 'execution_count": 1,' in path.read_text(encoding="utf-8"))
@@ -132,7 +131,7 @@ def run_all(lab, browser):
         assert workdir.is_finished(tree / "work", name)
         pictures = sum("image/png" in output.get("data", {}) for output in outputs)
         # The page draws a picture some time after its cell has ended.
-        wait_for("the pictures", lambda: all(drawn(tab)) and len(drawn(tab)) >= pictures > 0)
+        wait_for("the pictures", lambda: all(drawn(tab)) and len(drawn(tab)) >= pictures)
         return tab
 
     return run_all
@@ -155,4 +154,18 @@ def test_00_in_jupyterlab(run_all, real_gemma):
 
 def test_05_in_jupyterlab(run_all, tiny_gemma):
     real = {"max_steps": 12, "learning_rate": 1e-3}
-    run_all("05_finetune_gemma", **(real if ALL else {"model_name": str(tiny_gemma), **TINY}))
+    options = real if ALL else {"model_name": str(tiny_gemma), **TINY}
+    assert drawn(run_all("05_finetune_gemma", **options))
+
+
+@whole
+def test_the_path_from_the_reviews_to_the_chat_in_jupyterlab(run_all, real_gemma):
+    """One after the other in one work_dir, as a newcomer goes; the training and the evaluation in a small size."""
+    run_all("01_collect_reviews")
+    run_all("02_reviews_to_markdown")
+    run_all("03_chunk_reviews")
+    run_all("04_generate_qa_pairs")
+    run_all("05_finetune_gemma", max_steps=12)
+    run_all("06_evaluate", max_examples=2)
+    tab = run_all("07_chat")
+    expect(tab.locator(".jp-OutputArea-output", has_text="trained by notebook 05").first).to_be_attached()

@@ -274,3 +274,16 @@ def test_rows_that_are_too_long_are_listed_by_their_question_and_the_masks_stay_
     assert tokenizer.decode(learned) == "SELECT 3 AS three;<end_of_turn>"
     with pytest.raises(ValueError, match="None of these 3 rows fits max_seq_length=9"):
         data.tokenize(rows, tokenizer, 9)
+
+
+def test_pairs_are_told_from_sql_by_their_columns(tmp_path):
+    """The command trains either: a folder of pairs, "auto", or a file whose rows have no SQL."""
+    files.write_jsonl(tmp_path / "pairs.jsonl", [{"prompt": "Why?", "completion": "Because."}])
+    files.write_jsonl(tmp_path / "sql.jsonl", [{"sql_prompt": "How many?", "query": "SELECT 1"}])
+    (tmp_path / "qa_dataset").mkdir()
+    pairs = {
+        name: data.has_pairs(str(tmp_path / name))
+        for name in ("pairs.jsonl", "sql.jsonl", "qa_dataset", "no")
+    }
+    assert pairs == {"pairs.jsonl": True, "sql.jsonl": False, "qa_dataset": True, "no": False}
+    assert data.has_pairs("auto") and not data.has_pairs("sample") and not data.has_pairs("a/b")
