@@ -3,6 +3,7 @@
 import os
 import platform as _platform
 import shutil
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads block others
+warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLab: its bars of text will do
 
 
 def bfloat16_pays() -> bool:

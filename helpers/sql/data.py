@@ -77,12 +77,9 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
 def has_pairs(dataset: str) -> bool:
     """Whether these are question–answer pairs and no SQL: "auto", a folder, or a file without a column of NEEDED."""
     path = Path(dataset).expanduser()
-    return (
-        dataset == "auto"
-        or path.is_dir()
-        or path.is_file()
-        and not {*NEEDED} & {*tables.read_records(path)[0]}
-    )
+    if path.is_file():
+        return not {*NEEDED}.intersection(*tables.read_records(path)[:1])
+    return dataset == "auto" or path.is_dir()
 
 
 def _read(dataset: str) -> tuple[list[dict], str]:
