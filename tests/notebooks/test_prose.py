@@ -21,6 +21,7 @@ import pytest
 from helpers.ask import qa
 from helpers.clean import chunks, texts
 from helpers.collect import review_files
+from helpers.core import files
 from helpers.pipeline import notebooks
 from helpers.prove import chat, evaluation
 from helpers.train import models
@@ -295,3 +296,31 @@ def test_readme_and_evidence_have_the_numbers_of_notebook_06(path, count):
         name = measure.replace("answers with a number that the", "states a number that its")
         for mine, its in zip(numbers, shown[f"{kinds[about]} ({asked})", name]):
             assert mine == its == "" or abs(float(its) - float(mine)) <= 0.0051, (about, measure)
+
+
+@pytest.mark.parametrize("path, count", [("docs/evidence.md", 8), ("notebooks/06_evaluate.ipynb", 5)])
+def test_what_the_book_is_worth_is_told_as_it_was_measured(path, count):
+    """Each row about the closed book, against its benchmark; the open book's column, against notebook 06."""
+    measured = files.read_json(REPOSITORY / "benchmarks" / "open_book.json")["kinds"]
+    kinds = {"a review": "review", "a topic's sheet": "topic", "the sheet of all reviews": "whole"}
+    names = {"answer loss (nats per token)": "answer_loss", "facts named": "facts"}
+    text = prose(6) if path.endswith("ipynb") else (REPOSITORY / path).read_text("utf-8")
+    evidence = (REPOSITORY / "docs" / "evidence.md").read_text("utf-8")
+    table = re.findall(
+        r"^\| (\d+) about ([^|]+?) \| ([^|]+) \| ([\d.]+) \| ([\d.]+) \|(?: ([\d.]+) \|)?$", text, re.M
+    )
+    assert len(table) == count and {kinds[about] for _, about, *_ in table} == set(kinds.values())
+    for asked, about, measure, opened, tuned, base in table:
+        part, name = measured[kinds[about]], names.get(measure, "invented_number")
+        assert part["count"] == int(asked) and abs(part["tuned"][name] - float(tuned)) <= 0.0051
+        assert not base or abs(part["base"][name] - float(base)) <= 0.0051
+        assert re.search(
+            rf"^\| {asked} about {about} \| {re.escape(measure)} (\| [\d.]+ ){{2}}\| {opened} \|",
+            evidence,
+            re.M,
+        )
+    everyone = sum(part["count"] * part["tuned"]["invented_number"] for part in measured.values())
+    assert f"{everyone:.0f} of its 32 answers state a number that nobody wrote" in (
+        REPOSITORY / "README.md"
+    ).read_text("utf-8")
+    assert all(part["tuned"]["stopped"] == 1 for part in measured.values())
