@@ -128,6 +128,7 @@ def run_all(lab, browser):
         wait_for("the save", lambda: 'execution_count": 1,' in path.read_text(encoding="utf-8"))
         outputs = [output for cell in notebooks.read(path).cells for output in cell.get("outputs", [])]
         assert outputs and not [output for output in outputs if output.output_type == "error"]
+        assert not re.search("^.*Warning: .*$", "".join(output.get("text", "") for output in outputs), re.M)
         assert workdir.is_finished(tree / "work", name)
         pictures = sum("image/png" in output.get("data", {}) for output in outputs)
         # The page draws a picture some time after its cell has ended.
