@@ -257,7 +257,7 @@ def run(options: Options) -> None:
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
     train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
     if pairs:
-        trainer.accelerator.print("Run notebook 05 with the same work_dir and parameters: it goes on from here")
+        trainer.accelerator.print("Run notebook 05 with the same parameters: it goes on from here")
         return
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
