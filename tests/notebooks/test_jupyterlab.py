@@ -24,7 +24,7 @@ from tests.conftest import ALL, whole
 from tests.notebooks.test_one_click import copy_of_the_tree
 from tests.notebooks.test_runs import TINY
 
-PATIENCE = 600  # seconds; the tests wait for what they expect to see, this is when they give up
+PATIENCE = 1800 if ALL else 600  # seconds; the tests wait for what they expect to see, this is when they give up
 
 
 def wait_for(what, happened) -> None:
@@ -168,5 +168,5 @@ def test_the_path_from_the_reviews_to_the_chat_in_jupyterlab(run_all, real_gemma
     run_all("04_generate_qa_pairs")
     run_all("05_finetune_gemma", max_steps=12)
     run_all("06_evaluate", max_examples=2)
-    tab = run_all("07_chat")
+    tab = run_all("07_chat", max_new_tokens=64)
     expect(tab.locator(".jp-OutputArea-output", has_text="trained by notebook 05").first).to_be_attached()
