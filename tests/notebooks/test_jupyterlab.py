@@ -24,7 +24,9 @@ from tests.conftest import ALL, whole
 from tests.notebooks.test_one_click import copy_of_the_tree
 from tests.notebooks.test_runs import TINY
 
-PATIENCE = 1800 if ALL else 600  # seconds; the tests wait for what they expect to see, this is when they give up
+PATIENCE = (
+    1800 if ALL else 600
+)  # seconds; the tests wait for what they expect to see, this is when they give up
 
 
 def wait_for(what, happened) -> None:
