@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+# What the benchmarks' trainers have in common: nothing is saved, and no bar is drawn.
+TRAINER = dict(save_strategy="no", report_to="none", disable_tqdm=True, max_length=2048, seed=3407)
+
 
 def describe() -> dict[str, str]:
     """Date, processor or card with what matters for speed, and the versions of Python and torch."""

@@ -64,11 +64,7 @@ def main() -> None:
         per_device_train_batch_size=2,
         learning_rate=1.5e-3,
         optim="adamw_8bit",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        max_length=2048,
-        seed=3407,
+        **machine.TRAINER,
     )
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=dataset, args=config)
     turns = models.turns(tokenizer)

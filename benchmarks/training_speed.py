@@ -29,10 +29,11 @@ def variant(kind: str, start: Path) -> None:
         from unsloth import FastModel
         from unsloth.chat_templates import train_on_responses_only
     import torch
-    from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    from benchmarks import machine
+    from helpers.sql import data as sql_data
     from helpers.train import cpu_loss, data, local_gemma, memory, models
 
     folder = str(local_gemma.path())
@@ -48,15 +49,10 @@ def variant(kind: str, start: Path) -> None:
         model, tokenizer = FastModel.from_pretrained(folder, max_seq_length=2048, load_in_4bit=False)
         tokenizer = models.with_chat_template(tokenizer, model)
     pairs, _ = data.load_qa_dataset("auto", Path("/nonexistent"))
-    prompts = [len(models.chat_ids(tokenizer, pair["question"])) for pair in pairs["train"]]
-    dataset, _ = data.tokenize(pairs["train"], tokenizer, 2048)
     if kind == "stock":  # stock TRL's own way to hide the questions
-        masks = [
-            [0] * prompt + [1] * (len(ids) - prompt) for prompt, ids in zip(prompts, dataset["input_ids"])
-        ]
-        columns = {"input_ids": dataset["input_ids"], "completion_mask": masks}
-        dataset = Dataset.from_dict(columns)
+        dataset, _ = sql_data.masked(list(pairs["train"]), tokenizer, 2048)
     else:
+        dataset, _ = data.tokenize(pairs["train"], tokenizer, 2048)
         if kind == "ours":
             plan = memory.plan(model, max(map(len, dataset["input_ids"])), rows, accumulation, 8)
             rows, accumulation, checkpointing = plan.rows, plan.accumulation, plan.checkpointing
@@ -103,11 +99,7 @@ def variant(kind: str, start: Path) -> None:
         lr_scheduler_type="constant",
         optim="adamw_torch_fused",
         logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        max_length=2048,
-        seed=3407,
+        **machine.TRAINER,
     )
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=dataset, args=config)
     if kind != "stock":

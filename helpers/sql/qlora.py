@@ -172,8 +172,9 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     logging = dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
     logging |= dict(include_num_input_tokens_seen="non_padding")
     if isinstance(options, PairOptions):
-        updates |= dict(weight_decay=0.01)
+        updates |= dict(weight_decay=0.01, optim=updates["optim"] if device.kind == "cpu" else "adamw_8bit")
         saving |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
+        saving |= dict(restore_callback_states_from_checkpoint=True)  # early stopping's patience, too
     return SFTConfig(**updates, **rows, **where, **saving, **looking, **logging)
 
 
@@ -225,8 +226,10 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
 def run(options: Options) -> None:
     """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves.
 
-    Of pairs it leaves the checkpoints, and notebook 05 the rest.
+    Of pairs it leaves the checkpoints, and notebook 05 does the rest.
     """
+    from transformers import EarlyStoppingCallback
+
     work_dir = workdir.open_work_dir(options.work_dir)
     options = dataclasses.replace(options, work_dir=str(work_dir))
     device = runtime.device(work_dir)
@@ -254,6 +257,8 @@ def run(options: Options) -> None:
         if options.checkpoint_repo:
             checkpoints.fetch(folder, options.checkpoint_repo)
     trainer.accelerator.wait_for_everyone()
+    if pairs:
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=3))
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
     train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
     if pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from helpers.core import plots, runtime
 from helpers.pipeline import notebooks
+from helpers.sql import qlora
 from tests.notebooks.test_form import PATHS, REPOSITORY
 
 NAMES = "learning_rate", "max_steps", "gradient_accumulation_steps"
@@ -44,3 +45,12 @@ def test_a_number_of_yours_stands_on_both_and_is_said_to_be_yours(monkeypatch):
         values, shown = settled(device, monkeypatch, learning_rate=5e-5, max_steps=-1)
         assert values[:2] == [5e-5, -1]
         assert [row["why"] for row in shown[:2]] == ["as the parameter asks"] * 2
+
+
+def test_the_command_for_several_gpus_begins_with_the_notebooks_values(monkeypatch):
+    defaults = notebooks.parameters(PATHS[5])
+    for device in (GPU, CPU):
+        values, _ = settled(device, monkeypatch)
+        options, _ = qlora.for_device(qlora.PairOptions(), device)
+        for name, value in (defaults | dict(zip(NAMES, values))).items():
+            assert getattr(options, name) == value, name

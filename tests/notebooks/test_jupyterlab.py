@@ -24,9 +24,8 @@ from tests.conftest import ALL, whole
 from tests.notebooks.test_one_click import copy_of_the_tree
 from tests.notebooks.test_runs import TINY
 
-PATIENCE = (
-    1800 if ALL else 600
-)  # seconds; the tests wait for what they expect to see, this is when they give up
+# Seconds; the tests wait for what they expect to see, this is when they give up.
+PATIENCE = 1800 if ALL else 600
 
 
 def wait_for(what, happened) -> None:
@@ -153,6 +152,7 @@ def test_00_in_jupyterlab(run_all, real_gemma):
     outputs = tab.locator(".jp-Notebook .jp-OutputArea-output")
     expect(outputs.filter(has_text="⟦我学会了<end_of_turn>⟧").first).to_be_attached()
     expect(outputs.locator("td", has_text=re.compile("^我学会了$")).first).to_be_visible()
+    assert drawn(tab)
 
 
 def test_05_in_jupyterlab(run_all, tiny_gemma):

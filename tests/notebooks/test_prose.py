@@ -320,7 +320,7 @@ def test_what_the_book_is_worth_is_told_as_it_was_measured(path, count):
             re.M,
         )
     everyone = sum(part["count"] * part["tuned"]["invented_number"] for part in measured.values())
-    assert f"{everyone:.0f} of its 32 answers state a number that nobody wrote" in (
+    assert f"{everyone:.0f} of its 32 answers state a number that their source lacks" in (
         REPOSITORY / "README.md"
     ).read_text("utf-8")
     assert all(part["tuned"]["stopped"] == 1 for part in measured.values())

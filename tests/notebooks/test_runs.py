@@ -137,19 +137,17 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(trained, tiny_gemma):
 
 def test_05_goes_on_from_what_several_processes_trained(trained, tiny_gemma, tmp_path):
     """The rows, masks and folder are notebook 05's, and two processes give the losses of one."""
-    done, alone = trained
+    _, alone = trained
     losses, folders = {}, {path.name for path in (alone / "checkpoints").iterdir()}
     for processes in (1, 2):
         work_dir = tmp_path / str(processes)
         flags = {"work_dir": work_dir, "dataset": "auto", "model_name": tiny_gemma, **TINY}
-        how = ["accelerate.commands.launch", "--num_processes", processes, "-m"] if processes > 1 else []
-        command = [
-            *how,
-            "helpers.sql.qlora",
-            *(part for name in flags for part in (f"--{name}", flags[name])),
-        ]
+        launch = (
+            "accelerate.commands.launch --multi_gpu --num_processes 2 -m".split() if processes > 1 else []
+        )
+        given = (str(part) for name in flags for part in (f"--{name}", flags[name]))
         ran = subprocess.run(
-            [sys.executable, "-m", *map(str, command)],
+            [sys.executable, "-m", *launch, "helpers.sql.qlora", *given],
             env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
             cwd=REPOSITORY,
             capture_output=True,
@@ -158,6 +156,8 @@ def test_05_goes_on_from_what_several_processes_trained(trained, tiny_gemma, tmp
         assert ran.returncode == 0, ran.stderr[-3000:]
         (run_folder,) = (work_dir / "checkpoints").iterdir()
         folders.add(run_folder.name)
+        states = [*(run_folder / "checkpoint-12").glob("rng_state*")]  # each process keeps its own
+        assert len(states) == processes
         log = json.loads((run_folder / "finished.json").read_text())["log_history"]
         losses[processes] = [line["loss"] for line in log if "loss" in line]
     assert len(folders) == 1 and len(losses[1]) == 12

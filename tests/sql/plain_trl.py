@@ -348,6 +348,16 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
     assert "nothing was left to it" in qlora.for_device(cpu, CPU)[1]
 
 
+def test_pairs_are_trained_with_notebook_05s_optimizer_and_stopping(tmp_path):
+    """Its cell: linear, five steps of warm-up, decay 0.01, 8 bits on a GPU; the best checkpoint is kept."""
+    for device, optimizer in ((T4, "adamw_8bit"), (CPU, "adamw_torch_fused")):
+        options, _ = qlora.for_device(qlora.PairOptions(save_steps=10), device)
+        made = qlora.config(options, PLAN, tmp_path, "float32", device)
+        found = (made.optim, made.lr_scheduler_type, made.warmup_steps, made.weight_decay, made.max_grad_norm)
+        assert found == (optimizer, "linear", 5, 0.01, 1.0)
+        assert made.load_best_model_at_end and made.restore_callback_states_from_checkpoint
+
+
 def test_the_images_layers_of_a_large_gemma_get_no_adapter(tmp_path):
     """Gemma 3 from 4B on also sees. Its image layers get no text, so their matrices would stay at zero."""
     import torch
