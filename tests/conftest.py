@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import uuid
 from pathlib import Path
+from unittest import mock
 
+import jupyter_client
 import pytest
+import traitlets
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALL = bool(os.environ.get("ALL"))  # make test-all: the proofs in their full size
@@ -15,6 +20,22 @@ sys.path.insert(0, str(REPOSITORY))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 whole = pytest.mark.skipif(not ALL, reason="in full: make test-all")
+
+
+class KernelManager(jupyter_client.AsyncKernelManager):
+    """A TCP port that was free may be taken, by another worker, before the kernel binds it; no file can."""
+
+    transport = traitlets.Unicode("ipc")
+
+    @traitlets.default("ip")
+    def _name_of_its_sockets(self) -> str:
+        return f"{tempfile.gettempdir()}/kernel-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_listen_on_files():
+    with mock.patch.object(jupyter_client, "AsyncKernelManager", KernelManager):  # nbclient takes it from there
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
 THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
 ROOM = 4000  # tokens to think in, beside those of the answer
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
+LOST, UNSENT = "lost", "unreachable"  # on a broken connection: perhaps billed, or not
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def read_reply(status: int, body: object) -> Reply:
     if error := next(filter(None, found), None):
         return _error(status, error)
     problem = f"{status} without a chat completion: {str(body)[:200]!r}"
+    if isinstance(body, str) and body.lstrip().startswith("{"):  # its end is missing
+        return Reply(problem=problem, status=503, code=LOST)
     return Reply(problem=problem, status=status if status >= 400 else 0)
 
 

@@ -20,7 +20,7 @@ import pydantic
 from tqdm import tqdm
 
 from helpers.ask import answers, prices
-from helpers.ask.answers import Answer, Reply, Request, answered, estimate, summary
+from helpers.ask.answers import LOST, UNSENT, Answer, Reply, Request, answered, estimate, summary
 from helpers.ask.run import BudgetReached, Run, TeacherError
 from helpers.core import files
 
@@ -30,7 +30,6 @@ TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
-LOST, UNSENT = "lost", "unreachable"  # on a broken connection: perhaps billed, or not
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,

@@ -289,6 +289,16 @@ def test_a_page_in_the_middle_passes(ask):
         assert len(ask(server, some(4), max_concurrency=1)) == 4
 
 
+def test_a_first_answer_that_breaks_off_is_lost_and_asked_for_again(ask, tmp_path):
+    """It is no page of a wrong address: the run goes on, and counts it as paid."""
+    with FakeOpenAI(faults=["cut", "cut"]) as server:
+        assert ask(server, some(1))["k0"].text
+    assert [row["finish_reason"] for row in rows(tmp_path) if row["finish_reason"] != "sent"] == [
+        "lost", "lost", "stop",
+    ]  # fmt: skip
+    assert rows(tmp_path)[1]["cost_usd"] > 0
+
+
 FAULTS = {429: 0.10, 500: 0.05, "drop": 0.01, "drop_billed": 0.01, "malformed": 0.03}
 
 
