@@ -17,9 +17,10 @@ demo: setup
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 01,02,03,04,05,06,07,08
 	$(PY) -m helpers.prove.chat $(WORK_DIR)/answers.jsonl
 
-# Two processes with a thread each: what waits for kernels, servers and disks goes on beside what computes.
+# Two processes with a thread each: what waits for kernels, servers and disks goes on beside what computes. In their
+# own order, the files with few long tests do not come last, when one of the two would wait for the other.
 test: lint browser
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # The proofs in their full size: more kills and seeds, 100,000 rows, and Python 3.13 where it is installed.
 test-all: lint browser

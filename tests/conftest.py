@@ -34,7 +34,7 @@ class KernelManager(jupyter_client.AsyncKernelManager):
 
 @pytest.fixture(scope="session", autouse=True)
 def kernels_listen_on_files():
-    with mock.patch.object(jupyter_client, "AsyncKernelManager", KernelManager):  # nbclient takes it from there
+    with mock.patch("jupyter_client.AsyncKernelManager", KernelManager):  # where nbclient takes it
         yield
 
 

@@ -25,6 +25,9 @@ CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
 OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
 THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
 ROOM = 4000  # tokens to think in, beside those of the answer
+# What begins and ends the thoughts of DeepSeek and Qwen, of Seed, Magistral, and gpt-oss without a parser.
+THINKING = re.compile(r"\s*(?:<(?:seed:)?think(?:ing)?>|\[THINK\]|<\|channel\|>analysis)")
+THOUGHT_END = re.compile(r"</(?:seed:)?think(?:ing)?>|\[/THINK\]|<\|channel\|>final<\|message\|>")
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
 LOST, UNSENT = "lost", "unreachable"  # on a broken connection: perhaps billed, or not
 
@@ -127,7 +130,8 @@ def _error(status: int, error: object) -> Reply:
     """An error; one in a 200 has its status in `code`."""
     fields = error if isinstance(error, dict) else {"message": str(error)}
     code = str(fields.get("code") or fields.get("type") or "")
-    detail = (fields.get("metadata") or {}).get("raw")  # the words of the provider behind OpenRouter
+    more = fields.get("metadata")
+    detail = more.get("raw") if isinstance(more, dict) else more  # of the provider behind OpenRouter
     problem = ": ".join(str(part) for part in (fields.get("message") or error, detail) if part)
     status = status if status >= 400 else int(code) if code.isdigit() else 500
     return Reply(problem=writable(f"{status} {problem}"), status=status, code=code)
@@ -139,11 +143,13 @@ def _completion(choice: dict, usage: dict) -> Reply:
     content = message.get("content") or ""
     if isinstance(content, list):  # of parts, some of which may be thinking
         content = "".join(part.get("text") or "" for part in content)
-    _, closed, text = content.rpartition("</think>")
-    text = "" if not closed and text.lstrip().startswith("<think>") else text
+    text = THOUGHT_END.split(content)[-1]
+    text = "" if THINKING.match(text) else text
     details = usage.get("completion_tokens_details") or {}
     beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
-    tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    tokens, total = (usage.get("prompt_tokens"), usage.get("completion_tokens")), usage.get("total_tokens")
+    if None not in (*tokens, total) and total > sum(tokens):  # Gemini and Grok count thoughts apart
+        tokens, beside = (tokens[0], total - tokens[0]), True
     tokens, refused = None if None in tokens else tokens, writable(message.get("refusal") or filtered)
     cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
     return Reply(writable(text), why, tokens, refused, cut_off if why == "length" else "")

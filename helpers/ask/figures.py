@@ -31,6 +31,7 @@ ANY_WORD = {word: number for words in WORDS.values() for word, number in words.i
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
     """The numbers of `text` that `source` lacks, also the words in `language` (ISO 639-1) from 3 to 20."""
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
+    stated = {word: stated[word] for word in stated.keys() - {"neuf", "sei"}}  # new, and you are
     known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)  # "5 100" is one number or two
     allowed = set().union(*known.values())
     return [number for number, values in _numbers(text, stated).items() if not values & allowed]

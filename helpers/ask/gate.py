@@ -26,7 +26,7 @@ SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？
 REFUSAL = re.compile(
     r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|"
     r"désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
-    r"|\b(as an? (ai|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
+    r"|\b(as an? (ai\b|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
     r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)"
 )
 # What a chunk says about its reviews, but for their titles.

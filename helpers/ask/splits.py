@@ -112,6 +112,8 @@ def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
     """
     least = NEAR_DUPLICATE[field]
     grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
+    often = Counter(gram for own in grams for gram in own)  # an instruction that most share tells nothing
+    grams = [{gram for gram in own if often[gram] <= max(20, len(pairs) / 2)} or own for own in grams]
     compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]
     sheet = [pair["chunk_id"] if pair.get("kind") == "overview" else "" for pair in pairs]
     twins = texts.near_duplicates(compared, least)

@@ -23,7 +23,9 @@ LONG_TITLES = (
     "Dottor Dottoressa Meneer Mevrouw Doña"
 ).split()
 TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(DOTTED_TITLES)})\.|(?:{'|'.join(LONG_TITLES)})) "
-TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
+# Brands with a title in front.
+BRANDS = "Asam|Beckmann|Bronner|Clean|Coffee|Hauschka|Jart|Kipling|Martens|Meyer['’]s|Oetker|Pepper|Scholl"
+TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}(?!(?:{BRANDS})\b){CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
 INTRODUCED = re.compile(
     r"(?i:\b(?:my name(?: is|['’]s)|ich hei(?:ß|ss)e|mein name ist|je m['’]appelle|mon nom est|me llamo"
     rf"|mi nombre es|mi chiamo|il mio nome è|mijn naam is|ik heet)) ({RUN})"

@@ -13,7 +13,11 @@ IBAN = re.compile(r"(?<![^\W_])(?=([A-Za-z]{2}[ .-]?[0-9]{2}(?:[ .-]?[A-Za-z0-9]
 IBAN_SHAPE = re.compile(r"[A-Z]{2} ?\d\d(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?(?![^\W_])")
 LONG_NUMBER = re.compile(r"(?<![\w.,+])(?!00)(?<!\d[ -])\d(?:[ -]?\d){12,18}(?![ .,-]?\d|\w)")
 BARE_NUMBER = re.compile(r"(?<![\w.,#])\d{8,}(?![.,]\d|\w)")
-BARCODE = re.compile(r"\b(?:EAN|GTIN|ISBN|UPC|(?:bar|strich)[ -]?code)\W{0,3}$", re.IGNORECASE)
+BARCODE = re.compile(
+    r"\b(?:EAN|GTIN|ISBN|UPC|SKU|(?:bar|strich)[ -]?code|(?:art(?:ikel|icle)?|part|model|item|product)\W{0,2}"
+    r"(?:no|nr|number|nummer))\W{0,3}$",
+    re.IGNORECASE,
+)
 
 LABEL = r"(?:numbers?|nummer|num[eé]ro|número|num|nr|no|id|code|codice|código|ref)\b\.?|n[.°º]|#(?=\s)|№"
 ORDER_WORDS = (
@@ -151,7 +155,8 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     if not 7 <= len(digits) <= 15 or len(groups) > 7 or raw.count("(") != raw.count(")"):
         return False
     abroad = raw.lstrip("(").startswith(("+", "00"))
-    measured = not abroad and digits[0] != "0" and _is_measure(text, start, end)
+    barcode = BARCODE.search(text, max(0, start - 20), start)
+    measured = not abroad and (digits[0] != "0" or barcode) and _is_measure(text, start, end)
     if measured or MOMENT.fullmatch(raw.strip("()")):
         return False
     if PHONE_CUE.search(text, max(0, start - 45), start):

@@ -14,6 +14,9 @@ from helpers.clean.numbers import Span
 
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "ORDER", "ACCOUNT", "PHONE", "NAME", "PLACE")
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
+UNSPACED = re.compile(
+    "(?![年月日円元時分])[\u3040-\u30ff\u3400-\u9fff]"
+)  # words to a pattern, beside numbers
 SOME_DIGITS = re.compile(r"\d(?:\D{0,3}\d){2}")
 
 LINK = re.compile(
@@ -87,7 +90,7 @@ def spans(text: str, name: str | None = None, country: str | None = None) -> lis
     found, region = [], country_code(country)
     text = PLACEHOLDER.sub(lambda match: "\0" * len(match.group()), text)  # places stay as they are
     for rule in (_links, _emails, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
-        for start, end, kind in list(rule(text, region)):
+        for start, end, kind in list(rule(UNSPACED.sub(" ", text), region)):
             text = text[:start] + "\0" * (end - start) + text[end:]
             found.append((start, end, kind))
     return sorted(found + [(start, end, "NAME") for start, end in names.find(text, name)])

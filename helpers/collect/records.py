@@ -17,15 +17,15 @@ from helpers.core import files
 
 ORIGIN = "_origin"  # a record's key for where it comes from: file, line, columns, the record as it was
 STARS = re.compile(
-    r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van) ?5([.,]0+)?)?"  # and as Amazon writes it in other languages
-    r"( ?(stars?|sternen?|étoiles?|estrellas?|stelle|sterren))?",
+    r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van|z|av) ?5([.,]0+)?)?"  # as Amazon writes it in other languages
+    r"( ?(stars?|stern(en?)?|étoiles?|estrellas?|stell[ae]|ster(ren)?))?",
     re.IGNORECASE,
 )
 STAR_WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]  # in exports of Google's Business Profile
-DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y")
+DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%d %b %y")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # As other tools write an empty field. A customer who is really called so has no name here.
-MISSING = ("", "null", "none", "nan", "n/a", "#n/a", "<na>", "undefined", "\\n")
+MISSING = ("", "null", "none", "nan", "n/a", "#n/a", "<na>", "undefined", "\\n", "na", "nat", "-", "—")
 COSTLY = ("review_rating", "review_content")  # any other field, when unreadable, costs itself only
 
 
@@ -38,7 +38,7 @@ def stars(value: object) -> object:
     """A rating as a whole number: 4, 4/5, "4 out of 5 stars", ★★★★☆, FOUR; ValueError for halves, 8/10."""
     if not isinstance(value, (str, bool)):
         return value
-    text = str(value).strip().replace("\ufe0f", "")
+    text = re.sub("(?i)^rated ", "", " ".join(str(value).split()).replace("\ufe0f", ""))
     if text.upper() in STAR_WORDS:
         return STAR_WORDS.index(text.upper()) + 1
     if re.fullmatch("[★⭐]{1,5}|(?=.{5}$)★+☆*", text):
@@ -56,9 +56,10 @@ def date(value: object) -> datetime:
         seconds = float(text) if float(text) < 1e11 else float(text) / 1000
         if 946_684_800 <= seconds < 4_102_444_800:
             return datetime.fromtimestamp(seconds, UTC)
-    iso = re.sub(r"^(\d{4})/(\d\d)/(\d\d)", r"\1-\2-\3", re.sub(r" (UTC|GMT)$", "Z", text))
+    iso = re.sub(r"^(\d{4})[/.](\d\d?)[/.](\d\d?)", r"\1-\2-\3", re.sub(r" (UTC|GMT)$", "Z", text))
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(re.sub(r" ([+-]\d\d)", r"\1", iso))
+    iso = re.sub(r" GMT[+-]\d\d?(:?\d\d)?$", "", iso)  # Google Forms
     spaced = " ".join(re.sub(r"(?<=[a-zA-Z])-|-(?=[a-zA-Z])|[,.]|(?<=\d)(st|nd|rd|th)\b", " ", iso).split())
     for day, clock in itertools.product(DAYS, CLOCKS):
         with contextlib.suppress(ValueError):

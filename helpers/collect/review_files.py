@@ -14,23 +14,29 @@ from pathlib import Path
 from helpers.collect.records import FIELDS, ORIGIN, date, is_missing, stars
 from helpers.core import tables
 
-# Column names of other review sites, shops and tools by the field that they mean, the best first.
+# Column names of other review sites, shops, tools and languages by the field that they mean, the best first.
 # Case, spaces, dots, hyphens and underscores do not count, and neither does a FRAME.
 OTHER_NAMES = {
     "review_content": "text, review, body, content, comment, comments, message, feedback, review text, review body, "
-    "review text published, service review, service comment, product review",
-    "review_title": "title, headline, summary, subject, header, review header",
+    "review text published, service review, service comment, product review, snippet, bewertungstext, rezension, "
+    "kommentar, avis, commentaire, comentario, opinión, recensione, commento, beoordeling, treść opinii, "
+    "レビュー本文, レビュー",
+    "review_title": "title, headline, summary, subject, header, review header, review headline, titel, titre, título, "
+    "titolo, tytuł, タイトル",
     "review_rating": "rating, stars, score, star rating, review stars, review score, overall rating, overall, "
-    "im rating, five star rating published, service rating, product rating",
+    "im rating, five star rating published, service rating, product rating, sterne, bewertung, note, puntuación, "
+    "valutazione, cijfer, ocena, 評価",
     "review_date": "date, created at, created, date created, created date, create time, time created, published at, "
     "published at date, publish time, at, timestamp, timestamp created, review datetime utc, review posted date, "
     "review created (utc), review submit date and time, date reviewed, feedback date, recorded date, "
-    "submit date (utc), response created at, unix review time, updated, last modified seconds, time, end date",
+    "submit date (utc), response created at, unix review time, updated, last modified seconds, time, end date, "
+    "published date, dates published date, date review, submitted at, datum, fecha, data, 投稿日",
     "review_id": "id, recommendation id, response id, respondent id",
     "reviewer_name": "author, reviewer, user, username, author name, author title, author username, "
     "author display name, author attribution display name, user username, user display name, customer name, "
     "consumer display name, profile name, nickname, reviewer nickname, reviewer display name, display name, "
-    "review username, full name, your name, name, first name, recipient first name",
+    "review username, full name, your name, name, first name, recipient first name, guest name, requester name, autor, "
+    "auteur, autore, nutzername, kundenname, nom, nombre, nome, naam, 投稿者",
     "reviewer_location": "country, country code, location, reviewer country, review country, territory, "
     "consumer country code, consumer display location",
     "review_replies": "reply, reply content, reply text, developer reply text, company reply, company reply text, "
@@ -43,6 +49,10 @@ FRAME = re.compile(
 )
 JUDGED = 5_000  # records by whose values a column is judged; more would take memory
 GUESS = 99  # the rank of the column with the longest texts, behind every known name
+# What the shop answers is often longer than the review.
+REPLY = re.compile(
+    "repl(y|ies)|antwort|répon|respuesta|risposta|odpowied|(owner|company|seller) response", re.I
+)
 NOBODY = re.compile("anonym|a google user|guest|.*customer", re.IGNORECASE)
 DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 
@@ -90,7 +100,7 @@ def _second_headers(records: list[dict]) -> int:
             return number
     first, *rest = records  # each answer has ids and dates, and the second header has none
     empty = [n for n in first if is_missing(first[n]) and not any(is_missing(r.get(n)) for r in rest)]
-    return int(len(rest) > 1 and len(empty) > 2)
+    return int(len(rest) > 1 and len(empty) > 2 and next(iter(first)) in empty)
 
 
 def _key(name: str) -> str:
@@ -112,9 +122,15 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
             if not is_missing(record[name]):
                 held[name][number] = str(record[name])
     asked = _asked(path, list(held), columns)
+    if sum(name.startswith("(column ") for name in held) > len(held) / 2:
+        raise ValueError(f"{path}: its first line names few columns. Delete what stands above the header")
     taken = {field: name for name, field in asked.items() if field}
     known = {name: KNOWN[_key(name)] for name in held if _key(name) in KNOWN and name not in asked}
-    long = {name: _size(values.values()) for name, values in held.items() if name not in known | asked}
+    fit = {name for name in known if any(_fits(known[name][1], value) for value in held[name].values())}
+    long = {
+        name: _size(held[name].values()) for name in held if name not in fit | asked.keys()
+    }  # a "note" may be one
+    long |= {name: size / 9 for name, size in long.items() if REPLY.search(name)}
     longest = max(long, key=long.get, default=next(iter(held)))
     if long.get(longest, 0) >= 20 * max(1, len(held[longest])):
         known[longest] = GUESS, "review_content"
@@ -151,7 +167,8 @@ def _size(values: Iterable[str]) -> int:
 def _doubt(field: str, name: str, held: dict[int, str], texts: dict[int, str]) -> str | None:
     """Why a column is not what its general name says, by its values; None where they agree."""
     fit, values = sum(_fits(field, value) for value in held.values()), list(held.values())
-    if values and (fit == 0 or (field == "review_rating" and fit < len(values) / 2)):
+    ten = sum(value in ("6", "7", "8", "9", "10") for value in values) > max(1, len(values) / 20)
+    if values and (fit == 0 or (field == "review_rating" and (ten or fit < len(values) / 2))):
         return f"its values are of another kind, such as {values[0]!r}"
     pairs = {(value, texts.get(number)) for number, value in held.items()}
     if field == "review_id" and len(pairs) > 1.1 * len(set(values)):
@@ -170,7 +187,8 @@ def _fits(field: str, value: str) -> bool:
             return stars(value) in range(1, 6)
         if field == "review_date":
             return bool(DAY_MONTH_YEAR.fullmatch(value) or date(value))
-        return field not in ("review_content", "reviewer_name") or any(map(str.isalpha, value))
+        worded = field in ("review_content", "reviewer_name", "reviewer_location")
+        return not worded or any(map(str.isalpha, value))
     return False
 
 

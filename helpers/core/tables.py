@@ -64,8 +64,8 @@ def read_rows(path: Path) -> list[dict]:
 def _text(path: Path) -> tuple[str, bool]:
     """The file's text, and whether it is UTF-8 with damaged bytes; read as Windows-1252, it prints a line of it."""
     data = path.read_bytes()
-    if b"\0" in data:
-        return data.decode("utf-16"), False
+    if data.count(0) > len(data) / 4:  # half of the bytes of Latin letters; a stray one is damage
+        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16", "replace"), False
     text = data.decode("utf-8-sig", "replace")
     broken = text.count("\ufffd") - data.count("\ufffd".encode())
     if broken <= sum(not letter.isascii() for letter in text) / 2:
@@ -152,10 +152,13 @@ def _json_rows(text: str, path: Path) -> list[dict]:
         return [_json_line(*row) for row in enumerate(text.split("\n"), 1) if row[1].strip()]
     # A single line of JSON Lines may hold a list too, such as a dialogue's messages.
     if isinstance(whole, dict) and path.suffix.lower() == ".json":
+        if whole and all(isinstance(v, dict) and "0" in v for v in whole.values()):  # as pandas writes it
+            return _numbered([{k: v.get(n) for k, v in whole.items()} for n in next(iter(whole.values()))])
         inner = next(iter(whole.values()), None)
         frame = inner if len(whole) == 1 and isinstance(inner, dict) else whole
         lists = [v for k, v in frame.items() if isinstance(v, list) and v and k.rstrip("s") != "link"]
-        lists = [rows for rows in lists if isinstance(rows[0], dict)]
+        named = [v["reviews"] for v in (whole, *whole.values()) if isinstance(v, dict) and v.get("reviews")]
+        lists = [rows for rows in named or lists if isinstance(rows, list) and isinstance(rows[0], dict)]
         whole = lists[0] if len(lists) == 1 else [whole]
     return _numbered(whole if isinstance(whole, list) else [whole])
 

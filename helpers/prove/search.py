@@ -19,7 +19,8 @@ LEAST = 0.2  # cosine from which on a question is about a topic or a chunk, and 
 # What is asked of any topic says nothing about which one.
 GENERAL = """common issue problem complaint complain criticise dislike worst like love best most praise overall general
 customer people think say review mention main big theme recurring rating star trend change time improve first company
-perceive perception describe regarding product service recommend experience say tell summarise summary"""
+perceive perception describe regarding product service recommend experience say tell summarise summary percentage
+percent share number negative positive neutral sentiment 1 2 3 4 5"""
 
 
 class Search:

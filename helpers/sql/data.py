@@ -112,7 +112,11 @@ def create_statements(context: str) -> list[str]:
 @cache
 def schema(context: str) -> str:
     """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
-    return "; ".join(sorted(map(dialects.normal, create_statements(context)))) or context.lower()
+    made = [dialects.bare(statement) for statement in create_statements(context)]
+    return (
+        "; ".join(sorted(dialects.normal(each) for each in made if dialects.MAKES.match(each)))
+        or context.lower()
+    )
 
 
 def group(row: dict, group_by: str = "schema") -> str:

@@ -24,8 +24,14 @@ DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "oracle")
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
 PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
+# Routines of MySQL's client; lines for psql and for Oracle's; texts of Postgres.
+DELIMITED = re.compile(r"^\s*DELIMITER\s+(?!;\s*$).*?^\s*DELIMITER\s+;\s*$", re.I | re.M | re.S)
+LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.I | re.M)
+DOLLARS = re.compile(r"\$(\w*)\$(.*?)\$\1\$", re.S)
+MAKES = re.compile(r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|COPY|LOAD|REPLACE)\b", re.I | re.S)
+SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # The first that a type's name has in it: what stays, and what becomes wide. Other types are texts.
-WIDE = {"ARRAY|JSON|UUID|INTERVAL|BLOB|BINARY": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
+WIDE = {"BLOB|BINARY|BYTEA": "BLOB", "ARRAY|JSON|UUID|INTERVAL": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
 WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
 WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
@@ -57,12 +63,27 @@ def tokens(text: str) -> list[list[Token]]:
 
 def statements(text: str) -> list[str]:
     """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
-    text, found = text.lstrip("\ufeff"), []
+    text, found = LINES.sub(";", DELIMITED.sub("", text.lstrip("\ufeff"))), []
+    text = DOLLARS.sub(lambda match: exp.Literal.string(match[2]).sql(), text)
     for statement in tokens(text):
         parts = [text[token.start : token.end + 1] for token in statement]
         gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
         found.append("".join(part + gap for part, gap in zip(parts, [*gaps, ""])))
     return found
+
+
+def bare(statement: str) -> str:
+    """A CREATE TABLE without what says how it is stored: all behind its columns but a query, and Oracle's ENABLE."""
+    if not re.match(r"CREATE (\w+ ){0,3}TABLE\b", statement, re.I):
+        return statement
+    (found,), depth = tokens(statement), 0
+    for token, after in pairwise(found):
+        depth += (token.text == "(") - (token.text == ")")
+        if token.text == ")" and not depth:
+            tail = after.text.upper() not in ("AS", "SELECT", "(")
+            statement = statement[: token.end + 1] if tail else statement
+            break
+    return re.sub(r"\b(NULL|KEY|UNIQUE|\)) ENABLE\b", r"\1", statement, flags=re.I)
 
 
 def normal(statement: str) -> str:
@@ -87,7 +108,7 @@ def first_query(text: str) -> str:
 
 def is_ordered(query: str) -> bool:
     """Whether the outermost SELECT of a query has an ORDER BY."""
-    return any(tree.args.get("order") for _, tree in islice(_trees(query), 1))
+    return any(tree.unnest().args.get("order") for _, tree in islice(_trees(query), 1))
 
 
 def queries(text: str) -> Iterator[tuple[str, str]]:
@@ -113,7 +134,7 @@ def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
     failures = []
     for dialect in DIALECTS:
         try:
-            trees = [sqlglot.parse_one(statement, read=dialect) for statement in statements(text)]
+            trees = [sqlglot.parse_one(bare(statement), read=dialect) for statement in statements(text)]
             yield dialect, [sql for number, tree in enumerate(trees) for sql in _makes(tree, dialect, number)]
         except FAILURES as error:
             failures.append(str(error))
@@ -126,6 +147,11 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
         name.set("db", None)
         name.set("catalog", None)
     tree = tree.transform(_date, copy=False)
+    if dialect == "sqlite":  # a quoted name that is none is a text; before, the query was tried as it stands
+        for node in tree.find_all(exp.EQ, exp.NEQ, exp.Like, exp.GT, exp.LT, exp.In, exp.Tuple):
+            for side in [node.args.get("expression"), *node.expressions]:
+                if isinstance(side, exp.Column) and not side.table and side.this.quoted:
+                    side.replace(exp.Literal.string(side.name))
     if dialect in ("sqlite", "mysql"):
         for select in tree.find_all(exp.Select):
             _pick_values(select)
@@ -139,6 +165,10 @@ def _date(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.TimestampDiff):  # of whole units
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
         return exp.Anonymous(this="DATE_SUB", expressions=[exp.Literal.string(node.text("unit")), *times])
+    if isinstance(node, exp.Cast) and node.to.this == exp.DataType.Type.USERDEFINED:  # an enum of Postgres
+        return node.this
+    if isinstance(node, exp.Coalesce) and not node.expressions:  # MySQL's ISNULL(a)
+        return exp.Is(this=node.this, expression=exp.null())
     if node.is_string and node.name.lower() == "now":
         return sqlglot.parse_one("CAST(CURRENT_TIMESTAMP AS TIMESTAMP)")
     name = node.name.upper() if isinstance(node, exp.Anonymous) else ""
@@ -167,15 +197,19 @@ def _pick_values(select: exp.Select) -> None:
     pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(own[0])) if len(own) == 1 else None
     by = {"expression": own[0].this.copy()} if pick else {}
     known = {column.name for column in (group.find_all(exp.Column) if group else ())}
-    for part in select.expressions:
-        if isinstance(part.unalias(), exp.Column) and part.unalias().name not in known:
-            picked = (pick or exp.AnyValue)(this=part.unalias().copy(), **by)
-            part.replace(exp.alias_(picked, part.alias_or_name))
+    known |= {node.name for node in (group.expressions if group else ()) if node.is_int}  # GROUP BY 1
+    parts = [part for at, part in enumerate(select.expressions, 1) if not {part.alias, str(at)} & known]
+    for column in [column for part in parts for column in part.find_all(exp.Column)]:
+        if column.name not in known and column.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select:
+            picked, name = (pick or exp.AnyValue)(this=column.copy(), **by), column.name
+            column.replace(exp.alias_(picked, name) if column.parent is select else picked)
 
 
 def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
     """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
-    serials, columns = [], tree.args.get("actions") or [None]
+    serials, columns, table = [], tree.args.get("actions") or [None], tree.find(exp.Table)
+    if table and table.name.startswith("sqlite_"):  # its own, such as sqlite_sequence
+        return []
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
         tree.set("properties", None)  # among them TEMPORARY, which would outlive the context
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
@@ -189,7 +223,7 @@ def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)
-    elif isinstance(tree, exp.Copy | exp.Merge) or tree.name.upper() in ("CREATE", "COPY", "LOAD", "REPLACE"):
+    elif isinstance(tree, exp.Copy | exp.Merge) or MAKES.match(tree.sql()):
         raise ValueError(f"{tree.sql()[:60]!r} may make rows, and is not understood")
     elif not isinstance(tree, exp.Update | exp.Delete):
         return []
@@ -201,6 +235,8 @@ def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.Col
     """The column with a wide type and its default; one that numbers itself counts with the sequence `serial`."""
     constraints = [node.kind for node in column.args.get("constraints") or ()]
     kept = [node for node in constraints if isinstance(node, FILLED)]
+    for node in (node for node in kept if isinstance(node, exp.ComputedColumnConstraint)):
+        node.args.update(this=exp.paren(node.this), persisted=None, not_null=None)
     kind = column.args.get("kind")
     named = kind.sql().upper().partition("(")[0] if kind else ""
     wide = next((wide for known, wide in WIDE.items() if re.search(known, named)), "TEXT")

@@ -93,11 +93,13 @@ def extract(text: str) -> str:
     beginning of a line if there is one. What stands behind the first statement is left out where it is run.
     """
     text, _, fenced = MARK.split(text, maxsplit=1)[0].partition("```")
-    fenced = re.sub(r"^sql\w*", "", fenced, flags=re.IGNORECASE).partition("```")[0]
-    if STATEMENT.match(fenced) and not STATEMENT.match(text):
+    fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE).partition("```")[0]
+    if STATEMENT.match(fenced) and not QUERIES[0].search(text):
         text = fenced
     if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
+        inline = text[: found.start()].rstrip().endswith("`")
         text = text[found.start() :]
+        text = text.partition("`")[0] if inline else text  # as Markdown ends it
     return text.strip().rstrip(";").rstrip()
 
 

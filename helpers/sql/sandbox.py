@@ -158,6 +158,7 @@ def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str =
 
 def fetch(db: Database, limits: dict, sql: str) -> tuple[list[str], list[list]]:
     """Column names and rows, as JSON has them. Refused beyond the limits, and where it is no single SELECT."""
+    sql = dialects.SINGLE.sub(r"\1DOUBLE", sql)
     if [each.type for each in db.extract_statements(sql)] != [duckdb.StatementType.SELECT]:
         raise Refused("not SELECT", "it writes, or is more than one statement")
     found = db.execute(sql).fetchmany(limits["rows"] + 1)

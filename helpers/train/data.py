@@ -42,6 +42,14 @@ def from_row(row: dict, where: str) -> dict:
         answer = row["output"]
     else:
         question, answer = row.get("question"), row.get("answer")
+    if row.get("history"):
+        raise ValueError(
+            f"{where}: the field 'history' has turns before this one; put them into the question"
+        )
+    if isinstance(question, str) and (
+        system := row.get("system") or row.get("system_prompt")
+    ):  # ShareGPT, OpenOrca
+        question = f"{system}\n\n{question}"
     for name, text in (("question", question), ("answer", answer)):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(
@@ -81,7 +89,8 @@ def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
         )
     *before, answer = (_text(turn.get("content", turn.get("value"))) for turn in turns)
     # Gemma has no system turn: its template, too, puts it before the question.
-    return None if None in before else "\n\n".join(before), answer
+    asked = None not in before and before[-1].strip()
+    return "\n\n".join(filter(str.strip, before)) if asked else None, answer
 
 
 def _text(content: object) -> str | None:

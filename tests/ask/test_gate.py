@@ -95,6 +95,7 @@ def test_each_reason_of_the_gate(bad, reason):
     pair(answer="I can notice that they wait. " + ANSWER),  # was a refusal: "I can not"
     pair(answer=ANSWER + " They complain that reviews are deleted."),  # was a mention of "that reviews"
     pair(answer=ANSWER + " One or two of them come back."),
+    pair(answer=ANSWER + " They expect more of Velo as an airline, and see it as an aid."),  # was: "as an AI"
     pair(answer=ANSWER + " Some of them feel sorry, and less than <50 for it."),
     pair(question="Warum warten Kunden von Velo?"),  # five words: too few to judge their language
 ])  # fmt: skip

@@ -151,6 +151,13 @@ def test_another_seed_holds_out_other_pairs_and_another_teacher_the_same_reviews
     assert names[0] == names[1]
 
 
+def test_an_instruction_that_all_questions_begin_with_makes_them_no_near_duplicates():
+    words = "You are the assistant of a shop. Answer in two sentences, in a friendly tone, and never promise a date. "
+    rows = [row | {"question": f"{words * 2}{row['question']}"} for row in distinct(60)]
+    train, test = splits.split_pairs(rows)
+    assert len(test) == 9 and len(train) == 51
+
+
 def test_a_split_that_cannot_be_made_says_so():
     with pytest.raises(ValueError, match="1 group.*chunk_size"):
         splits.split_pairs([row | {"review_ids": ["same"]} for row in distinct(5)])

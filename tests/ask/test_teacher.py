@@ -617,13 +617,25 @@ def test_the_limit_has_the_name_that_the_model_knows(model, name):
             {"type": "thinking", "thinking": "hm"},
             {"type": "text", "text": '{"pairs": [{"question": "real"}]}'},
         ],
+        '[THINK]{"pairs": [{"question": "draft"}]}[/THINK]{"pairs": [{"question": "real"}]}',
+        '<|channel|>analysis<|message|>{"a": 1}<|end|><|channel|>final<|message|>{"pairs": [{"question": "real"}]}',
+        '<seed:think>{"a": 1}</seed:think>{"pairs": [{"question": "real"}]}',
     ],
-    ids=["thinking", "its beginning is in the prompt", "parts"],
+    ids=["thinking", "its beginning is in the prompt", "parts", "Magistral", "gpt-oss", "Seed"],
 )
 def test_a_draft_in_the_thinking_is_not_the_answer(ask, content):
     with FakeOpenAI(reply=lambda body: a_choice(content), tokens=(9, 9)) as server:
         (answer,) = ask(server, some(1)).values()
     assert first_json(answer.text) == {"pairs": [{"question": "real"}]} and not answer.reason
+
+
+def test_thoughts_that_a_server_counts_apart_are_paid_for_and_named():
+    """As Gemini and Grok do: the total is more than what was asked and answered."""
+    usage = {"prompt_tokens": 900, "completion_tokens": 60, "total_tokens": 1896}
+    reply = read_reply(200, {"choices": [a_choice("{", "length")], "usage": usage})
+    assert reply.tokens == (900, 996) and "its thinking took a part" in reply.cut_off
+    usage["total_tokens"] = 960
+    assert read_reply(200, {"choices": [a_choice("{}")], "usage": usage}).tokens == (900, 60)
 
 
 def test_an_error_in_a_200_is_that_error(ask):

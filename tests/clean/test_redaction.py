@@ -81,6 +81,9 @@ def test_the_example_numbers_of_the_numbering_plans(form):
         ("in 2025 07700 900123 rang", "in 2025 [PHONE] rang"),
         ("İİİ, order 40213 of İİİ", "İİİ, order [ORDER] of İİİ"),
         ("call 07700 900123 days or evenings", "call [PHONE] days or evenings"),
+        ("カード4111111111111111です", "カード[CARD]です"),
+        ("番号は07700900123です", "番号は[PHONE]です"),
+        ("Dr. Martens boots, says Dr. Martin", "Dr. Martens boots, says [NAME]"),
     ],
 )
 def test_placeholders_are_typed(text, redacted):
@@ -90,7 +93,9 @@ def test_placeholders_are_typed(text, redacted):
 @pytest.mark.parametrize(
     "text",
     ["paid 2,899 euros on 12.03.2026", "14 km in 20 minutes, 5/5", "PowerPack 500", ""]
-    + ["build 0.2026.7.13.0", "version 0400 / 2026-04-02", "invoice 2,899.00 USD"],
+    + ["build 0.2026.7.13.0", "version 0400 / 2026-04-02", "invoice 2,899.00 USD"]
+    + ["UPC 036000291452", "ISBN 0-306-40615-2", "part number 4512367", "SKU: 10234567", "Art.-Nr. 12345678"]
+    + ["a pizza of Dr. Oetker", "価格は12,800円、2026年1月31日"],
 )
 def test_prices_dates_and_versions_are_no_personal_data(text):
     assert redaction.redact_text(text, "Ada Nimbus", "DE") == (text, Counter())

@@ -22,7 +22,9 @@ def test_the_record_has_bright_datas_37_fields():
     [(5, 5), ("4", 4), ("3.0", 3), ("3,0", 3), (2.0, 2), (None, None), ("", None), (" N/A ", None)]
     + [("4/5", 4), ("4 of 5", 4), ("4.0 out of 5 stars", 4), ("1 star", 1), ("FOUR", 4)]
     + [("2,0 von 5 Sternen", 2), ("4,0 sur 5 étoiles", 4), ("4,0 de 5 estrellas", 4), ("5,0 su 5 stelle", 5)]
-    + [("★★★★", 4), ("★★☆☆☆", 2), ("⭐⭐⭐", 3), ("⭐️⭐️", 2)],
+    + [("★★★★", 4), ("★★☆☆☆", 2), ("⭐⭐⭐", 3), ("⭐️⭐️", 2)]
+    + [("1 Stern", 1), ("4 Sterne", 4), ("1 stella", 1), ("1 ster", 1), ("4,0 z 5", 4), ("2 av 5", 2)]
+    + [("4,0\xa0sur\xa05\xa0étoiles", 4), ("Rated 4 out of 5 stars", 4), ("-", None), ("NA", None)],
 )
 def test_ratings_come_as_numbers_and_texts(value, stars):
     assert review(review_rating=value)["review_rating"] == stars
@@ -45,7 +47,9 @@ def test_other_scales_are_rejected_not_converted(value):
     + [("Jan. 31, 2026 2:05 PM", "2026-01-31T14:05:00"), ("January 31, 2026", "2026-01-31T00:00:00")]
     + [(1769817600, "2026-01-31T00:00:00Z"), ("1769817600000", "2026-01-31T00:00:00Z")]
     + [("Reviewed in the United States on January 5, 2024", "2024-01-05T00:00:00")]
-    + [("2nd July 2024", "2024-07-02T00:00:00"), (None, None), ("", None), ("NaN", None)],
+    + [("2nd July 2024", "2024-07-02T00:00:00"), (None, None), ("", None), ("NaN", None)]
+    + [("2026/01/31 2:05:00 PM GMT+1", "2026-01-31T14:05:00"), ("2026/1/5", "2026-01-05T00:00:00")]
+    + [("31-Jan-26", "2026-01-31T00:00:00"), ("2026.01.31", "2026-01-31T00:00:00"), ("NaT", None)],
 )
 def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
     assert review(review_date=value)["review_date"] == day

@@ -180,6 +180,97 @@ def test_files_that_went_wrong(name, field, values):
         assert [row[field] for row in parsed] == values
 
 
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("Datum;Autor;Bewertung;Titel;Bewertungstext\n31.01.2026;{};5;Super;{}", "Anna Berg"),
+        ("Datum;Name;Sterne;Bewertung\n31.01.2026;{};5;{}", "Anna Berg"),
+        ("date;auteur;note;titre;avis\n31/01/2026;{};5;Bien;{}", "Anne Petit"),
+        ("fecha;autor;puntuación;título;comentario\n2026-01-31;{};5;Bien;{}", "Ana Soto"),
+        ("data;autore;valutazione;titolo;recensione\n2026/1/31;{};5;Bene;{}", "Anna Riva"),
+        ("datum;naam;cijfer;titel;beoordeling\n31-01-2026;{};5;Goed;{}", "Anne Smit"),
+        ("投稿日;投稿者;評価;タイトル;レビュー本文\n2026/1/31;{};5;良い;{}", "安奈"),
+    ],
+)
+def test_headers_in_other_languages(mine, text, name):
+    rows, rejected = read(mine, text.format(name, "It came quickly and it works well") + "\n")
+    (row,) = rows
+    assert (row["review_content"], row["reviewer_name"]) == ("It came quickly and it works well", name)
+    assert (row["review_rating"], row["review_date"]) == (5, "2026-01-31T00:00:00") and not rejected
+
+
+def test_a_note_may_be_a_text(mine):
+    rows, _ = read(mine, "id,note\n1,The bike came quickly and works\n2,Broken after three weeks\n")
+    assert [row["review_content"][:8] for row in rows] == ["The bike", "Broken a"]
+
+
+@pytest.mark.parametrize("name", ["Antwort vom Shop", "Réponse de l'entreprise", "Owner response (text)"])
+def test_what_the_shop_answers_at_length_is_no_review(mine, name):
+    long = "Thank you for these kind words about us, and come back soon"
+    rows, _ = read(
+        mine, f"Kundenmeinung,{name}\nIt came a week too late,{long}\nBroken after three weeks,{long} 2\n"
+    )
+    assert [row["review_content"] for row in rows] == ["It came a week too late", "Broken after three weeks"]
+
+
+def test_a_scale_of_ten_is_no_stars_though_most_of_its_values_would_fit(mine, capsys):
+    scores = [0, 1, 2, 3, 3, 4, 5, 5, 9, 10, 7, 2, 1, 4]
+    rows, rejected = read(
+        mine, "score,comment\n" + "".join(f"{s},words about {n}\n" for n, s in enumerate(scores))
+    )
+    assert len(rows) == 14 and not rejected and not any(row["review_rating"] for row in rows)
+    assert "'score' is not taken for review_rating" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"text": {"0": "Came quickly", "1": "Never came"}, "rating": {"0": 5, "1": 1}},  # pandas' to_json
+        {
+            "status": "ok",
+            "data": {"reviews": [{"text": "Came quickly", "rating": 5}, {"text": "Never came", "rating": 1}]},
+        },
+        {
+            "topics": [{"a": 1}],
+            "reviews": [{"text": "Came quickly", "rating": 5}, {"text": "Never came", "rating": 1}],
+        },
+    ],
+)
+def test_json_as_pandas_and_services_write_it(tmp_path, whole):
+    rows, _ = read(tmp_path / "mine.json", json.dumps(whole))
+    assert [(row["review_content"], row["review_rating"]) for row in rows] == [
+        ("Came quickly", 5),
+        ("Never came", 1),
+    ]
+
+
+def test_a_first_review_without_the_optional_fields_is_no_second_header(mine):
+    rows, _ = read(
+        mine, "text,rating,title,author,country\nCame,5,,,\nNever,1,Bad,Tom,GB\nFine,3,Ok,Tim,GB\n"
+    )
+    assert [row["review_content"] for row in rows] == ["Came", "Never", "Fine"]
+
+
+def test_a_title_above_the_header_is_named(mine):
+    with pytest.raises(ValueError, match="Delete what stands above the header"):
+        read(
+            mine,
+            "Review report,,,\nExported 31.01.2026,,,\nDate,Rating,Review,Author\n31.01.2026,5,Came,Ann\n",
+        )
+
+
+def test_what_r_writes_for_nothing_is_nothing(mine):
+    rows, rejected = read(
+        mine, '"","text","rating","author"\n"1","Came",5,"Ann"\n"2","Late",NA,NA\n"3","Ok",-,"Al"\n'
+    )
+    assert [(row["review_rating"], row["reviewer_name"]) for row in rows] == [
+        (5, "Ann"),
+        (None, None),
+        (None, "Al"),
+    ]
+    assert not rejected
+
+
 def test_the_longest_texts_are_taken_where_no_name_is_known(capsys):
     parsed, _ = records.parse(review_files.read_records(CASES / "05_semicolon_commas_in_header.csv"))
     assert [row["review_content"][:8] for row in parsed] == ["Der Akku", "Die Hotl"]

@@ -155,11 +155,16 @@ def test_records_of_an_array_are_numbered(tmp_path):
     assert rows[2] == {"line": 3, "record": 3, "reason": "not a JSON object"}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 def test_encodings_of_exports(mine, capsys, encoding):
     rows = read(mine, "text,stars\nplain and long enough,1\nDéjà vu für 5 €,5\n".encode(encoding))
     assert rows[1]["record"] == {"text": "Déjà vu für 5 €", "stars": "5"}
     assert ("Windows-1252. Save it as UTF-8 if line 3" in capsys.readouterr().out) == (encoding == "cp1252")
+
+
+def test_a_stray_zero_byte_costs_no_row(mine):
+    rows = read(mine, b"text,stars\nplain\x00and long enough,1\nmore of it,5\n")
+    assert [row["record"]["stars"] for row in rows] == ["1", "5"]
 
 
 @pytest.mark.parametrize(

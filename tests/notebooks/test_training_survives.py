@@ -40,7 +40,9 @@ trainer.add_callback(Killer())
 
 
 def settings(tiny_gemma: Path) -> dict:
-    return {**TINY, "model_name": str(tiny_gemma), "max_steps": STEPS}
+    """Of a training on the sample's pairs as they stand in their file, since the gate would take seconds a run."""
+    pairs = REPOSITORY / "helpers" / "samples" / "qa_pairs.jsonl"
+    return {**TINY, "model_name": str(tiny_gemma), "max_steps": STEPS, "dataset": str(pairs)}
 
 
 def run_killed(work_dir: Path, step: int, **parameters) -> None:
@@ -165,13 +167,13 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_also_when_it_was_killed(
     """
     rows = [{"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
-    parameters = {**settings(tiny_gemma), "max_steps": 400, "learning_rate": 0.1}
-    run("05", tmp_path / "work", dataset=str(tmp_path / "few.jsonl"), **parameters)
+    parameters = {**settings(tiny_gemma), "dataset": str(tmp_path / "few.jsonl")}
+    parameters |= {"max_steps": 400, "learning_rate": 0.1}
+    run("05", tmp_path / "work", **parameters)
     record = json.loads((tmp_path / "work" / "training.json").read_text())
     found = {row["step"]: row["loss"] for row in record["validation_losses"]}
     assert record["steps"] < 400 and record["best_step"] == min(found, key=found.get)
     assert list(found)[-1] - record["best_step"] >= 3 * 50
-    parameters |= {"dataset": str(tmp_path / "few.jsonl")}
     run_killed(tmp_path / "killed", record["steps"] - 10, **parameters)
     run("05", tmp_path / "killed", **parameters)
     resumed = json.loads((tmp_path / "killed" / "training.json").read_text())
@@ -194,7 +196,7 @@ BAD_ROWS = {
 def test_a_bad_row_stops_notebook_05_with_its_number_and_the_fix(tmp_path, tiny_gemma, rows, says):
     files.write_jsonl(tmp_path / "bad.jsonl", rows)
     with pytest.raises(papermill.PapermillExecutionError, match=says):
-        run("05", tmp_path / "work", dataset=str(tmp_path / "bad.jsonl"), **settings(tiny_gemma))
+        run("05", tmp_path / "work", **settings(tiny_gemma) | {"dataset": str(tmp_path / "bad.jsonl")})
 
 
 FORMS = {
@@ -220,8 +222,8 @@ def test_each_form_trains_and_rows_that_are_too_long_are_listed(tmp_path, tiny_g
         pandas.DataFrame(rows).to_csv(path, index=False)
     else:
         path.write_text(json.dumps(rows) if name.endswith("json") else "\n".join(map(json.dumps, rows)))
-    parameters = {**settings(tiny_gemma), "max_steps": 10, "max_seq_length": 128}
-    done = run("05", tmp_path / "work", dataset=str(path), **parameters)
+    parameters = {**settings(tiny_gemma), "dataset": str(path), "max_steps": 10, "max_seq_length": 128}
+    done = run("05", tmp_path / "work", **parameters)
     said = text(done)
     sides = json.loads((tmp_path / "work" / "training.json").read_text())["rows"]
     listed = len(re.findall(r">(What of the \w+ story\?|(word ?){200})<", said))

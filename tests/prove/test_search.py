@@ -22,6 +22,9 @@ def index() -> search.Search:
     ("Which complaints came in the reviews of 2026 Q2?", "reviews of 2026 Q2"),
     ("What should be improved first?", "all reviews"),
     ("How did the ratings change over time?", "all reviews"),
+    ("What percentage of reviews are negative?", "all reviews"),
+    ("How many reviews have 1 or 2 stars?", "all reviews"),
+    ("Are most reviews positive or negative?", "all reviews"),
 ])  # fmt: skip
 def test_a_question_finds_its_sheet(index, question, source):
     found = index.find(question)[0]

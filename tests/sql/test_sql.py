@@ -195,6 +195,33 @@ JUDGED = [
     ),
     ("SELECT 'Ada', 5", "SELECT name, MAX(points) FROM scores", "right", ""),
     ("SELECT 'Cy', 3", "SELECT name, MIN(points) FROM scores WHERE team = 'blue'", "right", ""),
+    ("SELECT 3 / 7.0", "SELECT CAST(COUNT(*) AS FLOAT) / 7 FROM scores", "right", ""),  # of 64 bits
+    ("SELECT 3 / 7.0", "SELECT COUNT(*)::real / 7 FROM scores", "right", ""),
+    (
+        "(SELECT name FROM scores ORDER BY name)",
+        "SELECT name FROM scores ORDER BY name DESC",
+        "wrong result",
+        "other order",
+    ),
+    (
+        "SELECT name FROM scores WHERE team = 'blue'",
+        'SELECT "name" FROM scores WHERE "team" = "blue"',
+        "right",
+        "",
+    ),
+    (
+        "SELECT 'Ada red', 1 UNION SELECT 'Bo red', 1 UNION SELECT 'Cy blue', 1",
+        "SELECT name || ' ' || team, COUNT(*) FROM scores GROUP BY name",
+        "right",
+        "",
+    ),
+    (
+        "SELECT team, COUNT(*) FROM scores GROUP BY team",
+        "SELECT team AS t, COUNT(*) FROM scores GROUP BY t",
+        "right",
+        "",
+    ),
+    ("SELECT name FROM scores WHERE note IS NULL", "SELECT name FROM scores WHERE ISNULL(note)", "right", ""),
     # Everything else
     ("SELECT name FROM scores", "SELECT nome FROM scores", "does not run", 'column "nome" not found'),
     ("SELECT name FROM scores", "SELECT name FROM", "does not run", "syntax error"),
