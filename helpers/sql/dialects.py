@@ -2,7 +2,8 @@
 
 Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, views. Keys, indexes,
 owners, comments and settings go; types become wide (64 bits, doubles, texts). Not translated, and run with
-another meaning: `+` between texts, and LIKE, which here minds the case.
+another meaning: `+` between texts; LIKE, which here minds the case; days of the week, here from Sunday as 0; T-SQL's
+FORMAT and CONVERT with a style; NULL for a column that numbers itself.
 """
 
 from __future__ import annotations
