@@ -42,8 +42,9 @@ DEFAULTS = {
     "max_steps": (-1, 300),  # -1: num_train_epochs decides
 }
 PAIR_DEFAULTS = {  # as notebook 05 has them
-    "learning_rate": (2e-4, 1.5e-3),
-    "max_steps": (-1, 192),
+    "learning_rate": (2e-4, 1e-3),
+    "max_steps": (-1, 384),
+    "per_device_train_batch_size": (2, 1),
     "gradient_accumulation_steps": (4, 1),
     "lr_scheduler_type": ("linear", "linear"),
 }
@@ -101,7 +102,7 @@ class PairOptions(Options):
     packing: bool = False
     warmup_ratio: float = 5  # from 1 on it is a number of steps
     max_grad_norm: float = 1.0
-    per_device_train_batch_size: int = 2
+    per_device_train_batch_size: int = 0
     gradient_accumulation_steps: int = 0
     open_book: bool = True
 

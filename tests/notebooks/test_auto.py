@@ -7,13 +7,13 @@ from helpers.pipeline import notebooks
 from helpers.sql import qlora
 from tests.notebooks.test_form import PATHS, REPOSITORY
 
-NAMES = "learning_rate", "max_steps", "gradient_accumulation_steps"
+NAMES = "learning_rate", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"
 GPU = runtime.Device("cuda", "Tesla T4", 14.6, 80, "torch sees a CUDA GPU", (7, 5))
 CPU = runtime.Device("cpu", "x86_64 CPU, 2 threads", 12, 80, "torch sees no GPU")
 
 
 def settled(device: runtime.Device, monkeypatch, **given) -> tuple[list, list[dict]]:
-    """The three values after the cell of notebook 05 that settles them, and the rows that it shows."""
+    """The four values after the cell of notebook 05 that settles them, and the rows that it shows."""
     cells = notebooks.read(PATHS[5]).cells
     (cell,) = [cell.source for cell in cells if cell.cell_type == "code" and "no_gpu = " in cell.source]
     defaults = notebooks.parameters(PATHS[5])
@@ -26,7 +26,7 @@ def settled(device: runtime.Device, monkeypatch, **given) -> tuple[list, list[di
 
 def test_a_gpu_gets_the_usual_values(monkeypatch):
     values, shown = settled(GPU, monkeypatch)
-    assert values == [2e-4, -1, 4]
+    assert values == [2e-4, -1, 2, 4]
     assert [row["parameter"] for row in shown] == [*NAMES] and not any(
         "no GPU" in row["why"] for row in shown
     )
@@ -34,8 +34,8 @@ def test_a_gpu_gets_the_usual_values(monkeypatch):
 
 def test_two_cores_get_those_of_the_demo(monkeypatch):
     values, shown = settled(CPU, monkeypatch)
-    assert values == [1.5e-3, 192, 1]
-    assert [row["value"] for row in shown] == ["0.0015", "192", "1"]
+    assert values == [1e-3, 384, 1, 1]
+    assert [row["value"] for row in shown] == ["0.001", "384", "1", "1"]
     assert all(row["why"].startswith("no GPU") for row in shown)
     assert "learning_rate" not in (REPOSITORY / "Makefile").read_text(), "the demo has no settings of its own"
 

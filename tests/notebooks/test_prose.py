@@ -211,7 +211,7 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
     in_words = {
         one: count for count, one in enumerate("zero one two three four five six seven eight".split())
     }
-    assert in_words[re.search(r"per step of (\w+) rows", words)[1]] == at_once * batches
+    assert in_words[re.search(r"per step of (\w+) rows?", words)[1]] == at_once * batches
     hours = 3 * rows / (at_once * batches) * a_step / 3600
     assert in_words[re.search(r"(\w+) hours for three passes", words)[1]] == round(hours)
     assert number_in(r"\| ([\d.]+) GB \(measured\) \| free", words) == pytest.approx(peak, abs=0.1)
@@ -300,12 +300,11 @@ def test_readme_and_evidence_have_the_numbers_of_notebook_06(path, count):
 
 @pytest.mark.parametrize("path, count", [("docs/evidence.md", 8), ("notebooks/06_evaluate.ipynb", 5)])
 def test_what_the_book_is_worth_is_told_as_it_was_measured(path, count):
-    """Each row about the closed book, against its benchmark; the open book's column, against notebook 06."""
+    """Each row about the closed book, and about the open one on the same questions, against the benchmark."""
     measured = files.read_json(REPOSITORY / "benchmarks" / "open_book.json")["kinds"]
     kinds = {"a review": "review", "a topic's sheet": "topic", "the sheet of all reviews": "whole"}
     names = {"answer loss (nats per token)": "answer_loss", "facts named": "facts"}
     text = prose(6) if path.endswith("ipynb") else (REPOSITORY / path).read_text("utf-8")
-    evidence = (REPOSITORY / "docs" / "evidence.md").read_text("utf-8")
     table = re.findall(
         r"^\| (\d+) about ([^|]+?) \| ([^|]+) \| ([\d.]+) \| ([\d.]+) \|(?: ([\d.]+) \|)?$", text, re.M
     )
@@ -313,12 +312,8 @@ def test_what_the_book_is_worth_is_told_as_it_was_measured(path, count):
     for asked, about, measure, opened, tuned, base in table:
         part, name = measured[kinds[about]], names.get(measure, "invented_number")
         assert part["count"] == int(asked) and abs(part["tuned"][name] - float(tuned)) <= 0.0051
+        assert abs(part["open"][name] - float(opened)) <= 0.0051
         assert not base or abs(part["base"][name] - float(base)) <= 0.0051
-        assert re.search(
-            rf"^\| {asked} about {about} \| {re.escape(measure)} (\| [\d.]+ ){{2}}\| {opened} \|",
-            evidence,
-            re.M,
-        )
     everyone = sum(part["count"] * part["tuned"]["invented_number"] for part in measured.values())
     assert f"{everyone:.0f} of its 32 answers state a number that their source lacks" in (
         REPOSITORY / "README.md"

@@ -113,6 +113,7 @@ def test_03_chunks_the_sample_alone(alone):
 
 
 TINY = dict(max_seq_length=1024, max_steps=12, learning_rate=1e-2, lora_r=1, lora_alpha=1)
+TINY |= dict(per_device_train_batch_size=2)
 
 
 @pytest.fixture(scope="module")
