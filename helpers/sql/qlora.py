@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ PAIR_DEFAULTS = {  # as notebook 05 has them
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+SQL_ALONE = "context", "train_size", "test_size", "group_by", "max_examples"
 PAIR_SETTINGS = (
     "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed".split()
 )
@@ -287,7 +289,11 @@ def main() -> None:
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--dataset", default=Options.dataset)
     kind = PairOptions if data.has_pairs(first.parse_known_args()[0].dataset) else Options
-    run(*HfArgumentParser(kind, prog="python -m helpers.sql.qlora").parse_args_into_dataclasses())
+    (options,) = HfArgumentParser(kind, prog="python -m helpers.sql.qlora").parse_args_into_dataclasses()
+    odd = [name for name in SQL_ALONE if getattr(options, name) != getattr(kind(), name)]
+    if odd and kind is PairOptions:
+        sys.exit(f"--{', --'.join(odd)}: for SQL alone, and {options.dataset} holds question–answer pairs")
+    run(options)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,19 @@ def test_a_schema_written_differently_is_one_group(spellings):
     assert data.schema("CREATE TABLE a (id TEXT)") != data.schema(spellings[0])
 
 
+def test_how_a_table_is_stored_makes_no_other_schema():
+    """Each dump counts on: `AUTO_INCREMENT=7` put one schema on all three sides."""
+    stored = [
+        "",
+        " ENGINE=InnoDB AUTO_INCREMENT=7",
+        " WITHOUT ROWID",
+        ' TABLESPACE "USERS"',
+        "; CREATE INDEX i ON a (id)",
+    ]
+    assert len({data.schema(f"CREATE TABLE a (id INT){tail};") for tail in stored}) == 1
+    assert data.schema("CREATE TABLE a AS SELECT 1 AS b") != data.schema("CREATE TABLE a AS SELECT 2 AS b")
+
+
 def test_statements_of_other_databases_are_told_apart():
     """Escaped quotes, comments after #, no semicolons, GO, and a trigger's body, which is none of its own."""
     assert data.create_statements("INSERT INTO t VALUES ('it\\'s; CREATE'); CREATE TABLE p (a INT)") == [
@@ -287,3 +300,13 @@ def test_pairs_are_told_from_sql_by_their_columns(tmp_path):
     }
     assert pairs == {"pairs.jsonl": True, "sql.jsonl": False, "qa_dataset": True, "no": False}
     assert data.has_pairs("auto") and not data.has_pairs("sample") and not data.has_pairs("a/b")
+
+
+def test_flags_of_sql_are_refused_beside_pairs_before_anything_is_loaded(monkeypatch):
+    from helpers.sql import qlora
+
+    monkeypatch.setattr(
+        sys, "argv", ["qlora", "--dataset", "auto", "--context", "schema", "--test_size", "9"]
+    )
+    with pytest.raises(SystemExit, match="--context, --test_size: for SQL alone, and auto holds question"):
+        qlora.main()

@@ -83,6 +83,30 @@ def test_a_system_message_goes_before_the_question(tmp_path):
     assert pair["question"] == "Be brief.\n\nWhy?"
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "system": "Be brief.",
+            "conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}],
+        },
+        {"system_prompt": "Be brief.", "question": "Why?", "answer": "So."},
+        {"system": "Be brief.", "instruction": "Why?", "input": "", "output": "So.", "history": []},
+    ],
+    ids=["ShareGPT", "OpenOrca", "Alpaca"],
+)
+def test_a_system_text_beside_the_turns_goes_before_the_question_too(tmp_path, row):
+    (pair,) = data.read(write(tmp_path / "mine.json", [row]))
+    assert (pair["question"], pair["answer"]) == ("Be brief.\n\nWhy?", "So.")
+
+
+def test_an_empty_system_message_is_none(tmp_path):
+    (pair,) = data.read(
+        write(tmp_path / "a.json", [{"messages": [{"role": "system", "content": ""}, *MESSAGES]}])
+    )
+    assert pair["question"] == "Why?"
+
+
 def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
     (tmp_path / "mine.csv").write_text('question,answer\n"Why,\nthen?",So.\nWho?,"Me, me."\n')
     first, second = data.read(tmp_path / "mine.csv")
@@ -114,6 +138,20 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
         ),
         ({"messages": ["Why?", "So."]}, "messages has the roles none, none"),
         ({"messages": "Why? So."}, "the question is missing.*it has the fields messages"),
+        (
+            {"instruction": "Why?", "output": "So.", "history": [["a", "b"]]},
+            "the field 'history' has turns before",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "system", "content": "Be"},
+                    {"role": "user", "content": " "},
+                    MESSAGES[1],
+                ]
+            },
+            "the question is missing, empty or not",
+        ),
     ],
 )
 def test_a_bad_row_stops_with_its_number_and_the_fix(tmp_path, row, says):
