@@ -177,6 +177,4 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: t
         "largest difference after reading back": off,
         "loss of a trained answer, base": round(before, 3),
         "loss of a trained answer, tuned": round(after, 3),
-        "first loss": round(losses[0], 3),
-        "last loss": round(losses[-1], 3),
     }

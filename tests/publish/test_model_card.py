@@ -34,7 +34,7 @@ def work_dir(tmp_path):
     training = {
         "rows": 359, "steps": 45, "tokens": 41566, "seconds": 256.9, "device": "a CPU", "dtype": "bfloat16",
         "settings": {"lora_r": 8, "learning_rate": 0.001},
-        "losses": [{"step": 1, "loss": 3.906}, {"step": 45, "loss": 2.469}],
+        "losses": [{"step": step, "loss": 4 - step / 10} for step in range(20)],
     }  # fmt: skip
     files.write_json(tmp_path / "training.json", training)
     known = [{"right": 1.0, "answer_loss": 2.0}] * 40
@@ -72,7 +72,7 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
         "transformers",
     )
     for part in (
-        "| trained on | 359 pairs, 45 steps, 41566 tokens |", "| loss | 3.91 at the first step, 2.47 at the last |",
+        "| trained on | 359 pairs, 45 steps, 41566 tokens |", "| loss, mean of ten steps | 3.55 at the beginning, 2.55 at the end |",
         "| cost | $0.13 for the teacher |", "placeholders before a model saw the\n  reviews: 3 × EMAIL.",
         "Written by gpt-4o (3 pairs)", "On 8 held-out questions", "for 5 questions", "differed by at most 0.14 nats",
         "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 |",
