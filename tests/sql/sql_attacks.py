@@ -103,7 +103,7 @@ QUERIES = {
     "two": ("SELECT 1; DROP TABLE t", FIRST),
     "comment": ("SELECT 1 /* ; */; DELETE FROM t -- SELECT", FIRST),
     "commit": ("SELECT 1;\nCOMMIT;\nATTACH '{canary}' AS x", FIRST),
-    "two for the tokenizer alone": ("SELECT $$ ; $$ ; DELETE FROM t; SELECT $$", ERROR),
+    "two for the tokenizer alone": ("SELECT $$ ; $$ ; DELETE FROM t; SELECT $$", FIRST),
     "nul": ("SELECT 1\x00; DROP TABLE t", FIRST),
     "surrogate": ("SELECT '\ud800'", ERROR),
     "wide semicolon": ("SELECT 1\uff1b DROP TABLE t", ERROR),
@@ -172,7 +172,7 @@ CONTEXTS = {
     "macro": (
         "CREATE MACRO f(x) AS (SELECT content FROM read_text(x))",
         "SELECT f('{canary}')",
-        "may make rows",
+        "does not exist",
     ),
     "trigger": ("CREATE TRIGGER x AFTER INSERT ON t BEGIN DELETE FROM t; DELETE FROM t; END", "SELECT 1", ""),
     "insert from a file": (
@@ -191,7 +191,7 @@ CONTEXTS = {
     "schema insert": (
         "INSERT INTO sqlite_master VALUES ('table', 'x', 'x', 2, '')",
         "SELECT 1",
-        "sqlite_master",
+        "",
     ),
     "endless": (
         "INSERT INTO t " + ENDLESS + " SELECT i, 'x' FROM n WHERE i < 0",
