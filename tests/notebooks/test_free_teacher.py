@@ -19,7 +19,7 @@ from helpers.core import files, workdir
 from tests.notebooks.test_runs import REPOSITORY, text
 
 MODEL = "gemma-3-270m"
-OVERVIEW = bool(os.environ.get("ALL"))  # its answer about the whole takes as long as all others
+OVERVIEW = bool(os.environ.get("ALL"))  # its answer about the whole takes as long as all others; then three reviews, else two
 SHOTS = (
     (
         "My order was promised for the 3rd and came three weeks later. Nobody wrote to me, and each time I "
@@ -79,7 +79,7 @@ def work_dir(tmp_path, monkeypatch, server):
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.listening_address}/v1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     chunks = []
-    for number, review in enumerate(REVIEWS):
+    for number, review in enumerate(REVIEWS if OVERVIEW else REVIEWS[:2]):
         chunk = {"review_ids": [f"r{number}"], "company": "Velomarsh", "text": f"### Review\n\n{review}"}
         chunks.append({"id": files.content_id(chunk), **chunk})
     files.write_jsonl(tmp_path / "work" / "chunks.jsonl", chunks)
