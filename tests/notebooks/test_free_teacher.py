@@ -19,7 +19,7 @@ from helpers.core import files, workdir
 from tests.notebooks.test_runs import REPOSITORY, text
 
 MODEL = "gemma-3-270m"
-OVERVIEW = bool(os.environ.get("ALL"))  # its answer about the whole takes as long as all others; then three reviews, else two
+OVERVIEW = bool(os.environ.get("ALL"))  # its answer about the whole takes as long as all others
 SHOTS = (
     (
         "My order was promised for the 3rd and came three weeks later. Nobody wrote to me, and each time I "
