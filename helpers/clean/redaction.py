@@ -14,9 +14,7 @@ from helpers.clean.numbers import Span
 
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "ORDER", "ACCOUNT", "PHONE", "NAME", "PLACE")
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
-UNSPACED = re.compile(
-    "(?![年月日円元時分])[\u3040-\u30ff\u3400-\u9fff]"
-)  # words to a pattern, beside numbers
+UNSPACED = re.compile("(?![年月日円元時分])[\u3040-\u30ff\u3400-\u9fff]")  # word characters beside a number
 SOME_DIGITS = re.compile(r"\d(?:\D{0,3}\d){2}")
 
 LINK = re.compile(

@@ -127,9 +127,7 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
     taken = {field: name for name, field in asked.items() if field}
     known = {name: KNOWN[_key(name)] for name in held if _key(name) in KNOWN and name not in asked}
     fit = {name for name in known if any(_fits(known[name][1], value) for value in held[name].values())}
-    long = {
-        name: _size(held[name].values()) for name in held if name not in fit | asked.keys()
-    }  # a "note" may be one
+    long = {name: _size(held[name].values()) for name in held if name not in fit | asked.keys()}
     long |= {name: size / 9 for name, size in long.items() if REPLY.search(name)}
     longest = max(long, key=long.get, default=next(iter(held)))
     if long.get(longest, 0) >= 20 * max(1, len(held[longest])):

@@ -64,7 +64,8 @@ def read_rows(path: Path) -> list[dict]:
 def _text(path: Path) -> tuple[str, bool]:
     """The file's text, and whether it is UTF-8 with damaged bytes; read as Windows-1252, it prints a line of it."""
     data = path.read_bytes()
-    if data.count(0) > len(data) / 4:  # half of the bytes of Latin letters; a stray one is damage
+    # Half of the bytes of Latin letters are 0, of others few; a stray one is damage.
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data.count(0) > len(data) / 4:
         return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16", "replace"), False
     text = data.decode("utf-8-sig", "replace")
     broken = text.count("\ufffd") - data.count("\ufffd".encode())

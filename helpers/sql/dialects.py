@@ -27,7 +27,7 @@ OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType
 PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
 # Routines of MySQL's client; lines for psql and for Oracle's; texts of Postgres.
 DELIMITED = re.compile(r"^\s*DELIMITER\s+(?!;\s*$).*?^\s*DELIMITER\s+;\s*$", re.I | re.M | re.S)
-LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.I | re.M)
+LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)  # a text may have a line "Prompt reply"
 DOLLARS = re.compile(r"\$(\w*)\$(.*?)\$\1\$", re.S)
 MAKES = re.compile(r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|COPY|LOAD|REPLACE)\b", re.I | re.S)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere

@@ -162,6 +162,13 @@ def test_encodings_of_exports(mine, capsys, encoding):
     assert ("Windows-1252. Save it as UTF-8 if line 3" in capsys.readouterr().out) == (encoding == "cp1252")
 
 
+@pytest.mark.parametrize("encoding, mark", [("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")])
+def test_utf_16_with_its_mark_is_read_where_hardly_a_byte_is_zero(mine, encoding, mark):
+    text = "良い自転車です。また買います"
+    (row,) = read(mine, mark + f"本文,評価\n{text * 3},5\n".encode(encoding))
+    assert row["record"] == {"本文": text * 3, "評価": "5"}
+
+
 def test_a_stray_zero_byte_costs_no_row(mine):
     rows = read(mine, b"text,stars\nplain\x00and long enough,1\nmore of it,5\n")
     assert [row["record"]["stars"] for row in rows] == ["1", "5"]
