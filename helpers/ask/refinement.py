@@ -37,7 +37,7 @@ def refine(pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_us
         text, reason = _rewrite(answers[request.key].text, chunk["text"], chunk_size)
         rewritten.append((chunk["review_ids"], chunk["company"], chunk["text"] if reason else text))
         refused += [{"id": chunk["id"], "reason": reason, "rewrite": text}] if reason else []
-    return chunks.with_ids(rewritten), refused
+    return list(chunks.with_ids(rewritten)), refused
 
 
 def _rewrite(answer: str, original: str, chunk_size: int) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 
 from helpers.clean import reviews
 from helpers.core import files
@@ -23,33 +24,37 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
-    chunks = []
-    for (company, _), group in groupby(sorted(rows, key=_group), key=_group):
-        packed = _pack(group, chunk_size, chunk_overlap)
-        chunks += with_ids((ids, company or None, text) for ids, text in packed)
-    return chunks
+    parts = sorted(
+        (part(row, chunk_size, chunk_overlap) for row in rows), key=itemgetter("company", "language")
+    )
+    return list(with_ids(pack(parts, chunk_size)))
 
 
-def _group(row: dict) -> tuple[str, str]:
-    return row["company_name"] or "", row.get("language") or ""
+def part(row: dict, chunk_size: int, chunk_overlap: int) -> dict:
+    """A review on its way into a chunk: its `section`, or, of one that is too long, the `pieces`."""
+    section, pieces = reviews.review_markdown(row), []
+    if len(section) > chunk_size:
+        section, pieces = "", list(_pieces(row, chunk_size, chunk_overlap))
+    group = {"company": row["company_name"] or "", "language": row.get("language") or ""}
+    return {**group, "review_id": row["review_id"], "section": section, "pieces": pieces}
 
 
-def _pack(rows: Iterable[dict], chunk_size: int, chunk_overlap: int) -> Iterator[tuple[list[str], str]]:
-    """The review ids and the text of each chunk."""
-    ids, packed = [], ""
-    for row in rows:
-        section = reviews.review_markdown(row)
-        joined = packed + reviews.RULE + section if packed else section
-        if len(joined) <= chunk_size:
-            ids, packed = [*ids, row["review_id"]], joined
-            continue
+def pack(parts: Iterable[dict], chunk_size: int) -> Iterator[tuple[list[str], str | None, str]]:
+    """Review ids, company and text of each chunk, of parts that are sorted by company and language."""
+    for (company, _), group in groupby(parts, itemgetter("company", "language")):
+        ids, packed = [], ""
+        for one in group:
+            joined = packed + reviews.RULE + one["section"] if packed else one["section"]
+            if one["section"] and len(joined) <= chunk_size:
+                ids, packed = [*ids, one["review_id"]], joined
+                continue
+            if packed:
+                yield ids, company or None, packed
+            own, packed = [one["review_id"]], one["section"]
+            yield from ((own, company or None, piece) for piece in one["pieces"])
+            ids = own if packed else []
         if packed:
-            yield ids, packed
-        ids, packed = ([row["review_id"]], section) if len(section) <= chunk_size else ([], "")
-        if not packed:
-            yield from (([row["review_id"]], piece) for piece in _pieces(row, chunk_size, chunk_overlap))
-    if packed:
-        yield ids, packed
+            yield ids, company or None, packed
 
 
 def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
@@ -73,15 +78,14 @@ def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:
         yield f"{header}\n\n{reviews.escaped(piece)}".strip()
 
 
-def with_ids(contents: Iterable[tuple[list[str], str | None, str]]) -> list[dict]:
+def with_ids(contents: Iterable[tuple[list[str], str | None, str]]) -> Iterator[dict]:
     """Chunks with their ids; where a review says the same twice at length, the second has another id."""
-    chunks, seen = [], Counter()
+    seen = Counter()
     for review_ids, company, text in contents:
         content = {"review_ids": review_ids, "company": company, "text": text}
         first = files.content_id(content)
-        chunks.append({"id": files.content_id([first, seen[first]]) if seen[first] else first, **content})
+        yield {"id": files.content_id([first, seen[first]]) if seen[first] else first, **content}
         seen[first] += 1
-    return chunks
 
 
 @cache

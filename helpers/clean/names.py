@@ -77,6 +77,7 @@ FOLD = {ord(letter): unicodedata.normalize("NFD", letter)[0].lower() for letter 
 FOLD |= dict(zip(map(ord, "ßøØłŁđĐıæÆœŒ"), "soollddiaaoo"))
 
 
+@lru_cache(100_000)  # the same words come again and again
 def canonical(text: str) -> str:
     """Small letters without accents; ä, ae and a are the same, and so are ß, ss and s."""
     return text.translate(FOLD).replace("ae", "a").replace("oe", "o").replace("ue", "u").replace("ss", "s")
@@ -106,6 +107,8 @@ def _own(text: str, own: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where the reviewer's own name stands."""
     words = list(WORD.finditer(text))
     plain = [canonical(word.group()) for word in words]
+    if not set(own) & set(plain):
+        return []
     small = {each for each, word in zip(plain, words) if word.group().islower()}
     joined = [bool(GAP.fullmatch(text, a.end(), b.start())) for a, b in zip(words, words[1:])]
     spans, done = [], -1

@@ -1,7 +1,7 @@
 """Reviews: cleaning and Markdown (stages 01 and 02). What is removed comes back with its reason."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import groupby
 from urllib.parse import quote
@@ -42,47 +42,66 @@ def clean(reviews: Iterable[dict], min_words: int = 3, redact_pii=True) -> tuple
     date, then by id): its words, or, from NEAR_WORDS words on, nearly so. A kept row has FIELDS, `redacted` with
     `redaction.redact`'s counts.
     """
-    rows, tokens, pairs, reasons = [], [], [], {}
-    plain = lru_cache(texts.plain)  # for what is the same in each review of a company
-    for index, review in enumerate(reviews):
-        title, content = texts.plain(review["review_title"]), texts.plain(review["review_content"])
-        row = {**review, "review_title": title, "review_content": content}
-        row |= {field: plain(review[field]) or None for field in COMPANY_TEXTS}
-        # Compared before redaction, so that placeholders make no two reviews alike.
-        said = texts.words(f"{title}\n{content}")
-        if len(said) < min_words:
-            reasons[index] = f"fewer than {min_words} words"
-        tokens.append((files.content_id(said), len(said), review["reviewer_name"]))
-        pairs.append(texts.hashed(texts.ngrams(said, 2) if len(said) >= NEAR_WORDS else ()))
-        row["language"] = texts.language(f"{title}\n{content}")
-        row = redaction.redact(row) if redact_pii else {**row, "redacted": None}
-        rows.append({field: row[field] for field in FIELDS})
-    ages = [(row["review_date"] or "9999", row["review_id"]) for row in rows]
-    order = sorted(set(range(len(rows))) - reasons.keys(), key=ages.__getitem__)
-    reasons |= _repeated(order, tokens, pairs, [row["review_id"] for row in rows])
+    rows, said = [], []
+    for review in reviews:
+        row, own = clean_one(review, redact_pii)
+        rows.append(row)
+        said.append(own)
+    reasons = removals({name: [own[name] for own in said] for name in SAID}, min_words)
     kept = [row for index, row in enumerate(rows) if index not in reasons]
-    removed = []
-    for index, reason in sorted(reasons.items()):
-        text = f"{rows[index]['review_title']} {rows[index]['review_content']}".strip()
-        removed.append({"review_id": rows[index]["review_id"], "reason": reason, "text": text})
-    return kept, removed
+    return kept, [removed(rows[index], reason) for index, reason in sorted(reasons.items())]
 
 
-def _repeated(order: list[int], said: list[tuple], pairs: list, ids: list[str]) -> dict[int, str]:
-    """Why the reviews that repeat an earlier one are removed, by index."""
-    first = {said[index][0]: index for index in reversed(order)}
-    unique = [index for index in order if first[said[index][0]] == index]
-    twins = texts.near_duplicates([pairs[index] for index in unique], SIMILAR, chains=False)
+SAID = ("id", "date", "content", "words", "name", "grams")  # by what reviews are compared
+
+
+def clean_one(review: dict, redact_pii=True) -> tuple[dict, dict]:
+    """A review's row as it may be shown, and by SAID what it is compared by: numbers, and hashed pairs of words."""
+    title, content = texts.plain(review["review_title"]), texts.plain(review["review_content"])
+    row = {**review, "review_title": title, "review_content": content}
+    row |= {field: _plain(review[field]) or None for field in COMPANY_TEXTS}
+    row["language"] = texts.language(f"{title}\n{content}")
+    row = redaction.redact(row) if redact_pii else {**row, "redacted": None}
+    words = texts.words(
+        f"{title}\n{content}"
+    )  # before redaction, so that placeholders make no two reviews alike
+    grams = texts.hashed(texts.ngrams(words, 2) if len(words) >= NEAR_WORDS else ())
+    said = review["review_id"], review["review_date"] or "9999", _number(words), len(words)
+    said = *said, _number(review["reviewer_name"]), grams
+    return {field: row[field] for field in FIELDS}, dict(zip(SAID, said))
+
+
+_plain = lru_cache(texts.plain)  # for what is the same in each review of a company
+
+
+def _number(value: object) -> int:
+    return int(files.content_id(value)[:15], 16)  # as many digits as a signed 64-bit number has room for
+
+
+def removed(row: dict, reason: str) -> dict:
+    text = f"{row['review_title']} {row['review_content']}".strip()
+    return {"review_id": row["review_id"], "reason": reason, "text": text}
+
+
+def removals(said: dict[str, Sequence], min_words: int) -> dict[int, str]:
+    """Why reviews are removed, by index. `said` has a column for each of SAID."""
+    import numpy as np
+
+    ids, names, words = said["id"], said["name"], np.asarray(said["words"])
+    order = np.lexsort((np.asarray(ids), np.asarray(said["date"])))
+    reasons = dict.fromkeys(np.flatnonzero(words < min_words).tolist(), f"fewer than {min_words} words")
+    order = order[words[order] >= min_words]
+    content = np.asarray(said["content"], dtype=int)[order]
+    _, first, same = np.unique(content, return_index=True, return_inverse=True)
+    unique = order[np.sort(first)].tolist()
+    twins = texts.near_duplicates([said["grams"][index] for index in unique], SIMILAR, chains=False)
     near = {unique[later]: (unique[earlier], similarity) for earlier, later, similarity in reversed([*twins])}
-    reasons = {}
-    for index in order:
-        digest, length, name = said[index]
-        earlier = first[digest]
+    for index, earlier in zip(order.tolist(), order[first[same]].tolist()):
         if earlier in near:
             twin, similarity = near[earlier]
             reasons[index] = f"near-duplicate of {ids[twin]} ({similarity:.0%} of word pairs shared)"
         elif earlier != index:  # a short one of another name is an opinion, but as a text only a copy
-            phrase = length < NEAR_WORDS and name != said[earlier][2]
+            phrase = words[index] < NEAR_WORDS and names[index] != names[earlier]
             reasons[index] = f"{'common phrase, copy' if phrase else 'exact duplicate'} of {ids[earlier]}"
     return reasons
 

@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 
 import regex
@@ -90,7 +90,10 @@ def hashed(grams: Iterable[tuple[str, ...]]):
     return np.fromiter({zlib.crc32(" ".join(gram).encode()) for gram in grams}, dtype=np.uint32)
 
 
-def near_duplicates(grams: list, least: float, chains: bool = True) -> Iterator[tuple[int, int, float]]:
+BUCKETS = 2**24  # of n-grams, for counting about how many texts hold each
+
+
+def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Iterator[tuple[int, int, float]]:
     """(earlier, later, similarity) of every two texts whose `hashed` n-grams are at least so similar (Jaccard).
 
     Ordered by `later`, then `earlier`. Without `chains`, a text that repeats an earlier one is not compared with later
@@ -99,25 +102,33 @@ def near_duplicates(grams: list, least: float, chains: bool = True) -> Iterator[
     """
     import numpy as np
 
-    none = np.empty(0, np.uint32)
-    values, count = np.unique(np.concatenate([*grams, none]), return_counts=True)
-    rank = np.argsort(np.argsort(count, kind="stable")).astype(np.uint32)  # the rarest n-gram is number 0
+    holders = np.zeros(BUCKETS, dtype=np.uint32)
+    for own in grams:
+        holders[own % BUCKETS] += 1
     sizes = np.array([len(own) for own in grams], dtype=int)
-    ranked = (np.sort(rank[np.searchsorted(values, own)]) for own in grams)
-    # With one n-gram more than n - least * n, two prefixes must meet; a fifth more tells most others apart.
-    rarest = [own[: n - math.ceil(least * n) + 1 + n // 5] for n, own in zip(sizes.tolist(), ranked)]
+    rarest, last = [], np.zeros(len(grams), dtype=np.uint64)
+    for text, own in enumerate(grams):
+        count = holders[own % BUCKETS]
+        # With one n-gram more than n - least * n, two prefixes must meet.
+        prefix = np.lexsort((own, count))[: len(own) - math.ceil(least * len(own)) + 1]
+        last[text] = (count[prefix[-1:]].astype(np.uint64) << np.uint64(32) | own[prefix[-1:]]).sum()
+        rarest.append(own[prefix[count[prefix] > 1]])  # where a text is alone, it meets nobody
+    rest = sizes - np.array([min(n, n - math.ceil(least * n) + 1) for n in sizes.tolist()], dtype=int)
     lengths = np.array([len(own) for own in rarest], dtype=int)
-    rest, last = sizes - lengths, np.array([own[-1:].sum() for own in rarest])
-    flat = np.concatenate([*rarest, none])
-    order = np.argsort(flat, kind="stable")  # by n-gram, then by text
-    holders = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    first, place = np.searchsorted(flat[order], flat).astype(np.uint32), np.argsort(order).astype(np.uint32)
-    del values, count, rank, flat, order, rarest  # of 100,000 reviews, 400 MB
+    flat = np.concatenate([*rarest, np.empty(0, np.uint32)])
+    order = np.argsort(flat, kind="stable").astype(np.uint32)  # by n-gram, then by text
+    at, starts = np.arange(len(flat), dtype=np.uint32), np.diff(flat[order], prepend=flat[order][:1]) != 0
+    first, place = np.empty_like(at), np.empty_like(at)
+    first[order], place[order] = np.maximum.accumulate(np.where(starts, at, 0)), at
+    holder = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
+    del rarest, flat, order, at, starts  # of a million reviews, 800 MB
     repeats = np.zeros(len(grams), dtype=bool)
     for later, end in enumerate(np.cumsum(lengths).tolist()):
         own = slice(end - lengths[later], end)
-        found = [holders[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
-        others, shared = np.unique(np.concatenate([none, *found]), return_counts=True)
+        met = [holder[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
+        if not met:
+            continue
+        others, shared = np.unique(np.concatenate(met), return_counts=True)
         # Behind the end of the prefix that ends first, they share at most what is left of its text.
         most = shared + np.where(last[others] < last[later], rest[others], rest[later])
         most = np.minimum(most, np.minimum(sizes[others], sizes[later]))

@@ -45,7 +45,7 @@ def rewritten(old: str, new: str) -> str:
 def test_a_rewrite_counts_only_if_it_keeps_form_length_and_numbers(rewrite, reason, tmp_path, monkeypatch):
     """By the real client, from a server on the loopback."""
     other = "### Review by [NAME]\n\n" + "the and however, it rides well." * 12
-    pieces = chunks.with_ids([(["r1"], "A", ORIGINAL), (["r2"], "A", other)])
+    pieces = [*chunks.with_ids([(["r1"], "A", ORIGINAL), (["r2"], "A", other)])]
     refined, refused = refine(pieces, tmp_path, monkeypatch, {ORIGINAL: rewrite})
     assert [chunk["text"] for chunk in refined] == [ORIGINAL if reason else rewrite, other]
     assert refined[1] == pieces[1] and (refined[0] == pieces[0]) == bool(reason)

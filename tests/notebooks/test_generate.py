@@ -102,8 +102,8 @@ def test_04_makes_a_dataset_from_the_sample_alone(alone):
 
     done, work_dir = alone("04")
     said = text(done)
-    assert "464 pairs for" in said and "536 pairs about 67 of 67 fact sheets" in said
-    assert "986 pairs kept, 14 rejected" in said and pictures(done) == 5
+    assert "464 pairs for" in said and "544 pairs about 67 of 67 fact sheets" in said
+    assert "994 pairs kept, 14 rejected" in said and pictures(done) == 5
     assert "2 of " in said and "chunks hold orders to a language model" in said and "Systemprompt" in said
     pairs, rejected = (files.read_jsonl(work_dir / f"qa_{name}.jsonl") for name in ("pairs", "rejected"))
     columns = [
@@ -340,7 +340,7 @@ def test_a_push_from_the_notebook_is_private_and_holds_the_data_set(work_dir, tm
     pushed = [
         json.loads(line) for side in ("train", "test") for line in repo.files[f"{side}.jsonl"].splitlines()
     ]
-    assert repo.private and len(pushed) == 986
+    assert repo.private and len(pushed) == 994
     assert repo.files["README.md"] == (work_dir / "qa_dataset" / "README.md").read_bytes()
 
 

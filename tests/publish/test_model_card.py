@@ -123,7 +123,7 @@ def test_what_is_not_known_is_called_so(tmp_path):
 
 def test_of_the_bundled_adapter_the_sample_is_known():
     card = cards.model_card(Path("nowhere"), models.SAMPLE_ADAPTER, ["adapter", "parity"])
-    assert "**Where from.** The bundled sample: fictional reviews" in card and "sample (986 pairs)" in card
+    assert "**Where from.** The bundled sample: fictional reviews" in card and "sample (994 pairs)" in card
     assert "Whether it was taken out is not recorded" in card
 
 
