@@ -168,13 +168,8 @@ def all_json(text: str) -> Iterator[dict | None]:
         at = text.find("{", end)
 
 
-def first_json(text: str) -> dict | None:
-    """The first JSON object in a model's prose, whatever stands around it; None where there is none."""
-    return next((value for value in all_json(text) if value is not None), None)
-
-
-def all_items(text: str, name: str, model: type) -> Iterator:
-    """What in a reply is a `model` (pydantic): items of a list called `name`, or objects that stand alone."""
+def all_items(text: str, model: type, name: str = "") -> Iterator:
+    """What in a reply is a `model` (pydantic): objects that stand alone, or items of a list called `name`."""
     for value in filter(None, all_json(text)):
         for item in value[name] if isinstance(value.get(name), list) else [value]:
             with contextlib.suppress(pydantic.ValidationError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydantic
 
 from helpers.ask import figures, teacher
-from helpers.ask.answers import Request, first_json
+from helpers.ask.answers import Request, all_items
 from helpers.clean import chunks, texts
 from helpers.core import files
 
@@ -42,10 +42,10 @@ def refine(pieces: list[dict], journal: Path, *, teacher_model: str, max_cost_us
 
 def _rewrite(answer: str, original: str, chunk_size: int) -> tuple[str, str | None]:
     """The text of a teacher's answer, and why it must not replace the original, if so."""
-    text = (first_json(answer) or {}).get("text")
-    if not isinstance(text, str):
+    found = next(all_items(answer, Refined), None)
+    if not found:
         return "", "the answer is not the JSON that was asked for"
-    text = text.strip()
+    text = found.text.strip()
     if STRUCTURE.findall(text) != STRUCTURE.findall(original):
         return text, "it changes a heading, a fact, a rule, a link or a placeholder"
     if not LENGTHS[0] <= len(text) / len(original) <= LENGTHS[1] or len(text) > chunk_size:

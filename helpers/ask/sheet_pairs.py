@@ -65,7 +65,7 @@ def largest_requests(model: str) -> list[Request]:
 
 def readable(text: str) -> bool:
     """Whether a reply has a pair that can be used; others are asked for again."""
-    return any(all_items(text, "pairs", SheetPair))
+    return any(all_items(text, SheetPair, "pairs"))
 
 
 def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tuple[list[dict], list[dict]]:
@@ -73,7 +73,7 @@ def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tup
     pairs, rejected, by_id = [], [], {sheet["id"]: sheet for sheet in pages}
     for key, answer in answers.items():
         sheet = by_id[key.split("/")[0]]
-        parsed = [*all_items(answer.text, "pairs", SheetPair)][:PAIRS]
+        parsed = [*all_items(answer.text, SheetPair, "pairs")][:PAIRS]
         pairs += [_pair(sheet, one.question, one.answer, one.facts, model, PROMPT_VERSION) for one in parsed]
         if not parsed:
             reason = f"no usable answer ({answer.reason or 'no pair with question, answer and facts'})"

@@ -45,7 +45,7 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
     rows, by_id = [], {chunk["id"]: chunk["review_ids"] for chunk in chunks}
     for key, answer in answers.items():
         ids = by_id[key.split("/")[0]]
-        for label in all_items(answer.text, "topics", Topic):
+        for label in all_items(answer.text, Topic, "topics"):
             said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
             topic, detail = map(injection.neutralised, said)
             whole = 1 <= label.review <= len(ids) and topic and detail

@@ -91,10 +91,8 @@ def winners(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -
 
 
 def _place(text: str) -> str | None:
-    try:
-        return Verdict.model_validate(answers.first_json(text)).winner
-    except pydantic.ValidationError:
-        return None
+    verdict = next(answers.all_items(text, Verdict), None)
+    return verdict and verdict.winner
 
 
 def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: float = 1.0) -> dict:

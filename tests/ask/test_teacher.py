@@ -12,7 +12,7 @@ import pydantic
 import pytest
 
 from helpers.ask import prices, teacher
-from helpers.ask.answers import Answer, Wants, answered, first_json, most, read_reply
+from helpers.ask.answers import Answer, Wants, all_json, answered, most, read_reply
 from helpers.core import files, runtime
 from tests.fakes.openai_api import FakeOpenAI, qa_reply
 
@@ -246,7 +246,7 @@ def test_half_an_emoji_in_an_answer_is_a_question_mark(ask, tmp_path, text):
     with FakeOpenAI(reply=lambda body: text, tokens=(10, 10)) as server:
         answer = ask(server, some(1))["k0"]
     assert len(server.billed) == 1 and not answer.reason
-    assert first_json(answer.text) == {"pairs": [{"q": "? Why?"}]}
+    assert [*all_json(answer.text)] == [{"pairs": [{"q": "? Why?"}]}]
 
 
 def test_the_caller_may_say_what_is_readable(ask):
@@ -626,7 +626,7 @@ def test_the_limit_has_the_name_that_the_model_knows(model, name):
 def test_a_draft_in_the_thinking_is_not_the_answer(ask, content):
     with FakeOpenAI(reply=lambda body: a_choice(content), tokens=(9, 9)) as server:
         (answer,) = ask(server, some(1)).values()
-    assert first_json(answer.text) == {"pairs": [{"question": "real"}]} and not answer.reason
+    assert [*all_json(answer.text)] == [{"pairs": [{"question": "real"}]}] and not answer.reason
 
 
 def test_thoughts_that_a_server_counts_apart_are_paid_for_and_named():
