@@ -14,7 +14,8 @@ FIXES = {
     403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
     429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
 }
-FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"
+FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"  # 0 is the status of what is no completion
+FIXES |= dict.fromkeys(answers.REFUSED, FIXES[400])
 
 
 class BudgetReached(RuntimeError):
@@ -89,19 +90,13 @@ class Run:
 
     def error(self, doing: str, problem: str, status: int, fix: str = "") -> TeacherError:
         """What concerns all requests, with what to change: by default, what the status says."""
+        if status == 404 and "model" in problem.lower():
+            fix = fix or "Choose a teacher_model that the server has"
+        fix = fix or FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
         return TeacherError(
             f"The teacher {self.model!r} at {urlsplit(self.url).hostname} failed {doing}: {self._keyless(problem)}. "
-            f"{fix or _fix(status, problem)}. What is answered or under way is kept: the same call asks and pays only "
-            "for the rest."
+            f"{fix}. What is answered or under way is kept: the same call asks and pays only for the rest."
         )
 
     def _keyless(self, problem: str) -> str:
         return problem.replace(self.key, "[OPENAI_API_KEY]")[:400]
-
-
-def _fix(status: int, problem: str) -> str:
-    """What to change after an error that concerns all requests; a status of 0 is that of no completion."""
-    if status == 404 and "model" in problem.lower():
-        return "Choose a teacher_model that the server has"
-    status = 400 if status in answers.REFUSED else status
-    return FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
