@@ -168,16 +168,15 @@ def _sheet(kind: str, name: str, company: str, facts: dict, lines: dict[str, str
 
 def _whole(rows: list[dict], facts: dict) -> dict[str, str]:
     """The lines of a sheet of reviews, from their labels `rows` and their `facts`."""
-    bad, good = _only(rows, "negative"), _only(rows, "positive")
     months = sorted(fact["month"] for fact in facts.values() if fact["month"])
     return {
         "Reviews": f"{len(facts)}" + (f", posted from {months[0]} to {months[-1]}" if months else ""),
         "Stars": _stars(facts),
         "Topics": _listed(rows, "topic", 5),
-        "Complaints": _listed(bad, "topic", 3),
-        "Typical complaints": _listed(bad, "detail", 3),
-        "Praise": _listed(good, "topic", 3),
-        "Typical praise": _listed(good, "detail", 3),
+        "Complaints": _listed(rows, "topic", 3, "negative"),
+        "Typical complaints": _listed(rows, "detail", 3, "negative"),
+        "Praise": _listed(rows, "topic", 3, "positive"),
+        "Typical praise": _listed(rows, "detail", 3, "positive"),
         "Change": _change(facts),
     }
 
@@ -188,15 +187,11 @@ def _topic(rows: list[dict], facts: dict, of: int) -> dict[str, str]:
     return {
         "Reviews": f"{len(facts)} of {of} name it",
         "Sentiment": ", ".join(_part(moods[mood], mood, len(facts)) for mood in order if moods[mood]),
-        "Complaints": _listed(_only(rows, "negative"), "detail", 3),
-        "Praise": _listed(_only(rows, "positive"), "detail", 3),
+        "Complaints": _listed(rows, "detail", 3, "negative"),
+        "Praise": _listed(rows, "detail", 3, "positive"),
         "Stars": _stars(facts),
         "Change": _change(facts),
     }
-
-
-def _only(rows: list[dict], sentiment: str) -> list[dict]:
-    return [row for row in rows if row["sentiment"] == sentiment]
 
 
 def _count(rows: list[dict], field: str) -> Counter:
@@ -204,8 +199,9 @@ def _count(rows: list[dict], field: str) -> Counter:
     return Counter(value for value, _ in sorted({(row[field], row["review_id"]) for row in rows}))
 
 
-def _listed(rows: list[dict], field: str, most: int) -> str:
+def _listed(rows: list[dict], field: str, most: int, sentiment: str = "") -> str:
     """The values that most reviews have, as "delivery (62), battery (40)"; ties are in alphabetical order."""
+    rows = [row for row in rows if sentiment in ("", row["sentiment"])]
     return ", ".join(f"{value} ({count})" for value, count in _count(rows, field).most_common(most)) or "none"
 
 
