@@ -7,7 +7,6 @@ import pydantic
 
 from helpers.ask import injection, qa, sheets
 from helpers.ask.answers import Answer, Request, all_items
-from helpers.clean import chunks
 from helpers.core import files, runtime
 
 SAMPLE_TOPICS, SAMPLE = runtime.SAMPLES / "topics.jsonl", runtime.SAMPLES / "overview_pairs.jsonl"
@@ -91,11 +90,6 @@ def sample_topics() -> list[dict]:
     """The bundled sample's topics, as `sheets.topics_from` gives them."""
     rows = files.read_jsonl(SAMPLE_TOPICS)
     return [{"review_id": row["review_id"], **topic} for row in rows for topic in row["topics"]]
-
-
-def sample_sheets() -> list[dict]:
-    """The bundled sample's fact sheets, in its default chunks."""
-    return sheets.fact_sheets(sample_topics(), chunks.sample())
 
 
 def sample_pairs(pages: list[dict]) -> list[dict]:

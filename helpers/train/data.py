@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from helpers.ask import gate, qa, sheet_pairs, splits
+from helpers.ask import gate, qa, sheet_pairs, sheets, splits
 from helpers.clean import chunks
 from helpers.core import files, hub, tables, workdir
 from helpers.train import models
@@ -159,7 +159,8 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
 @cache  # it takes seconds, and 07 and 08 ask again
 def sample() -> list[dict]:
     """The bundled sample's pairs that pass the quality gate; not to be changed."""
-    pieces, pages = chunks.sample(), sheet_pairs.sample_sheets()
+    pieces = chunks.sample()
+    pages = sheets.fact_sheets(sheet_pairs.sample_topics(), pieces)
     return gate.quality_gate(qa.sample_pairs(pieces) + sheet_pairs.sample_pairs(pages), pieces, pages)[0]
 
 
