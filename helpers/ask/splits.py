@@ -88,11 +88,9 @@ def split_pairs(pairs: list[dict], test_share=0.15, seed: int = 3407, validation
     sides = split(range(len(pairs)), keys.__getitem__, sizes, seed)
     topics = {topic(pair) for pair in sheets if pair["chunk_id"].startswith("topic-")}
     topics = sorted(topics, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    side_of, at = {}, 0
-    for side, share in (("test", test_share), ("validation", validation)):
-        count = math.ceil(share * len(topics))
-        side_of |= dict.fromkeys(topics[at : at + count], side)
-        at += count
+    held = ["test"] * math.ceil(test_share * len(topics))
+    held += ["validation"] * math.ceil(validation * len(topics))
+    side_of = dict(zip(topics, held))  # the others are for the training
     parts = {side: [pairs[at] for at in sides[side]] for side in ("train", *sizes)}
     for pair in sheets:
         whole = "test" if pair["chunk_id"].startswith("whole-") else "train"
