@@ -1,6 +1,6 @@
 """The parity gate: adapter, merged weights and GGUF are the same model, or nothing is published (stage 08).
 
-    rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"])
+    rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"], [*prompts, parity.DIFFICULT])
 
 Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
 then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.core import files, workdir
-from helpers.prove import chat
 from helpers.publish import export
 from helpers.train import models
 
-# Prompts to compare with, the last one such that a wrong tokenizer or template shows.
+# A prompt by which a wrong tokenizer or template shows.
 DIFFICULT = "  What do  they say about “Größe” 尺寸 🚲?\n\n\t<b>42,5 %</b> — d'accord?  "
-QUESTIONS = [*chat.QUESTIONS, DIFFICULT]
 TOKENS = 32  # of each answer that are compared
 TO_THE_END = 256  # tokens within which the adapter's answer to the first question must end by itself
 TOP = 20  # likeliest tokens that are kept at each step
@@ -162,7 +160,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
     return "" if theirs.stops else "it does not stop by itself where the adapter's answer ends"
 
 
-def check(model, tokenizer, work_dir: Path, forms: list[str], questions=QUESTIONS) -> list[dict]:
+def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[str]) -> list[dict]:
     """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, questions[0])

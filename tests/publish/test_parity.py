@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from helpers.core import files
+from helpers.prove import chat
 from helpers.publish import export, parity
 from helpers.train import models
 from tests.publish.test_export import tuned
@@ -74,6 +75,7 @@ def test_the_gate_names_every_form_and_cause_once():
 # ---- a tiny model, adapter and merged folder: the whole gate
 
 QUESTIONS = ["what do customers say?", "bikes?"]
+ALL = [*chat.QUESTIONS, parity.DIFFICULT]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def model(tiny_gemma):
 def published(model, tokenizer, tmp_path, monkeypatch):
     """A work_dir with a merged model. It is random and never stops, so the first token of its answer is the stop."""
     monkeypatch.setattr(parity, "TOKENS", 8)
-    ((first,),) = models.generate_ids(model, tokenizer, [parity.QUESTIONS[0]], 1)
+    ((first,),) = models.generate_ids(model, tokenizer, [ALL[0]], 1)
     stops = [1, first]
     monkeypatch.setattr(models, "stop_ids", lambda _: stops)
     export.merge(model, tokenizer, tmp_path / "publish" / "merged")
@@ -93,8 +95,8 @@ def published(model, tokenizer, tmp_path, monkeypatch):
 
 
 def test_the_gate_passes_what_was_merged_from_this_adapter(model, tokenizer, published):
-    rows = parity.check(model, tokenizer, published, ["adapter", "merged"])
-    assert len(rows) == 2 * len(parity.QUESTIONS) >= 10 and not any(row["wrong"] for row in rows)
+    rows = parity.check(model, tokenizer, published, ["adapter", "merged"], ALL)
+    assert len(rows) == 2 * len(ALL) >= 10 and not any(row["wrong"] for row in rows)
     assert 0 < max(row["largest difference"] for row in rows) < parity.TOLERANCE
     assert (published / "publish" / "parity.json").exists()
 
@@ -104,7 +106,7 @@ def test_a_model_merged_from_another_adapter_is_refused_by_that_name(model, toke
     with pytest.raises(
         parity.Differs, match="merged: 14 of its weights are not base . this adapter, such as model.layers"
     ):
-        parity.check(model, tokenizer, published, ["adapter", "merged"])
+        parity.check(model, tokenizer, published, ["adapter", "merged"], ALL)
     assert not (published / "publish" / "parity.json").exists()
 
 
@@ -123,7 +125,7 @@ def test_a_template_that_was_changed_is_refused_by_that_name(model, tokenizer, p
     assert old in template
     files.write_text(path, template.replace(old, new))
     with pytest.raises(parity.Differs, match="merged: its") as said:
-        parity.check(model, tokenizer, published, ["adapter", "merged"])
+        parity.check(model, tokenizer, published, ["adapter", "merged"], ALL)
     assert cause.replace("\\\\", "\\") in str(said.value)
 
 
@@ -131,13 +133,13 @@ def test_a_merged_model_that_forgot_its_stop_token_is_refused(model, tokenizer, 
     path = published / "publish" / "merged" / "generation_config.json"
     files.write_json(path, json.loads(path.read_text()) | {"eos_token_id": [1]})
     with pytest.raises(parity.Differs, match="merged: it does not stop by itself where the adapter's answer"):
-        parity.check(model, tokenizer, published, ["adapter", "merged"])
+        parity.check(model, tokenizer, published, ["adapter", "merged"], ALL)
 
 
 def test_an_adapter_that_does_not_stop_is_refused(model, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(parity, "TO_THE_END", 4)
     with pytest.raises(parity.Differs, match="'What are common .* does not stop by itself within 4 tokens"):
-        parity.check(model, tokenizer, tmp_path, ["adapter"])
+        parity.check(model, tokenizer, tmp_path, ["adapter"], ALL)
 
 
 def test_the_answers_are_the_models_own_greedy_ones(model, tokenizer, monkeypatch):

@@ -73,7 +73,9 @@ ASKED = {
     ],
     "configuration": merged_config,
     "Modelfile": lambda model, tokenizer, folder: export.modelfile(tokenizer, "model.gguf"),
-    "parity": lambda model, tokenizer, folder: parity.check(model, tokenizer, folder, ["adapter"]),
+    "parity": lambda model, tokenizer, folder: parity.check(
+        model, tokenizer, folder, ["adapter"], chat.QUESTIONS
+    ),
 }
 
 
