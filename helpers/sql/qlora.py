@@ -214,16 +214,14 @@ def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Pla
         return training.train(trainer, folder, last, plan)
 
 
-def as_trained(trainer: SFTTrainer, rows: Dataset) -> Dataset:
+def as_trained(trainer: SFTTrainer, rows: Dataset) -> list[dict]:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
-    from datasets import Dataset
-
     examples = []
     for row in rows:
         batch = trainer.data_collator([row])
         real = batch["input_ids"][0] != trainer.processing_class.pad_token_id
         examples.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
-    return Dataset.from_list(examples)
+    return examples
 
 
 def run(options: Options) -> None:
