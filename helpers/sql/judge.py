@@ -34,16 +34,9 @@ RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not 
 LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS = "timed out", "empty", "gold broken", "no rows"
 KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS)
 ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
+# What one context or query may use; the process ends a second after `seconds` at the latest.
+LIMITS = {"seconds": 5.0, "rows": 10_000, "megabytes": 128}
 Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """What one context or query may use; the process ends a second after `seconds` at the latest."""
-
-    seconds: float = 5.0
-    rows: int = 10_000
-    megabytes: int = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,28 +96,28 @@ def extract(text: str) -> str:
     return text.strip().rstrip(";").rstrip()
 
 
-def judge_all(rows: Jobs, processes: int | None = None, *, limits: Limits = Limits()) -> list[Outcome]:
+def judge_all(rows: Jobs, processes: int | None = None) -> list[Outcome]:
     """Outcomes of (context, gold, generated), in their order. `processes`: default one a core."""
     jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
-    results = run_all(jobs, processes, limits=limits)
+    results = run_all(jobs, processes)
     return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
 
 
-def run_all(jobs: Jobs, processes: int | None = None, *, limits: Limits = Limits()) -> list[list[Result]]:
+def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
     """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
     jobs = list(jobs)
     count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
     with ThreadPoolExecutor(count) as threads:
-        shares = list(threads.map(lambda start: _run(jobs[start::count], limits), range(count)))
+        shares = list(threads.map(lambda start: _run(jobs[start::count]), range(count)))
     return [shares[number % count][number // count] for number in range(len(jobs))]
 
 
-def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
+def _run(jobs: list[tuple[str, ...]]) -> list[list[Result]]:
     """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
     results: list[list[Result]] = []
     while left := jobs[len(results) :]:
         ran = subprocess.run(
-            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(dataclasses.asdict(limits))],
+            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(LIMITS)],
             input="".join(json.dumps(job) + "\n" for job in left),
             capture_output=True,
             text=True,
@@ -134,7 +127,7 @@ def _run(jobs: list[tuple[str, ...]], limits: Limits) -> list[list[Result]]:
         )
         why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
         if ran.returncode == -signal.SIGALRM:
-            why = f"longer than {limits.seconds:g} s; its process was ended"
+            why = f"longer than {LIMITS['seconds']:g} s; its process was ended"
         ready, *replies = ran.stdout.split("\n")[:-1] or [""]
         if not ready:
             raise RuntimeError(f"the process for SQL did not start: {why}")

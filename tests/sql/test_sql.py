@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from tests.sql import sql_attacks
 REPOSITORY = Path(__file__).resolve().parents[2]
 TABLE = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y');"
 EVERYTHING = "SELECT t.*, u.sql FROM t, duckdb_tables() u"
-TIGHT = judge.Limits(seconds=2, rows=1000, megabytes=32)
+TIGHT = mock.patch.dict(judge.LIMITS, {"seconds": 2, "rows": 1000, "megabytes": 32})
 SECRET = "the canary's song 5f2c"
 
 
@@ -544,7 +545,8 @@ def raid(cage):
     jobs = [(TABLE, EVERYTHING, aim(attack), EVERYTHING) for attack, _ in sql_attacks.QUERIES.values()]
     jobs += [(TABLE + aim(attack), aim(query)) for attack, query, _ in sql_attacks.CONTEXTS.values()]
     names = (*sql_attacks.QUERIES, *(f"c {name}" for name in sql_attacks.CONTEXTS))
-    return dict(zip(names, judge.run_all(jobs, 2, limits=TIGHT), strict=True))
+    with TIGHT:
+        return dict(zip(names, judge.run_all(jobs, 2), strict=True))
 
 
 @pytest.mark.parametrize("name", sql_attacks.QUERIES)
@@ -574,10 +576,11 @@ def test_no_attack_reads_a_file_or_writes_one(raid, cage):
     assert sorted(path.name for path in folder.rglob("*")) == ["canary", "folder"]
 
 
+@TIGHT
 @pytest.mark.parametrize("name", ["endless", "translation"])
 def test_no_attack_takes_longer_than_the_limit(name):
     begun = time.monotonic()
-    judge.run_all([(TABLE, sql_attacks.QUERIES[name][0])], limits=TIGHT)
+    judge.run_all([(TABLE, sql_attacks.QUERIES[name][0])])
     # Two seconds, one more to the kernel's alarm, and time for a busy machine to start a process and to notice.
     assert 2 <= time.monotonic() - begun < 2 + 1 + 10
 
@@ -601,7 +604,8 @@ def test_memory_of_the_processes_stays_within_the_limit():
     program = (
         "import json, resource, sys; from helpers.sql import judge\n"
         "jobs = json.load(sys.stdin)\n"
-        "judge.run_all(jobs, 1, limits=judge.Limits(seconds=2, megabytes=32))\n"
+        "judge.LIMITS.update(seconds=2, megabytes=32)\n"
+        "judge.run_all(jobs, 1)\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     )
     jobs = [(TABLE, sql_attacks.QUERIES[name][0]) for name in attacks]
@@ -662,19 +666,21 @@ def test_a_process_that_cannot_start_says_why(tmp_path, monkeypatch):
         run(TABLE, "SELECT 1")
 
 
+@TIGHT
 def test_a_process_short_of_memory_is_not_used_again(tmp_path, monkeypatch):
     real = sys.executable
     stand_in(tmp_path, monkeypatch, f'echo started >> {tmp_path}/log; exec {real} "$@"')
     full = (TABLE, sql_attacks.QUERIES["repeat"][0], "SELECT b FROM t")
-    first, second, third = judge.run_all([full, (TABLE, "SELECT 1"), (TABLE, "SELECT 2")], 1, limits=TIGHT)
+    first, second, third = judge.run_all([full, (TABLE, "SELECT 1"), (TABLE, "SELECT 2")], 1)
     assert [result.kind for result in first] == ["timed out", "rows"]
     assert (second[0].rows, third[0].rows) == ([[1]], [[2]])
     assert (tmp_path / "log").read_text().count("started") == 2
 
 
+@TIGHT
 def test_a_row_after_one_that_ended_the_process():
     bad, good = sql_attacks.QUERIES["translation"][0], "SELECT b FROM t"
-    outcomes = judge.judge_all([(TABLE, good, text) for text in (good, bad, good)], 1, limits=TIGHT)
+    outcomes = judge.judge_all([(TABLE, good, text) for text in (good, bad, good)], 1)
     assert [outcome.kind for outcome in outcomes] == ["right", "timed out", "right"]
 
 
@@ -698,8 +704,9 @@ def test_many_rows_keep_their_order_over_processes():
     assert {outcome.kind for outcome in outcomes} == {"right"}
 
 
+@TIGHT
 def test_rows_over_the_limit_are_a_wrong_result_and_a_broken_gold():
     many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i FROM n"
-    wrong, broken = judge.judge_all([(TABLE, "SELECT 1", many), (TABLE, many, many)], 1, limits=TIGHT)
+    wrong, broken = judge.judge_all([(TABLE, "SELECT 1", many), (TABLE, many, many)], 1)
     assert (wrong.kind, wrong.detail) == ("wrong result", "more than 1000 rows")
     assert (broken.kind, broken.detail) == ("gold broken", "too many rows: more than 1000 rows")
