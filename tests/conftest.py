@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-import uuid
 from pathlib import Path
 from unittest import mock
 
-import jupyter_client
 import pytest
-import traitlets
+
+from tests import kernels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALL = bool(os.environ.get("ALL"))  # make test-all: the proofs in their full size
@@ -22,19 +20,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 whole = pytest.mark.skipif(not ALL, reason="in full: make test-all")
 
 
-class KernelManager(jupyter_client.AsyncKernelManager):
-    """A TCP port that was free may be taken, by another worker, before the kernel binds it; no file can."""
-
-    transport = traitlets.Unicode("ipc")
-
-    @traitlets.default("ip")
-    def _name_of_its_sockets(self) -> str:
-        return f"{tempfile.gettempdir()}/kernel-{uuid.uuid4().hex}"
-
-
 @pytest.fixture(scope="session", autouse=True)
-def kernels_listen_on_files():
-    with mock.patch("jupyter_client.AsyncKernelManager", KernelManager):  # where nbclient takes it
+def kernels_are_quick():
+    kernels.environment()
+    with (
+        mock.patch("jupyter_client.AsyncKernelManager", kernels.KernelManager),  # where nbclient takes it
+        mock.patch("jupyter_client.provisioning.local_provisioner.launch_kernel", kernels.launch),
+    ):
         yield
 
 

@@ -1,6 +1,7 @@
 """Numbers that a text states and its source does not: digits as they are meant, percentages, words; facts it names."""
 
 import re
+from functools import lru_cache
 
 from helpers.clean import texts
 
@@ -32,16 +33,19 @@ def invented(text: str, source: str, language: str | None = "en") -> list[str]:
     """The numbers of `text` that `source` lacks, also the words in `language` (ISO 639-1) from 3 to 20."""
     stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
     stated = {word: stated[word] for word in stated.keys() - {"neuf", "sei"}}  # new, and you are
-    known = _numbers(f"{source} | {source.replace(' ', '  ')}", ANY_WORD)  # "5 100" is one number or two
-    allowed = set().union(*known.values())
+    allowed = _values(f"{source} | {source.replace(' ', '  ')}")  # "5 100" is one number or two
     return [number for number, values in _numbers(text, stated).items() if not values & allowed]
 
 
 def named(fact: str, text: str) -> bool:
     """Whether `text` names a fact: each of its numbers, and its words of four letters or more in any form."""
-    said = set().union(*_numbers(text, ANY_WORD).values())
     words, stated = ({*map(texts.stem, LONG_WORD.findall(part.lower()))} for part in (fact, text))
-    return words <= stated and set().union(*_numbers(fact, {}).values()) <= said
+    return words <= stated and set().union(*_numbers(fact, {}).values()) <= _values(text)
+
+
+@lru_cache(1024)  # many pairs have the same source
+def _values(text: str) -> set[str]:
+    return set().union(*_numbers(text, ANY_WORD).values())
 
 
 def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:

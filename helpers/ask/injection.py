@@ -7,6 +7,7 @@ obeyed, and the gate keeps their effects out of the data.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # English, German, French, Spanish, Italian, Dutch, Portuguese; in the imperative, not in the past tense.
 FORGET = (
@@ -53,6 +54,7 @@ def neutralised(text: str) -> str:
     return INST.sub("〔", TAG.sub("‹", text))
 
 
+@lru_cache(1024)  # many pairs have the same source
 def planted(text: str) -> str:
     """From the sentence with the first order to the end of the text; "" where there is none."""
     text = unicodedata.normalize("NFKC", text)

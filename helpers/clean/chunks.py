@@ -24,10 +24,12 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
-    parts = sorted(
-        (part(row, chunk_size, chunk_overlap) for row in rows), key=itemgetter("company", "language")
-    )
+    parts = (part(row, chunk_size, chunk_overlap) for row in sorted(rows, key=_group))
     return list(with_ids(pack(parts, chunk_size)))
+
+
+def _group(row: dict) -> tuple[str, str]:
+    return row["company_name"] or "", row.get("language") or ""
 
 
 def part(row: dict, chunk_size: int, chunk_overlap: int) -> dict:
@@ -35,7 +37,7 @@ def part(row: dict, chunk_size: int, chunk_overlap: int) -> dict:
     section, pieces = reviews.review_markdown(row), []
     if len(section) > chunk_size:
         section, pieces = "", list(_pieces(row, chunk_size, chunk_overlap))
-    group = {"company": row["company_name"] or "", "language": row.get("language") or ""}
+    group = dict(zip(("company", "language"), _group(row)))
     return {**group, "review_id": row["review_id"], "section": section, "pieces": pieces}
 
 

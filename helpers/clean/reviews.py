@@ -20,6 +20,7 @@ FIELDS = (
 ).split()
 COMPANY_TEXTS = ("company_name", "company_about", "company_location", "company_category")
 NEAR_WORDS = 10  # below, only equal texts are the same: "very good bike" and "very bad bike" differ little
+SAID = ("id", "date", "words", "content", "name", "grams")  # of a review, what others are compared with
 SIMILAR = 0.7  # Jaccard similarity of the word pairs from which two reviews are near-duplicates
 
 
@@ -52,23 +53,19 @@ def clean(reviews: Iterable[dict], min_words: int = 3, redact_pii=True) -> tuple
     return kept, [removed(rows[index], reason) for index, reason in sorted(reasons.items())]
 
 
-SAID = ("id", "date", "content", "words", "name", "grams")  # by what reviews are compared
-
-
 def clean_one(review: dict, redact_pii=True) -> tuple[dict, dict]:
-    """A review's row as it may be shown, and by SAID what it is compared by: numbers, and hashed pairs of words."""
+    """A review's row as it may be shown; and its SAID, with texts and names as numbers."""
     title, content = texts.plain(review["review_title"]), texts.plain(review["review_content"])
     row = {**review, "review_title": title, "review_content": content}
     row |= {field: _plain(review[field]) or None for field in COMPANY_TEXTS}
     row["language"] = texts.language(f"{title}\n{content}")
     row = redaction.redact(row) if redact_pii else {**row, "redacted": None}
-    words = texts.words(
-        f"{title}\n{content}"
-    )  # before redaction, so that placeholders make no two reviews alike
-    grams = texts.hashed(texts.ngrams(words, 2) if len(words) >= NEAR_WORDS else ())
-    said = review["review_id"], review["review_date"] or "9999", _number(words), len(words)
-    said = *said, _number(review["reviewer_name"]), grams
-    return {field: row[field] for field in FIELDS}, dict(zip(SAID, said))
+    # Compared before redaction, so that placeholders make no two reviews alike.
+    words = texts.words(f"{title}\n{content}")
+    said = {"id": review["review_id"], "date": review["review_date"] or "9999", "words": len(words)}
+    said |= {"content": _number(words), "name": _number(review["reviewer_name"])}
+    said["grams"] = texts.hashed(texts.ngrams(words, 2) if len(words) >= NEAR_WORDS else ())
+    return {field: row[field] for field in FIELDS}, said
 
 
 _plain = lru_cache(texts.plain)  # for what is the same in each review of a company

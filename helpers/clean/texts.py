@@ -64,6 +64,7 @@ def _identifier():
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+@lru_cache(1024)  # many pairs have the same source
 def language(text: str) -> str | None:
     """The ISO 639-1 code of the text's language; None where the text is too short to tell, or has no code."""
     code, probability = _identifier().classify(text[:200])  # more takes longer
