@@ -2,7 +2,7 @@
 
     python -m benchmarks.shards     # half an hour; writes benchmarks/shards.json
 
-The reviews are those of `benchmarks.reviews_to_chunks`. A tenth of them goes through one process and then
+The reviews are those of `benchmarks.reviews_to_chunks`. A twentieth of them goes through one process and then
 through two, whose files must be equal; then all go through two. The time is a clock's, since what is measured is what
 two processes save; the peak is of the largest process, with what it has mapped of the files.
 """
@@ -40,10 +40,10 @@ def main() -> None:
     result = machine.describe()
     with tempfile.TemporaryDirectory() as name:
         few, many = Path(name, "few"), Path(name, "many")
-        files.write_jsonl(few / "reviews.jsonl", reviews_to_chunks.synthetic(COUNT // 10))
+        files.write_jsonl(few / "reviews.jsonl", reviews_to_chunks.synthetic(COUNT // 20))
         seals = []
         for processes in (1, 2):
-            result[f"{COUNT // 10} reviews, processes: {processes}"] = measure(few, processes)
+            result[f"{COUNT // 20} reviews, processes: {processes}"] = measure(few, processes)
             seals.append(files.seal(few, WRITTEN))
         result["same_files"] = seals[0] == seals[1]
         files.write_jsonl(many / "reviews.jsonl", reviews_to_chunks.synthetic(COUNT))

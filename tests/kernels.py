@@ -70,14 +70,15 @@ class Forked:
     terminate = kill
 
 
-def launch(command: list[str], env: dict[str, str], cwd: str = "", **options):
+def launch(command: list[str], env: dict[str, str], **options):
     """A kernel: forked where that makes no difference, else a fresh process."""
     said = [
         {name: value for name, value in one.items() if name.startswith(READ_AT_IMPORT)}
         for one in (env, environment())
     ]
-    if os.environ.get("OMP_NUM_THREADS") != "1" or str(cwd) != REPOSITORY or said[0] != said[1]:
-        return fresh_kernel(command, env=env, cwd=cwd, **options)
+    folder = str(options.get("cwd") or Path.cwd())
+    if os.environ.get("OMP_NUM_THREADS") != "1" or folder != REPOSITORY or said[0] != said[1]:
+        return fresh_kernel(command, env=env, **options)
     original = _original()
     original.stdin.write(json.dumps([command[command.index("-m") + 2 :], env]) + "\n")
     original.stdin.flush()

@@ -176,7 +176,10 @@ def _is_written(raw: str, region: str) -> bool:
     """Whether a number is one of the region's, in the groups of digits in which it is written there."""
     import phonenumbers
 
-    number = phonenumbers.parse(raw, region)
+    try:
+        number = phonenumbers.parse(raw, region)
+    except phonenumbers.NumberParseException:  # +0800, or 011 and hardly more
+        return False
     written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     groups = re.findall(r"(?!1\b)\d+", raw)  # without the 1 that may stand before a US number
     return phonenumbers.is_valid_number(number) and groups == re.findall(r"\d+", written)[1:]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import redaction as benchmark
@@ -287,6 +287,18 @@ def test_twice_changes_nothing_and_every_placeholder_is_counted(text, name, coun
 @given(TEXTS, st.text(max_size=20), st.text(max_size=10))
 def test_no_text_name_or_country_raises(text, name, country):
     redaction.redact_text(text, name, country)
+
+
+@MANY
+@example("+0 20 7946 0123", None)
+@given(st.text(alphabet="+00112 -.()/", min_size=7, max_size=24), st.sampled_from([None, "US", "DE"]))
+def test_no_number_raises_whatever_its_country_code(number, country):
+    redaction.redact_text(f"Call {number} for help, {number} it was", None, country)
+
+
+def test_a_country_code_that_does_not_exist_is_none_the_less_one_of_a_phone_number():
+    for number in ("+0 20 7946 0123", "+044 20 7946 0123", "+0800 123 4567"):
+        assert redaction.redact_text(f"It was {number} that rang.")[0] == "It was [PHONE] that rang.", number
 
 
 @MANY
