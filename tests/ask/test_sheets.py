@@ -176,7 +176,8 @@ def test_the_bundled_pairs_are_about_the_bundled_sheets_and_pass_the_gate(pages,
     assert len(pairs) >= 120 and capsys.readouterr().out == "", (
         "a sheet's counts are no longer those of its pairs"
     )
-    assert Counter(pair["chunk_id"] for pair in pairs) == {page["id"]: sheet_pairs.PAIRS for page in pages}
+    wanted = {page["id"]: sheet_pairs.PAIRS * (2 if page["kind"] == "whole" else 1) for page in pages}
+    assert Counter(pair["chunk_id"] for pair in pairs) == wanted
     kept, rejected = gate.quality_gate(pairs, chunking.sample(), pages)
     assert [row["reason"] for row in rejected] == [] and len(kept) == len(pairs)
     for pair in kept:
@@ -199,7 +200,7 @@ def test_the_whole_and_whole_topics_are_held_out(pages):
     )
     kinds = {side: Counter(p["chunk_id"].split("-")[0] for p in rows if p["kind"] == "overview")
              for side, rows in (("train", train), ("test", test), ("validation", validation))}  # fmt: skip
-    assert kinds["test"]["whole"] == 8 and kinds["test"]["topic"] == 88 and not kinds["test"]["part"]
+    assert kinds["test"]["whole"] == 16 and kinds["test"]["topic"] == 88 and not kinds["test"]["part"]
     topics = [
         {splits.topic(pair) for pair in side if pair["chunk_id"].startswith("topic-")}
         for side in (train, test, validation)
