@@ -1,7 +1,8 @@
 """Notebooks 01 to 04 write on the bundled sample, byte by byte, what they wrote before the helpers moved into rooms.
 
-The SHA-256 sums in tests/fixtures/same_bytes.json are of what the code at commit 6d73375 wrote. Without
-rejected.jsonl, whose `line` in a JSON array has become the number of the record.
+The SHA-256 sums in tests/fixtures/same_bytes.json are of what the code at commit 6d73375 wrote, but for the overview
+pairs and eight more about the whole, which the sample has since. Without rejected.jsonl, whose `line` in a JSON array
+has become the number of the record.
 """
 
 from __future__ import annotations
