@@ -1,6 +1,6 @@
 """Stages 02 and 03 on a million reviews, about 2 GB, with `helpers.clean.shards`.
 
-    python -m benchmarks.shards     # half an hour; writes benchmarks/shards.json
+    python -m benchmarks.shards     # an hour; writes benchmarks/shards.json
 
 The reviews are those of `benchmarks.reviews_to_chunks`. Some of them go through one process and then through
 two, whose files must be equal; then all go through two. The time is a clock's, since what is measured is what

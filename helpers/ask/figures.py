@@ -44,8 +44,8 @@ def named(fact: str, text: str) -> bool:
 
 
 @lru_cache(1024)  # many pairs have the same source
-def _values(text: str) -> set[str]:
-    return set().union(*_numbers(text, ANY_WORD).values())
+def _values(text: str) -> frozenset[str]:
+    return frozenset().union(*_numbers(text, ANY_WORD).values())
 
 
 def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:

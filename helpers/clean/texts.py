@@ -107,14 +107,14 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     for own in grams:
         holders[own % BUCKETS] += 1
     sizes = np.array([len(own) for own in grams], dtype=int)
-    rarest, last = [], np.zeros(len(grams), dtype=np.uint64)
+    rarest, rest, last = [], sizes.copy(), np.zeros(len(grams), dtype=np.uint64)
     for text, own in enumerate(grams):
         count = holders[own % BUCKETS]
         # With one n-gram more than n - least * n, two prefixes must meet.
         prefix = np.lexsort((own, count))[: len(own) - math.ceil(least * len(own)) + 1]
+        rest[text] -= len(prefix)
         last[text] = (count[prefix[-1:]].astype(np.uint64) << np.uint64(32) | own[prefix[-1:]]).sum()
         rarest.append(own[prefix[count[prefix] > 1]])  # where a text is alone, it meets nobody
-    rest = sizes - np.array([min(n, n - math.ceil(least * n) + 1) for n in sizes.tolist()], dtype=int)
     lengths = np.array([len(own) for own in rarest], dtype=int)
     flat = np.concatenate([*rarest, np.empty(0, np.uint32)])
     order = np.argsort(flat, kind="stable").astype(np.uint32)  # by n-gram, then by text
@@ -122,7 +122,7 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     first, place = np.empty_like(at), np.empty_like(at)
     first[order], place[order] = np.maximum.accumulate(np.where(starts, at, 0)), at
     holder = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    del rarest, flat, order, at, starts  # of a million reviews, 800 MB
+    del rarest, flat, order, at, starts  # of many texts, most of the memory
     repeats = np.zeros(len(grams), dtype=bool)
     for later, end in enumerate(np.cumsum(lengths).tolist()):
         own = slice(end - lengths[later], end)

@@ -19,18 +19,19 @@ def run(folder, processes=2) -> subprocess.CompletedProcess:
 
 def odd() -> list[dict]:
     """Reviews with what a table on disk could read otherwise than a list in memory."""
-    one = reviews.sample()[0]
+    one = reviews.sample()[0] | {"review_title": None}
+    names = None, "Åre", "", "Ømega"
+    rows = [one | {"review_id": f"a{n}", "company_name": name} for n, name in enumerate(names)]
+    rows += [one | {"review_id": "Ω", "review_date": None}, one | {"review_id": "b", "reviewer_name": None}]
     texts = [
-        "A line\u2028separator, a \x85 and a \r\n break in this one text of a review.",
-        "",
+        "A line\u2028separator, a \x85 and a \r\n break stand in this one text of a review of theirs.",
+        "Die Lieferung kam drei Wochen zu spät, und niemand hat mir gesagt, warum das so war.",
+        "La livraison est arrivée en retard de trois semaines et personne ne m'a dit pourquoi.",
         "wonderful " * 400,
+        "The saddle squeaks on every single ride, whatever I do, and nobody at the shop can tell me why.",
+        "",
     ]
-    rows = [one | {"review_id": f"odd{n}", "review_content": text} for n, text in enumerate(texts)]
-    rows += [
-        one | {"review_id": f"of{name}", "company_name": name, "reviewer_name": None}
-        for name in (None, "Åre")
-    ]
-    return rows + [one | {"review_id": "Ω", "review_date": None, "review_title": "Again"}]
+    return [row | {"review_content": text} for row, text in zip(rows, texts, strict=True)]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -42,6 +43,8 @@ def test_any_number_of_processes_writes_what_the_notebooks_write(tmp_path, proce
     assert min(counted["removed"].values()) > 10 and reviews_to_chunks.chunk(alone)["chunks"] > 1000
     done = run(many, processes)
     assert done.returncode == 0, done.stderr
+    companies = {row["company_name"] for row in files.read_jsonl(alone / "reviews_clean.jsonl")}
+    assert companies == {None, "Velomarsh", "Åre", "Ømega"}
     for name in WRITTEN:
         assert (many / name).read_bytes() == (alone / name).read_bytes(), name
     assert all(workdir.is_finished(many, stage) for stage in ("02_reviews_to_markdown", "03_chunk_reviews"))
