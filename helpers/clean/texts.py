@@ -1,7 +1,6 @@
 """What stages share about texts in any language: their plain form, words, language, and near-duplicates."""
 
 import html
-import math
 import re
 import unicodedata
 import zlib
@@ -107,22 +106,23 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     for own in grams:
         holders[own % BUCKETS] += 1
     sizes = np.array([len(own) for own in grams], dtype=int)
-    rarest, rest, last = [], sizes.copy(), np.zeros(len(grams), dtype=np.uint64)
+    # With one n-gram more than n - least * n, two prefixes must meet.
+    prefixes = sizes - np.ceil(least * sizes).astype(int) + 1
+    rest, lengths, last = sizes - prefixes, np.zeros_like(sizes), np.zeros(len(grams), dtype=np.uint64)
+    flat, end = np.empty(prefixes.sum(), dtype=np.uint32), 0
     for text, own in enumerate(grams):
         count = holders[own % BUCKETS]
-        # With one n-gram more than n - least * n, two prefixes must meet.
-        prefix = np.lexsort((own, count))[: len(own) - math.ceil(least * len(own)) + 1]
-        rest[text] -= len(prefix)
+        prefix = np.lexsort((own, count))[: prefixes[text]]
         last[text] = (count[prefix[-1:]].astype(np.uint64) << np.uint64(32) | own[prefix[-1:]]).sum()
-        rarest.append(own[prefix[count[prefix] > 1]])  # where a text is alone, it meets nobody
-    lengths = np.array([len(own) for own in rarest], dtype=int)
-    flat = np.concatenate([*rarest, np.empty(0, np.uint32)])
-    order = np.argsort(flat, kind="stable").astype(np.uint32)  # by n-gram, then by text
-    at, starts = np.arange(len(flat), dtype=np.uint32), np.diff(flat[order], prepend=flat[order][:1]) != 0
+        rarest = own[prefix[count[prefix] > 1]]  # where a text is alone, it meets nobody
+        lengths[text] = len(rarest)
+        flat[end : (end := end + len(rarest))] = rarest
+    order = np.argsort(flat[:end], kind="stable").astype(np.uint32)  # by n-gram, then by text
+    at, starts = np.arange(end, dtype=np.uint32), np.diff(flat[order], prepend=flat[order][:1]) != 0
     first, place = np.empty_like(at), np.empty_like(at)
     first[order], place[order] = np.maximum.accumulate(np.where(starts, at, 0)), at
     holder = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    del rarest, flat, order, at, starts  # of many texts, most of the memory
+    del flat, order, at, starts  # of many texts, most of the memory
     repeats = np.zeros(len(grams), dtype=bool)
     for later, end in enumerate(np.cumsum(lengths).tolist()):
         own = slice(end - lengths[later], end)

@@ -16,7 +16,7 @@ def table(rows: list[dict]):
     def one_line(value: object) -> object:  # with a zero-width space, or one column would squeeze the others
         return re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(value.split())) if isinstance(value, str) else value
 
-    shown = [{name: one_line(value) for name, value in row.items()} for row in rows]
+    shown = [{name: one_line(value) for name, value in row.items()} for row in rows] or [{"": "no rows"}]
     with option_context("display.max_colwidth", None):
         html = DataFrame(shown, dtype=object).to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right

@@ -26,7 +26,7 @@ T4 = runtime.Device("cuda", "Tesla T4", 14.0, 50.0, "test", (7, 5))
 L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
 PLAN = memory.Plan(4, 1, False, {}, "test")
 SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
-SMALL |= {"lr_scheduler_type": "constant_with_warmup"}
+SMALL |= {"lr_scheduler_type": "constant_with_warmup", "gradient_accumulation_steps": 4}
 
 
 def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **options):
@@ -101,9 +101,9 @@ def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
     with pytest.raises(
         ValueError, match="= 4 rows per update cannot be shared out among 3 processes.*multiple of 3"
     ):
-        qlora.plan(qlora.Options(), None, 100)
+        qlora.plan(qlora.Options(gradient_accumulation_steps=4), None, 100)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    plan = qlora.plan(qlora.Options(), None, 100)
+    plan = qlora.plan(qlora.Options(gradient_accumulation_steps=4), None, 100)
     assert (plan.rows, plan.accumulation, plan.checkpointing) == (1, 2, True)
 
 
@@ -339,12 +339,13 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
     gpu, why = qlora.for_device(qlora.Options(max_examples=9), T4)
     guide = {"context": "all", "learning_rate": 2e-4, "max_steps": -1, "save_steps": 0, "max_examples": 9}
     guide |= {"lr_scheduler_type": "constant_with_warmup", "model_name": "unsloth/gemma-3-1b-pt"}
+    guide |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
     assert guide.items() <= dataclasses.asdict(gpu).items()
     assert why.startswith("context = all, model_name = unsloth/gemma-3-1b-pt, learning_rate = 0.0002")
     assert why.endswith(": for a CUDA device") and "save_steps" not in why
     cpu, _ = qlora.for_device(qlora.Options(context="all", packing=False), CPU)
     assert (cpu.lr_scheduler_type, cpu.context, cpu.model_name) == ("linear", "all", "auto")
-    assert cpu.max_steps > 0 and cpu.save_steps > 0 and not cpu.packing
+    assert cpu.max_steps > 0 and cpu.save_steps > 0 and not cpu.packing and qlora.rows_per_update(cpu) == 1
     assert "nothing was left to it" in qlora.for_device(cpu, CPU)[1]
 
 
