@@ -4,7 +4,8 @@
 
 The reviews are those of `benchmarks.reviews_to_chunks`. Some of them go through one process and then through
 two, whose files must be equal; then all go through two. The time is a clock's, since what is measured is what
-two processes save; the peak is of the largest process, with what it has mapped of the files.
+two processes save. The peaks are of the largest process, with what it has mapped of the files and without. Those
+of the million in shards.json were taken in a memory cgroup of 2 GB, all processes and their cached files together.
 """
 
 import json
