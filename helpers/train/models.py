@@ -54,7 +54,7 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     local = model_name == local_gemma.NAME
     four_bit = load_in_4bit and on_gpu and not local
     if load_in_4bit and not four_bit:
-        why += "; its weights stay in 16 bits" + ("" if on_gpu else ", 4 bits need a GPU")
+        why += "; its weights are not quantized" + ("" if on_gpu else ", 4 bits need a GPU")
     if not local:
         hub.log_in()
     return Choice(model_name, str(local_gemma.path()) if local else model_name, four_bit, why)
