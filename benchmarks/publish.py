@@ -42,10 +42,13 @@ def main() -> None:
     model, tokenizer = models.load_tuned(models.SAMPLE_ADAPTER, runtime.device())
     whole = parity.to_the_end(model, tokenizer, QUESTIONS[0])
     adapter = parity.from_model(model, tokenizer, models.stop_ids(tokenizer), whole, QUESTIONS)
+    along = [answer.tokens for answer in adapter]
     with tempfile.TemporaryDirectory() as scratch:
         merged = Path(scratch) / "merged"
         export.merge(model, tokenizer, merged)
-        rows["merged, bfloat16"] = largest(adapter, parity.from_merged(model, merged, whole, QUESTIONS)[0])
+        rows["merged, bfloat16"] = largest(
+            adapter, parity.from_merged(model, merged, whole, QUESTIONS, along)[0]
+        )
         for kind in export.CONVERTED:
             path = Path(scratch) / f"{kind}.gguf"
             command = [sys.executable, "-c", CONVERT, merged, path, kind]
@@ -56,7 +59,7 @@ def main() -> None:
                 if "lora_B" in name:
                     weight.mul_(0.5)
         export.merge(model, tokenizer, merged)
-        half, _ = parity.from_merged(model, merged, whole, QUESTIONS)
+        half, _ = parity.from_merged(model, merged, whole, QUESTIONS, along)
         rows["merged, the adapter at half its strength"] = largest(adapter, half)
     matrix = 4 * max(shape.numel() for _, shape, _ in export.weights(model)) / 1e9
     converter = {"peak GB": peaks, "largest matrix in float32, GB": matrix}

@@ -72,14 +72,15 @@ class Forked:
 
 def launch(command: list[str], env: dict[str, str], **options):
     """A kernel: forked where that makes no difference, else a fresh process."""
+    if os.environ.get("OMP_NUM_THREADS") != "1" or str(options.get("cwd") or Path.cwd()) != REPOSITORY:
+        return fresh_kernel(command, env=env, **options)
+    original, own = _original()
     said = [
-        {name: value for name, value in one.items() if name.startswith(READ_AT_IMPORT)}
+        {name: value for name, value in one.items() if name.startswith(READ_AT_IMPORT) and name not in own}
         for one in (env, environment())
     ]
-    folder = str(options.get("cwd") or Path.cwd())
-    if os.environ.get("OMP_NUM_THREADS") != "1" or folder != REPOSITORY or said[0] != said[1]:
+    if said[0] != said[1]:
         return fresh_kernel(command, env=env, **options)
-    original = _original()
     original.stdin.write(json.dumps([command[command.index("-m") + 2 :], env]) + "\n")
     original.stdin.flush()
     return Forked(int(original.stdout.readline()))
@@ -92,15 +93,17 @@ def environment() -> dict[str, str]:
 
 
 @cache
-def _original() -> subprocess.Popen:
+def _original() -> tuple[subprocess.Popen, set[str]]:
+    """The process that is copied, and what Unsloth's import adds to its environment: a test's process may have it."""
     command = [sys.executable, "-m", "tests.kernels"]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment(), start_new_session=True, **pipes)
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment(), start_new_session=True, **pipes)
+    return process, set(json.loads(process.stdout.readline()))
 
 
 def serve() -> None:
     """Import what the notebooks import; then a kernel for each line of stdin, and its process id as a line."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers, given = os.fdopen(os.dup(1), "w"), set(os.environ)
     os.dup2(2, 1)  # what is printed goes where a kernel's own output goes
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # before matplotlib is imported
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # a kernel ends when it has lost its parent
@@ -111,6 +114,7 @@ def serve() -> None:
     from helpers.train import data
 
     data.sample()
+    print(json.dumps(sorted(set(os.environ) - given)), file=answers, flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them
     for line in sys.stdin:
         arguments, env = json.loads(line)

@@ -3,7 +3,7 @@
     rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"], [*prompts, parity.DIFFICULT])
 
 Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
-then the greedy answers are walked token by token, and each form must stop where the adapter's answer ends.
+then greedy answers are walked up to the first token that differs, and each form must stop where the adapter's ends.
 """
 
 import os
@@ -41,22 +41,22 @@ class Answer:
     stops: bool  # whether the form says the stop token where the adapter's first answer ends, and no more
 
 
-def from_model(model, tokenizer, stops: list[int], whole: list[int], questions: list[str]) -> list[Answer]:
-    """The model's answers, one question at a time: padding would change the last digits. `whole` is of `to_the_end`."""
+def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, along=()) -> list[Answer]:
+    """Its greedy answers, or what it would say at each token of those `along`; padding would change the digits."""
     import torch
 
-    def log_probabilities(ids: list[int], start: int) -> torch.Tensor:
+    def log_probabilities(ids: list[int], last: int) -> torch.Tensor:
         with torch.inference_mode():
-            logits = model(torch.tensor([ids], device=model.device)).logits
-        return torch.log_softmax(logits[0, start:].float(), dim=-1)
+            logits = model(torch.tensor([ids], device=model.device), logits_to_keep=last).logits
+        return torch.log_softmax(logits[0].float(), dim=-1)
 
-    ends, answers = log_probabilities(whole, -1).argmax().item() in stops, []
-    generated = models.generate_ids(model, tokenizer, questions, TOKENS, batch_size=1)
+    ends, answers = log_probabilities(whole, 1).argmax().item() in stops, []
+    generated = along or models.generate_ids(model, tokenizer, questions, TOKENS, batch_size=1)
     for question, tokens in zip(questions, generated):
         ids, prompt = models.chat_ids(tokenizer, question), models.chat_text(tokenizer, question)
-        top = log_probabilities([*ids, *tokens[:-1]], len(ids) - 1).topk(TOP)
+        top = log_probabilities([*ids, *tokens[:-1]], len(tokens)).topk(TOP)
         likeliest = [dict(zip(*step)) for step in zip(top.indices.tolist(), top.values.tolist())]
-        answers.append(Answer(prompt, ids, tokens, likeliest, ends))
+        answers.append(Answer(prompt, ids, top.indices[:, 0].tolist() if along else tokens, likeliest, ends))
     return answers
 
 
@@ -71,13 +71,13 @@ def to_the_end(model, tokenizer, question: str) -> list[int]:
     return models.chat_ids(tokenizer, question) + answer[:-1]
 
 
-def from_merged(model, folder: Path, whole: list[int], questions: list[str]) -> tuple[list[Answer], str]:
+def from_merged(model, folder: Path, whole: list[int], questions, along) -> tuple[list[Answer], str]:
     """The answers of the merged weights, with what is in their folder alone; and how they are `export.unlike` ours."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     merged = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map=model.device).eval()
     tokenizer, stops = AutoTokenizer.from_pretrained(folder), merged.generation_config.eos_token_id
-    return from_model(merged, tokenizer, stops, whole, questions), export.unlike(model, merged)
+    return from_model(merged, tokenizer, stops, whole, questions, along), export.unlike(model, merged)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[st
     adapter, marks = from_model(model, tokenizer, stops, whole, questions), (plain.bos_token_id, stops[-1])
     rows = [*compare("adapter", adapter, adapter, *marks)]
     if "merged" in forms:
-        merged, unlike = from_merged(model, publish / "merged", whole, questions)
+        merged, unlike = from_merged(model, publish / "merged", whole, questions, [a.tokens for a in adapter])
         rows += compare("merged", adapter, merged, *marks, unlike)
     if "gguf" in forms:
         (path,) = (publish / "gguf").glob("*.gguf")

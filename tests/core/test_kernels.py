@@ -21,6 +21,7 @@ def test_a_kernel_is_forked_unless_folder_or_environment_are_others(monkeypatch,
     monkeypatch.setenv("MINE", "yes")
     assert said() == f"True {REPOSITORY} yes"
     monkeypatch.delenv("MINE")
+    monkeypatch.setenv("UNSLOTH_IS_PRESENT", "1")  # as after its import in the test's own process
     assert said() == f"True {REPOSITORY} None", "a kernel has the environment of the one before"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert said() == f"False {REPOSITORY} None"

@@ -25,7 +25,8 @@ TEXT |= dict(
 )
 VISION = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, patch_size=14)
 # Not at once: a kernel has a minute to start, and Unsloth takes its time to import.
-START_UP = """from tests.fakes import processor
+START_UP = f"""import sys; sys.path.append({str(Path(__file__).parents[2])!r})
+from tests.fakes import processor
 get_ipython().events.register("pre_run_cell", lambda cell: processor.as_on_a_gpu())
 """
 ENDS = [1, 106]  # <eos> and the end of a turn
@@ -112,4 +113,4 @@ def start_up(folder: Path) -> dict[str, str]:
     place = folder / "profile_default" / "startup"
     place.mkdir(parents=True)
     (place / "processor.py").write_text(START_UP)
-    return {"IPYTHONDIR": str(folder), "PYTHONPATH": str(Path(__file__).parents[2])}
+    return {"IPYTHONDIR": str(folder)}
