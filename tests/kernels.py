@@ -86,6 +86,14 @@ def launch(command: list[str], env: dict[str, str], **options):
     return Forked(int(original.stdout.readline()))
 
 
+def start_up(patch, folder: Path, source: str) -> None:
+    """Kernels, forked ones too, run `source` before their first cell, by IPython's start-up files in `folder`."""
+    place = folder / "profile_default" / "startup"
+    place.mkdir(parents=True)
+    (place / "first.py").write_text(f"import sys; sys.path.append({REPOSITORY!r})\n{source}\n")
+    patch.setenv("IPYTHONDIR", str(folder))
+
+
 @cache
 def environment() -> dict[str, str]:
     """As it is before a test changes it, if it is asked for before."""

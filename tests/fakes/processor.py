@@ -1,7 +1,7 @@
 """Tiny random multimodal Gemmas, and their processor where a GPU's `FastModel` gives one: a CPU's gives a tokenizer.
 
     folder = processor.gemma_3(tmp_path / "gemma-3")            # or gemma_4
-    environment = processor.start_up(tmp_path)                  # for kernels that start with it
+    kernels.start_up(patch, tmp_path, processor.START_UP)       # kernels start with it
 
 Gemma 3 comes as on a T4: a real `Gemma3Processor` around the real tokenizer of 262,144 tokens, which llama.cpp's
 converter wants, and a vision tower. Gemma 4 has its own class of model, with layers of two shapes and a vision tower,
@@ -25,8 +25,7 @@ TEXT |= dict(
 )
 VISION = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, patch_size=14)
 # Not at once: a kernel has a minute to start, and Unsloth takes its time to import.
-START_UP = f"""import sys; sys.path.append({str(Path(__file__).parents[2])!r})
-from tests.fakes import processor
+START_UP = """from tests.fakes import processor
 get_ipython().events.register("pre_run_cell", lambda cell: processor.as_on_a_gpu())
 """
 ENDS = [1, 106]  # <eos> and the end of a turn
@@ -106,11 +105,3 @@ def as_on_a_gpu() -> None:
         return model, around(tokenizer)
 
     FastModel.from_pretrained = staticmethod(from_pretrained)
-
-
-def start_up(folder: Path) -> dict[str, str]:
-    """The environment in which kernels call `as_on_a_gpu` before their first cell, by a start-up file in `folder`."""
-    place = folder / "profile_default" / "startup"
-    place.mkdir(parents=True)
-    (place / "processor.py").write_text(START_UP)
-    return {"IPYTHONDIR": str(folder)}

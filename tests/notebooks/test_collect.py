@@ -15,6 +15,7 @@ import papermill
 import pytest
 
 from helpers.core import files, workdir
+from tests import kernels
 from tests.conftest import ALL, REPOSITORY
 from tests.fakes.brightdata import FAULTS, with_faults
 
@@ -44,11 +45,8 @@ if not ALL:
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """Starts the twin with named faults; kernels find it, and do not sleep through their waits."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(
-        "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(min(seconds, 0.05))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    patient = "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(min(seconds, 0.05))\n"
+    kernels.start_up(monkeypatch, tmp_path / "ipython", patient)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("BRIGHTDATA_API_KEY", KEY)
     with contextlib.ExitStack() as running:

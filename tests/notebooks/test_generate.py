@@ -15,6 +15,7 @@ from helpers.ask import injection, qa, sheet_pairs, splits
 from helpers.clean import chunks, reviews, texts
 from helpers.core import files
 from helpers.train import data
+from tests import kernels
 from tests.fakes import openai_batches
 from tests.fakes.hub import FakeHub
 from tests.fakes.openai_api import FakeOpenAI
@@ -295,6 +296,8 @@ def test_a_refused_max_tokens_is_learnt_in_a_batch_too(ask, monkeypatch):
 ])  # fmt: skip
 def test_the_error_of_the_notebook_says_the_cause(work_dir, ask, monkeypatch, name, status, cause):
     """It said "12 × no usable answer", and the reason stood in qa_rejected.jsonl alone."""
+    quick = "from helpers.ask import teacher\nteacher.BACK_OFF_SECONDS = 0.02"
+    kernels.start_up(monkeypatch, work_dir.parent / "ipython", quick)
     with FakeOpenAI(answer_with=lambda body: (status, case(name))) as server:
         with pytest.raises(papermill.PapermillExecutionError, match=cause) as caught:
             ask(server, english(12), teacher_model="some-model")

@@ -14,6 +14,7 @@ import pytest
 
 from helpers.core import files
 from helpers.train import training
+from tests import kernels
 from tests.fakes import processor
 from tests.notebooks.test_runs import run, text
 
@@ -32,8 +33,7 @@ def rows(question: str, words: list[str]) -> datasets.Dataset:
 @pytest.fixture(scope="module", autouse=True)
 def on_a_gpu(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in processor.start_up(tmp_path_factory.mktemp("ipython")).items():
-            patch.setenv(name, value)
+        kernels.start_up(patch, tmp_path_factory.mktemp("ipython"), processor.START_UP)
         yield
 
 

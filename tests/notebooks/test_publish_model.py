@@ -117,8 +117,9 @@ def test_a_gguf_that_doubles_the_bos_is_refused_by_that_name(work_dir, adapter, 
     assert "its prompt begins with 2 <bos> tokens" in verdict(other, adapter)
 
 
+@whole
 def test_a_merged_model_from_another_adapter_is_refused_by_that_name(work_dir, loaded, tmp_path):
-    """The other adapter is of zeros: its merged model is the base."""
+    """The other adapter is of zeros: its merged model is the base. Without ALL=1, tests/publish has a tiny one."""
     import torch
 
     model, tokenizer = loaded

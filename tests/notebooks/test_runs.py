@@ -137,10 +137,13 @@ def test_05_trains_a_tiny_gemma_and_a_rerun_continues(trained, tiny_gemma):
 
 
 def test_05_goes_on_from_what_several_processes_trained(trained, tiny_gemma, tmp_path):
-    """The rows, masks and folder are notebook 05's, and two processes give the losses of one."""
+    """The rows, masks and folder are notebook 05's, and two processes give the losses of one.
+
+    Without ALL=1 the notebook is that one: for three steps, before its other kernels' rounding shows.
+    """
     _, alone = trained
     losses, folders = {}, {path.name for path in (alone / "checkpoints").iterdir()}
-    for processes in (1, 2):
+    for processes in (1, 2) if ALL else (2,):
         work_dir = tmp_path / str(processes)
         flags = {"work_dir": work_dir, "dataset": "auto", "model_name": tiny_gemma, **TINY}
         launch = (
@@ -161,10 +164,10 @@ def test_05_goes_on_from_what_several_processes_trained(trained, tiny_gemma, tmp
         assert len(states) == processes
         log = json.loads((run_folder / "finished.json").read_text())["log_history"]
         losses[processes] = [line["loss"] for line in log if "loss" in line]
-    assert len(folders) == 1 and len(losses[1]) == 12
-    assert losses[2] == pytest.approx(losses[1], rel=0.01)
+    assert len(folders) == 1 and len(losses[2]) == 12
+    assert losses.get(1, losses[2]) == pytest.approx(losses[2], rel=0.01)
     record = json.loads((alone / "training.json").read_text())
-    assert losses[1][:3] == pytest.approx([row["loss"] for row in record["losses"][:3]], rel=0.01)
+    assert losses[2][:3] == pytest.approx([row["loss"] for row in record["losses"][:3]], rel=0.01)
     said = text(run("05", work_dir, model_name=str(tiny_gemma), **TINY))
     assert "Going on from checkpoint-12" in said
     resumed = json.loads((work_dir / "training.json").read_text())

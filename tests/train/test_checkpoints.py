@@ -86,18 +86,18 @@ FETCH = "checkpoints.fetch(Path({folder!r}), 'someone/checkpoints')"
 
 def test_a_mirror_is_private_holds_what_is_here_and_comes_back(tmp_path):
     run, elsewhere = tmp_path / "a" / "abc", tmp_path / "b" / "abc"
+    begin = f"from tests.train.test_checkpoints import make\nrun = Path({str(run)!r})\n"
+    steps = [
+        f"make(run, {step}, sealed=False)" + MIRROR.format(step=step, folder=str(run))
+        for step in (10, 20, 30)
+    ]
+    pruned = "(run / 'checkpoint-10' / 'optimizer.pt').unlink()\n"
+    code = begin + FETCH.format(folder=str(run)) + "\n" + steps[0] + steps[1] + pruned + steps[2]
     with FakeHub() as hub:
-        done = with_hub(hub, tmp_path, FETCH.format(folder=str(run)))
+        done = with_hub(hub, tmp_path, code)
         assert done.returncode == 0, done.stderr
         repo = hub.repos["models/someone/checkpoints"]
         assert repo.private
-        for step in (10, 20):
-            make(run, step, sealed=False)
-            done = with_hub(hub, tmp_path, MIRROR.format(step=step, folder=str(run)))
-            assert done.returncode == 0, done.stderr
-        (run / "checkpoint-10" / "optimizer.pt").unlink()  # as pruned
-        make(run, 30, sealed=False)
-        with_hub(hub, tmp_path, MIRROR.format(step=30, folder=str(run)))
         names = {name for name in repo.files if name.startswith("abc/")}
         assert "abc/checkpoint-30/complete.json" in names and "abc/checkpoint-10/optimizer.pt" not in names
         done = with_hub(hub, tmp_path / "new", FETCH.format(folder=str(elsewhere)))

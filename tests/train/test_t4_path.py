@@ -1,12 +1,16 @@
-"""The benchmark for a GPU walks its whole way on a CPU, with a tiny multimodal model and its processor."""
+"""The benchmark for a GPU walks its whole way on a CPU, with a tiny multimodal model and its processor.
+
+Without ALL=1, tests/notebooks/test_processor.py runs the notebooks themselves with both.
+"""
 
 import ast
 import subprocess
 import sys
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, whole
 
 
+@whole
 def test_the_dry_run_goes_through_every_part():
     result = REPOSITORY / "benchmarks" / "t4_path.json"  # a card's figures, which a dry run leaves alone
     before = result.read_bytes() if result.exists() else None
