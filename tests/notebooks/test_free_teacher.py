@@ -27,6 +27,7 @@ SHOTS = (
         "How do late deliveries without any notice affect how customers see Velomarsh?",
         "Customers accept that a bike can be late, but they lose trust when nobody tells them. They have to call, "
         "and they hear another date each time. Velomarsh should write as soon as a delivery is at risk.",
+        {"review": 1, "topic": "delivery", "sentiment": "negative", "detail": "three weeks late, no notice"},
     ),
     (
         "The workshop called before my appointment, explained what they would replace and what it would cost, "
@@ -34,6 +35,7 @@ SHOTS = (
         "What makes customers praise the service of the workshop at Velomarsh?",
         "Customers praise the workshop because they know in advance what will be done and what they will pay. "
         "That the bill is what was announced gives them confidence. Velomarsh should make this call a rule.",
+        {"review": 1, "topic": "workshop", "sentiment": "positive", "detail": "cost is told beforehand"},
     ),
 )
 REVIEWS = (
@@ -48,10 +50,11 @@ REVIEWS = (
 
 def template() -> str:
     """The solved examples, then what stands between the markers of the user's message."""
-    solved = [
-        f"### Review\n\n{review}\n\n{json.dumps({'pairs': [{'question': question, 'answer': answer}]})}\n\n"
-        for review, question, answer in SHOTS
+    replies = [
+        json.dumps({"pairs": [{"question": question, "answer": answer}], "topics": [topic]})
+        for _, question, answer, topic in SHOTS
     ]
+    solved = [f"### Review\n\n{shot[0]}\n\n{reply}\n\n" for shot, reply in zip(SHOTS, replies)]
     reviews = (
         "{% for message in messages %}{% set parts = message['content'].split('>\\n') %}"
         "{% if parts | length > 2 %}{{ parts[1].split('\\n</')[0] }}{% endif %}{% endfor %}"
@@ -79,7 +82,7 @@ def work_dir(tmp_path, monkeypatch, server):
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.listening_address}/v1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     chunks = []
-    for number, review in enumerate(REVIEWS if OVERVIEW else REVIEWS[:2]):
+    for number, review in enumerate(REVIEWS):
         chunk = {"review_ids": [f"r{number}"], "company": "Velomarsh", "text": f"### Review\n\n{review}"}
         chunks.append({"id": files.content_id(chunk), **chunk})
     files.write_jsonl(tmp_path / "work" / "chunks.jsonl", chunks)
