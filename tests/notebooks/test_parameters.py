@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from helpers.core import files, workdir
 from helpers.pipeline import notebooks
 from tests.notebooks.test_form import PATHS
 
@@ -33,6 +34,7 @@ def execute(number: int, part: str, names: dict) -> dict:
     (6, "workdir.open_work_dir", "max_examples", -1),
     (6, "workdir.open_work_dir", "max_examples", 0),
     (8, "workdir.open_work_dir", "hub_repo", "reviews-gemma"),
+    (8, "workdir.open_work_dir", "hub_repo", ""),
     (9, "qlora.for_device", "max_examples", -1),
     (9, "qlora.for_device", "lora_alpha", 0),
 ])  # fmt: skip
@@ -69,3 +71,12 @@ def test_the_estimate_counts_the_fact_sheets_of_each_company(companies):
     pieces = [{"company": f"Firm {at % companies}"} for at in range(9)]
     found = execute(4, "estimate = teachers.estimate", {"pieces": pieces, "requests": []})
     assert len(found["expected"]) == 85 * companies
+
+
+def test_a_new_evaluation_makes_the_card_again(tmp_path):
+    """The pipeline called 08 done, and the card kept the scores of the evaluation before it."""
+    files.write_text(tmp_path / "publish" / "README.md", "the card")
+    execute(8, "workdir.finish_stage", {"folder": tmp_path})
+    assert workdir.is_finished(tmp_path, "08_publish")
+    files.write_json(tmp_path / "evaluation.json", {"count": 24})
+    assert not workdir.is_finished(tmp_path, "08_publish")
