@@ -51,7 +51,7 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
             whole = 1 <= label.review <= len(ids) and topic and detail
             if whole and not injection.planted(f"{topic} {detail}"):
                 row = {"review_id": ids[label.review - 1], "topic": topic}
-                rows.append(row | {"sentiment": label.sentiment.lower(), "detail": detail})
+                rows.append(row | {"sentiment": label.sentiment.strip().lower(), "detail": detail})
     return rows
 
 

@@ -148,7 +148,7 @@ def test_names_that_are_written_nearly_alike_are_one_topic(same):
     }
 
 
-TOPIC = {"review": 1, "topic": " Delivery ", "sentiment": "Negative", "detail": "Late  again"}
+TOPIC = {"review": 1, "topic": " Delivery ", "sentiment": "Negative ", "detail": "Late  again"}
 
 
 @pytest.mark.parametrize(
