@@ -31,11 +31,12 @@ class Search:
         self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
         self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
         self.sources, self.names, documents = {}, {}, []
+        of = {pair["context"].partition(": ")[0] for pair in pairs if pair["kind"] == "overview"}
         for name, pair in {pair["chunk_id"]: pair for pair in pairs}.items():
             first, context = pair["context"].partition("\n")[0], pair["context"]
             title = first.rpartition(": ")[2] if pair["kind"] == "overview" else ""
-            source = f"fact sheet: {title}" if title else f"chunk {name}"
-            self.sources[name] = {"source": source, "context": context}
+            sheet = first.replace("### F", "f") if len(of) > 1 else f"fact sheet: {title}"
+            self.sources[name] = {"source": sheet if title else f"chunk {name}", "context": context}
             company = first.removesuffix(title)  # "Company: Acme", or "### Fact sheet of Acme: "
             self.names[name] = {*self.stems(company)}, {*self.stems(title)}, title
             documents.append("" if name.startswith("whole-") or "part-" in name else context)
@@ -65,5 +66,4 @@ def of_adapter(adapter: Path) -> Search | None:
 def prompts(adapter: Path, questions: list[str]) -> list[str]:
     """The user's turn for each question to this adapter: what is found for it, and the question."""
     index = of_adapter(adapter)
-    contexts = [index.find(question)[0]["context"] if index else "" for question in questions]
-    return list(map(models.prompt, questions, contexts))
+    return [models.prompt(asked, index.find(asked)[0]["context"] if index else "") for asked in questions]

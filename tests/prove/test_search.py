@@ -58,8 +58,13 @@ def test_of_several_companies_it_finds_the_one_that_is_named(question, company, 
             pairs.append(pair | {"chunk_id": f"{pair['chunk_id']} {name}"})
             for old, new in of.items():
                 pairs[-1] |= {field: pairs[-1][field].replace(old, new) for field in ("context", "question")}
-    found = search.Search(pairs).find(question)[0]
+    index = search.Search(pairs)
+    found = index.find(question)[0]
     assert found["context"].startswith(f"### Fact sheet of {company}: {source}\n")
+    assert found["source"] == f"fact sheet of {company}: {source}"
+    assert len({found["source"] for found in index.sources.values()}) == len(index.sources), (
+        "the page lists them"
+    )
 
 
 @pytest.mark.parametrize("words", [
