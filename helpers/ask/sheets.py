@@ -51,7 +51,7 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
             whole = 1 <= label.review <= len(ids) and topic and detail
             if whole and not injection.planted(f"{topic} {detail}"):
                 row = {"review_id": ids[label.review - 1], "topic": topic}
-                rows.append(row | {"sentiment": label.sentiment.lower(), "detail": detail})
+                rows.append(row | {"sentiment": label.sentiment.strip().lower(), "detail": detail})
     return rows
 
 
@@ -206,7 +206,8 @@ def _listed(rows: list[dict], field: str, most: int, sentiment: str = "") -> str
 
 
 def _part(count: int, name: str, of: int) -> str:
-    return f"{count} {name}" + (f" ({100 * count / of:.0f} %)" if of >= LEAST_PART else "")
+    digits = 2 * (0 < min(count, of - count) < of / 200)  # one of 400 is not 0 %
+    return f"{count} {name}" + (f" ({100 * count / of:.{digits}f} %)" if of >= LEAST_PART else "")
 
 
 def _stars(facts: dict) -> str:
@@ -217,11 +218,10 @@ def _stars(facts: dict) -> str:
 
 
 def _change(facts: dict) -> str:
-    """The share of bad stars in the older and in the newer half; "" where a half is under LEAST_PART reviews."""
-    known = {name: fact for name, fact in facts.items() if fact["month"] and fact["stars"]}
-    stars = [known[name]["stars"] for name in sorted(known, key=lambda name: (known[name]["month"], name))]
-    half = len(stars) // 2
-    if half < LEAST_PART:
+    """The share of bad stars by half, older and newer; "" under LEAST_PART reviews each, or most of one month."""
+    dated = sorted((f["month"], name, f["stars"]) for name, f in facts.items() if f["month"] and f["stars"])
+    half, months = len(dated) // 2, Counter(month for month, *_ in dated)
+    if half < LEAST_PART or max(months.values()) > half:
         return ""
-    shares = (100 * sum(star <= 2 for star in part) / len(part) for part in (stars[:half], stars[half:]))
+    shares = (100 * sum(star <= 2 for *_, star in part) / len(part) for part in (dated[:half], dated[half:]))
     return "1 or 2 stars in {:.0f} % of the older half and {:.0f} % of the newer half".format(*shares)

@@ -39,7 +39,7 @@ def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, l
     names = [name if len(name) <= 48 else f"{name[:47]}…" for name in counts][:limit]
     numbers, colours = list(counts.values())[:limit], [BLUE] * len(names) + [GREY]
     if others := len(counts) - len(names):
-        names, numbers = [*names, f"{others} others"], [*numbers, sum(counts.values()) - sum(numbers)]
+        names, numbers = [*names, f"{others} more"], [*numbers, sum(counts.values()) - sum(numbers)]
     figure, (axis,) = new_figure(title, height=0.9 + 0.28 * len(names))
     drawn = axis.barh(range(len(names)), numbers, color=colours[: len(names)])
     axis.bar_label(drawn, padding=3)

@@ -3,7 +3,7 @@
 `python -m helpers.pipeline run --work-dir DIR [--only 01,02] [-p NAME VALUE …] [--timeout-minutes 180]`
 leaves the executed copies in DIR/executed and the page in DIR/report.html. After Ctrl-C or a failure the
 same command continues. Exit codes: 0 done, 1 a notebook failed, 2 nothing was started, 130 Ctrl-C.
-A notebook is done when its manifest stands and its executed copy has the same cells and parameters.
+A notebook is done when its manifest stands, its copy has the same cells and parameters, and no file named there is new.
 """
 
 import argparse
@@ -47,11 +47,10 @@ def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path,
     if unknown := ", ".join(sorted(set(given).difference(*known.values()))):
         listing = "".join(f"\n  {path.stem}: {', '.join(names)}" for path, names in known.items())
         raise ValueError(f"-p {unknown}: not a parameter of any selected notebook. They have{listing}")
-    planned = {}
-    for path, defaults in known.items():
-        fitting = {name: value_of(name, given[name], defaults[name]) for name in given if name in defaults}
-        planned[path] = {"work_dir": str(work_dir), **fitting}
-    return planned
+    return {
+        path: {"work_dir": str(work_dir)} | {n: value_of(n, given[n], own[n]) for n in given if n in own}
+        for path, own in known.items()
+    }
 
 
 def value_of(name: str, text: str, default: object) -> object:
@@ -65,19 +64,20 @@ def value_of(name: str, text: str, default: object) -> object:
         if type(default) is bool and type(value) is not bool:
             raise ValueError
     except (yaml.YAMLError, ValueError):
-        expected = f"a value of type {type(default).__name__}, such as {default}"
-        raise ValueError(f"-p {name} {text}: expected {expected}") from None
+        raise ValueError(f"-p {name} {text}: expected {type(default).__name__}, such as {default}") from None
     return value
 
 
 def is_done(path: Path, executed: Path, parameters: dict[str, object]) -> bool:
-    """True when the stage's files stand and the executed copy is of these cells with these parameters."""
+    """True when the stage's files stand and the executed copy is of these cells, parameters and files of one's own."""
     if not (executed.exists() and workdir.is_finished(Path(parameters["work_dir"]), path.stem)):
         return False
+    texts = (os.path.join(runtime.REPOSITORY, text) for text in parameters.values() if isinstance(text, str))
+    changed = max((os.path.getctime(text) for text in texts if os.path.isfile(text)), default=0)
     now, then = notebooks.read(path), notebooks.read(executed)
     before = then.metadata.papermill.parameters | {"work_dir": parameters["work_dir"]}  # it may have moved
     sources = [[(cell.cell_type, cell.source) for cell in notebooks.authored(book)] for book in (now, then)]
-    return before == parameters and sources[0] == sources[1]
+    return before == parameters and sources[0] == sources[1] and changed < executed.stat().st_mtime
 
 
 def execute(path: Path, executed: Path, parameters: dict[str, object], timeout_minutes: float) -> None:

@@ -206,7 +206,7 @@ def by_kind(base: list[dict], tuned: list[dict], reference: list[dict], prompted
 
 
 def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 3407, groups=None) -> dict:
-    """of(mean of after) − of(mean of before), and its 95 % percentile bootstrap interval.
+    """of(mean of after) − of(mean of before), and its 95 % percentile bootstrap interval; of less than six, it holds 0.
 
     Paired: each draw takes the same examples for both, since a question is hard or easy for both models; with `groups`,
     one an example, whole groups, whose examples are not independent (Efron and Tibshirani 1993, chapters 8 and 13).
@@ -219,6 +219,7 @@ def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 
     count = sizes[draws].sum(axis=1)
     first, second = (np.vectorize(of)(side[draws].sum(axis=1) / count) for side in sums)
     low, high = np.percentile(second - first, [2.5, 97.5])
+    low, high = (low, high) if len(sizes) > 5 else (min(low, 0), max(high, 0))  # five agree by luck in 6 %
     return {"mean": float(of(np.mean(after)) - of(np.mean(before))), "low": float(low), "high": float(high)}
 
 
@@ -228,8 +229,7 @@ def table(result: dict, metrics: dict = METRICS) -> list[dict]:
     for metric in filter(result["difference"].get, metrics):
         label, better, form = metrics[metric]
         sides = {name: result[side].get(metric) for name, side in SIDES.items() if side in result}
-        row = {"measure": label}
-        row |= {name: "" if mean is None else form.format(mean) for name, mean in sides.items()}
+        row = {"measure": label} | {side: "" if m is None else form.format(m) for side, m in sides.items()}
         for change, name in [(result[key][metric], name) for key, name in OVER.values() if key in result]:
             mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
             row[name] = f"{mean} ({low} … {high}): {_verdict(change, better)}"

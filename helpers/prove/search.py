@@ -3,12 +3,10 @@
     index = search.of_adapter(adapter)           # of the pairs that it was trained and tested on; None: a closed book
     index.find("How is the support perceived?")  # [{"source": "fact sheet: customer support", "context": …}]
 
-The context of a known question is its own. Else a sheet whose name stands in the question comes first, then what has
-the most words in common with it, by the cosine of TF-IDF vectors (scikit-learn); with too few in common it is the
-sheet of the whole. Words are compared by their English stems: no synonym and no other language is known.
+The context of a known question is its own. Else comes first what is about a company that the question names, then a
+sheet whose name stands in it, then what has the most words in common with it, by the cosine of TF-IDF vectors
+(scikit-learn); with too few it is the sheet of the whole. English stems are compared: no synonym, no other language.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -20,7 +18,7 @@ LEAST = 0.2  # cosine from which on a question is about a topic or a chunk, and 
 GENERAL = """common issue problem complaint complain criticise dislike worst like love best most praise overall general
 customer people think say review mention main big theme recurring rating star trend change time improve first company
 perceive perception describe regarding product service recommend experience say tell summarise summary percentage
-percent share number negative positive neutral sentiment 1 2 3 4 5"""
+percent share number negative positive neutral sentiment fact sheet 1 2 3 4 5"""
 
 
 class Search:
@@ -31,27 +29,30 @@ class Search:
 
         general = {*map(texts.stem, (*GENERAL.split(), *ENGLISH_STOP_WORDS))}
         self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
-        by_id = {pair["chunk_id"]: pair for pair in pairs}
         self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
         self.sources, self.names, documents = {}, {}, []
-        for name, pair in by_id.items():
+        of = {pair["context"].partition(": ")[0] for pair in pairs if pair["kind"] == "overview"}
+        for name, pair in {pair["chunk_id"]: pair for pair in pairs}.items():
             first, context = pair["context"].partition("\n")[0], pair["context"]
             title = first.rpartition(": ")[2] if pair["kind"] == "overview" else ""
-            source = f"fact sheet: {title}" if title else f"chunk {name}"
-            self.sources[name] = {"source": source, "context": context}
-            self.names[name] = {*self.stems(title)}
+            sheet = first.replace("### F", "f") if len(of) > 1 else f"fact sheet: {title}"
+            self.sources[name] = {"source": sheet if title else f"chunk {name}", "context": context}
+            company = first.removesuffix(title)  # "Company: Acme", or "### Fact sheet of Acme: "
+            self.names[name] = {*self.stems(company)}, {*self.stems(title)}, title
             documents.append("" if name.startswith("whole-") or "part-" in name else context)
         self.vectorizer = TfidfVectorizer(analyzer=self.stems, sublinear_tf=True)
         self.documents = self.vectorizer.fit_transform(documents)
 
     def find(self, question: str, most: int = 1) -> list[dict]:
         """The `most` likely {"source", "context"}, the best first."""
-        asked, vector = {*self.stems(question)}, self.vectorizer.transform([question])
+        asked, vector = {s.rstrip("'’") for s in self.stems(question)}, self.vectorizer.transform([question])
         scores = dict(zip(self.sources, (self.documents @ vector.T).toarray()[:, 0]))
 
         def rank(name: str) -> tuple:
-            named = len(self.names[name]) if self.names[name] <= asked else 0
-            return self.own.get(question) == name, named, LEAST if name.startswith("whole-") else scores[name]
+            company, words, title = self.names[name]
+            named = len(words) * (words <= asked) or title.count(" ") * (title in question.lower())
+            score = LEAST if name.startswith("whole-") else scores[name]
+            return self.own.get(question) == name, len(company) * (company <= asked), named, score
 
         return [self.sources[name] for name in sorted(self.sources, key=rank, reverse=True)[:most]]
 
@@ -65,5 +66,4 @@ def of_adapter(adapter: Path) -> Search | None:
 def prompts(adapter: Path, questions: list[str]) -> list[str]:
     """The user's turn for each question to this adapter: what is found for it, and the question."""
     index = of_adapter(adapter)
-    contexts = [index.find(question)[0]["context"] if index else "" for question in questions]
-    return list(map(models.prompt, questions, contexts))
+    return [models.prompt(asked, index.find(asked)[0]["context"] if index else "") for asked in questions]

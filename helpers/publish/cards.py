@@ -17,15 +17,17 @@ def source_of(work_dir: Path, pairs: list[dict]) -> str:
     ids = {name for pair in pairs for name in pair["review_ids"]}
     if ids <= {row["review_id"] for row in reviews.sample()}:
         return "the bundled sample: fictional reviews of a fictional company"
-    if (work_dir / "snapshot.json").exists():
+    collected = (row for path in work_dir.glob("snapshot_rows/*.jsonl") for row in files.read_jsonl(path))
+    if any(row.get("review_id") in ids for row in collected):
         return "Trustpilot, collected through Bright Data"
     return "a file of reviews; where it came from is not recorded"
 
 
-def redacted_in(work_dir: Path) -> Counter[str] | None:
-    """Placeholders by kind in stage 02's reviews; None where work_dir has none, or nothing was redacted there."""
-    path = work_dir / "reviews_clean.jsonl"
-    counts = [row["redacted"] for row in files.read_jsonl(path)] if path.exists() else [None]
+def redacted_in(work_dir: Path, pairs: list[dict]) -> Counter[str] | None:
+    """Placeholders by kind in stage 02's reviews; None where those lack some of the pairs', or were not redacted."""
+    path, ids = work_dir / "reviews_clean.jsonl", {name for pair in pairs for name in pair["review_ids"]}
+    known = {row["review_id"]: row["redacted"] for row in files.read_jsonl(path)} if path.exists() else {}
+    counts = [*known.values()] if known and ids <= known.keys() else [None]
     return None if None in counts else sum(map(Counter, counts), Counter())
 
 
@@ -85,7 +87,7 @@ def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
         from_reviews=from_reviews,
         source=source_of(work_dir, pairs) if from_reviews else training.get("data", ""),
         teachers=Counter(pair["teacher"] for pair in pairs if pair["teacher"] != "unknown").most_common(),
-        redacted=redacted_in(work_dir) if from_reviews else None,
+        redacted=redacted_in(work_dir, pairs) if from_reviews else None,
         example=example and example | {"prompt": models.prompt(example["question"], example["context"])},
         judge=judge.report(scores["judge"]).replace("\n", "; ") if "judge" in scores else "",
         notice=notice(adapter),

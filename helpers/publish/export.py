@@ -166,8 +166,8 @@ def available(quantization: str) -> tuple[str, str]:
     """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know."""
     from gguf import LlamaFileType
 
-    if quantization in CONVERTED:
-        return quantization, "as the parameter asks, written by llama.cpp's converter"
+    if quantization.lower() in CONVERTED:
+        return quantization.lower(), "as the parameter asks, written by llama.cpp's converter"
     if f"MOSTLY_{quantization.upper()}" not in LlamaFileType.__members__:
         raise ValueError(f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q6_k, bf16, f16, …")
     if shutil.which("llama-quantize"):

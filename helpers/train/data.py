@@ -193,10 +193,9 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
     if why := workdir.stale(adapter.parent / "training.json", adapter):
         raise ValueError(why)
     sides, origin = kept(adapter), record.get("data", "the bundled sample")
-    if not sides and record:
-        raise ValueError(
-            f"{adapter.parent / KEPT} is missing: run notebook 05 again, which trains nothing anew"
-        )
+    if adapter != models.SAMPLE_ADAPTER and bool(sides) != bool(record):
+        missing = adapter.parent / ("training.json" if sides else KEPT)
+        raise ValueError(f"{missing} is missing: run notebook 05 again, which trains nothing anew")
     if not sides:
         sides, origin = _three_sides("auto", work_dir)
         origin += "; what the adapter was trained on is not recorded"

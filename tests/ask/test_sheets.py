@@ -110,6 +110,18 @@ def test_ten_reviews_give_counts_and_no_percentages():
     assert sheets.fact_sheets([], [chunk_of(names, [1] * 10)]) == []
 
 
+def test_reviews_of_one_month_have_no_older_half_and_one_of_400_is_not_0_percent():
+    """Within a month the halves were drawn by id, and beside "1 with 1 or 2" stood "(0 %)"."""
+    for months, changed in ((["2026-03"], False), (["2026-03", "2026-04"], True)):
+        facts = {
+            f"r{at:03}": {"month": months[at * len(months) // 400], "stars": 1 if at == 0 else 5}
+            for at in range(400)
+        }
+        lines = sheets._whole([], facts)
+        assert lines["Stars"] == "1 with 1 or 2 (0.25 %), 0 with 3 (0 %), 399 with 4 or 5 (99.75 %)"
+        assert bool(lines["Change"]) == changed
+
+
 def test_a_reviews_facts_come_from_its_header_and_not_from_its_text():
     facts = sheets.review_facts([chunk_of(["r0", "r1"], [4, None])])
     assert facts["r0"] == {"company": "Velo", "country": "NL", "month": "2026-01", "stars": 4}
@@ -136,7 +148,7 @@ def test_names_that_are_written_nearly_alike_are_one_topic(same):
     }
 
 
-TOPIC = {"review": 1, "topic": " Delivery ", "sentiment": "Negative", "detail": "Late  again"}
+TOPIC = {"review": 1, "topic": " Delivery ", "sentiment": "Negative ", "detail": "Late  again"}
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_the_most_common_names_have_a_bar_each_and_all_others_a_grey_one(tmp_pat
     figure = plots.bars(places + places[:3], "Where", "reviews", limit=10)
     (axis,) = figure.axes
     assert [bar.get_width() for bar in axis.patches] == [6] + 9 * [3] + [3 * 3 + 2]
-    assert names(axis)[0] == "AA" and names(axis)[-1] == "5 others"
+    assert names(axis)[0] == "AA" and names(axis)[-1] == "5 more"
     assert [text.get_text() for text in axis.texts][:2] == ["6", "3"], "each bar has its number"
     assert axis.patches[-1].get_facecolor() != axis.patches[0].get_facecolor()
 

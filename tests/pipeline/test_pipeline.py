@@ -116,6 +116,24 @@ def test_runs_in_order_skips_what_is_done_and_reruns_what_changed(folder, work_d
     assert len(runs(moved)) == 5
 
 
+def test_a_file_of_ones_own_that_was_exchanged_is_read_again(folder, work_dir, tmp_path):
+    """A newer export under the same name was never read: the notebook was already done."""
+    stage(folder, "01_one", defaults="source = 'sample'")
+    mine, other = tmp_path / "mine.csv", tmp_path / "other.csv"
+    mine.write_text("old")
+    other.write_text("new")  # before the first run
+    for _ in range(2):
+        assert run(work_dir, "-p", "source", str(mine)) == 0
+    assert len(runs(work_dir)) == 1
+    other.rename(mine)
+    for _ in range(2):
+        assert run(work_dir, "-p", "source", str(mine)) == 0
+    assert len(runs(work_dir)) == 2
+    mine.unlink()  # what was read of it stands
+    assert run(work_dir, "-p", "source", str(mine)) == 0
+    assert len(runs(work_dir)) == 2
+
+
 def test_refuses_what_it_cannot_do_before_anything_runs(folder, work_dir, capsys):
     stage(folder, "01_one", defaults="size = 1\nname = 'x'")
     stage(folder, "02_two", defaults="share = 0.5")

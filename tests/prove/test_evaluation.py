@@ -124,8 +124,17 @@ def test_no_difference_is_called_no_difference():
 
 
 def test_a_worse_model_is_called_worse():
-    result = evaluation.compare(rows([2.0, 2.1, 2.2]), rows([4.0, 4.2, 3.9]))
+    result = evaluation.compare(rows([2.0, 2.1, 2.2] * 2), rows([4.0, 4.2, 3.9] * 2))
     assert [verdicts(result)[metric] for metric in QUALITY] == ["worse"] * 4
+
+
+@pytest.mark.parametrize(
+    "count, verdict", [(1, "no difference shown"), (5, "no difference shown"), (6, "better")]
+)
+def test_a_handful_of_questions_shows_no_difference(count, verdict):
+    """Of one held-out question the interval was a point, and the model "better"."""
+    result = evaluation.compare(rows([3.0] * count), rows([1.0] * count))
+    assert verdicts(result)["answer_loss"] == verdict
 
 
 def test_the_references_means_stand_beside_those_of_the_models():
@@ -228,7 +237,7 @@ def test_the_interval_holds_the_true_difference_about_95_times_in_100():
 
 
 def test_the_perplexitys_interval_is_that_of_exp():
-    before, after = [3.0, 3.5, 4.0], [2.0, 2.5, 3.0]
+    before, after = [3.0, 3.5, 4.0] * 2, [2.0, 2.5, 3.0] * 2
     found = evaluation.paired_interval(before, after, math.exp)
     assert found["mean"] == pytest.approx(math.exp(2.5) - math.exp(3.5)) and found["high"] < 0
     assert math.exp(2) - math.exp(3) > found["mean"] > found["low"] >= math.exp(3) - math.exp(4)

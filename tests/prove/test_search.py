@@ -39,6 +39,34 @@ def test_a_known_question_finds_its_own_context_and_rare_words_find_their_chunk(
     assert len(index.find("What about the brakes?", most=5)) == 5
 
 
+@pytest.mark.parametrize("question, company, source", [
+    ("What do Globex customers complain about most?", "Globex", "all reviews"),
+    ("What is Globex's main problem?", "Globex", "all reviews"),
+    ("How is the delivery of Globex?", "Globex", "delivery"),
+    ("How is the delivery of Acme Bikes?", "Acme Bikes", "delivery"),
+    ("Was sagen Kunden über Acme Bikes?", "Acme Bikes", "all reviews"),
+    ("What do customers think of Acme?", "Acme", "all reviews"),
+    ("How is the customer service of Acme?", "Acme", "customer service"),
+    ("What do customers of Acme like about the product or service?", "Acme", "all reviews"),
+])  # fmt: skip
+def test_of_several_companies_it_finds_the_one_that_is_named(question, company, source):
+    """Who asked about all reviews of the second company read the sheet of the first; "customer service" found none."""
+    pairs = []
+    for pair in sum(data.kept(models.SAMPLE_ADAPTER).values(), []):
+        for name in ("Acme", "Acme Bikes", "Globex"):
+            of = {"Velomarsh": name, "customer support": "customer service"}
+            pairs.append(pair | {"chunk_id": f"{pair['chunk_id']} {name}"})
+            for old, new in of.items():
+                pairs[-1] |= {field: pairs[-1][field].replace(old, new) for field in ("context", "question")}
+    index = search.Search(pairs)
+    found = index.find(question)[0]
+    assert found["context"].startswith(f"### Fact sheet of {company}: {source}\n")
+    assert found["source"] == f"fact sheet of {company}: {source}"
+    assert len({found["source"] for found in index.sources.values()}) == len(index.sources), (
+        "the page lists them"
+    )
+
+
 @pytest.mark.parametrize("words", [
     "Departments blame each other, and one has to explain everything again",
     "no answer for weeks, quick help from a real person, goodwill beyond the terms",

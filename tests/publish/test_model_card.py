@@ -56,9 +56,8 @@ def work_dir(tmp_path):
         for finish, usd in (("sent", 10 * usd), ("stop", usd))
     ]
     files.write_jsonl(tmp_path / "qa_journal.jsonl", rows_of)
-    files.write_jsonl(
-        tmp_path / "reviews_clean.jsonl", [{"redacted": {"EMAIL": 2}}, {"redacted": {"EMAIL": 1}}]
-    )
+    known = [{"review_id": name, "redacted": {"EMAIL": 1}} for pair in some(3) for name in pair["review_ids"]]
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", known)
     return tmp_path
 
 
@@ -179,9 +178,10 @@ def test_the_licence_is_that_of_the_base(tmp_path, base, licence):
 
 def test_where_nothing_was_redacted_no_card_says_that_nothing_was_found(tmp_path):
     """With redact_pii off, both cards said that personal data was replaced, and that none was found."""
-    kept, _ = reviews.clean(reviews.sample()[:9], redact_pii=False)
-    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
-    assert kept and cards.redacted_in(tmp_path) is None
-    kept, _ = reviews.clean(reviews.sample()[:9])
-    files.write_jsonl(tmp_path / "reviews_clean.jsonl", kept)
-    assert cards.redacted_in(tmp_path) is not None
+    pairs = [{"review_ids": [row["review_id"]]} for row in reviews.clean(reviews.sample()[:9])[0]]
+    assert cards.redacted_in(tmp_path, pairs) is None
+    for redact in (False, True):
+        files.write_jsonl(tmp_path / "reviews_clean.jsonl", reviews.clean(reviews.sample()[:9], 3, redact)[0])
+        assert (cards.redacted_in(tmp_path, pairs) is not None) == redact
+    files.write_jsonl(tmp_path / "reviews_clean.jsonl", reviews.clean(reviews.sample()[9:20])[0])
+    assert cards.redacted_in(tmp_path, pairs) is None, "those are other reviews, of another file perhaps"

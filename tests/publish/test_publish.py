@@ -90,8 +90,16 @@ def test_the_licence_is_a_persons_to_give_except_for_the_samples():
 
 def test_the_source_is_what_the_work_dir_knows(tmp_path):
     assert "not recorded" in cards.source_of(tmp_path, some(2))
-    (tmp_path / "snapshot.json").write_text("{}")
-    assert cards.source_of(tmp_path, some(2)) == "Trustpilot, collected through Bright Data"
+    pairs = some(2)
+    files.write_jsonl(
+        tmp_path / "snapshot_rows" / "s.000001.jsonl", [{"review_id": "another"}, {"error": "x"}]
+    )
+    assert "not recorded" in cards.source_of(tmp_path, pairs), (
+        "what was once collected is not where a file is from"
+    )
+    bought = [{"review_id": name} for pair in pairs for name in pair["review_ids"]]
+    files.write_jsonl(tmp_path / "snapshot_rows" / "s.000002.jsonl", bought)
+    assert cards.source_of(tmp_path, pairs) == "Trustpilot, collected through Bright Data"
     sample = [{"review_ids": [reviews.sample()[0]["review_id"]]}]
     assert "fictional" in cards.source_of(tmp_path, sample)
 
@@ -390,9 +398,7 @@ def test_nothing_is_pushed_that_the_gate_has_not_seen(hub, model_dir, file):
     assert not hub.requests
 
 
-def test_a_model_needs_a_name_and_a_private_place(hub, model_dir):
-    with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
-        dataset.push_model(model_dir, "")
+def test_a_model_needs_a_private_place(hub, model_dir):
     hub.add(f"models/{MODEL}", {}, private=False)
     with pytest.raises(PermissionError, match="is public; "):
         dataset.push_model(model_dir, MODEL)

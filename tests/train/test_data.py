@@ -395,6 +395,14 @@ def test_an_adapter_without_a_record_is_judged_on_work_dir_and_one_whose_pairs_a
         data.held_out("auto", adapter, tmp_path)
 
 
+def test_an_adapter_without_its_training_json_is_not_judged_as_if_it_read_nothing(tmp_path):
+    """It was asked without its context, and of its own pairs it was said that they were the bundled sample."""
+    adapter, _ = kept_by_05(tmp_path, numbered("alpha", 40))
+    (tmp_path / "training.json").unlink()
+    with pytest.raises(ValueError, match="training.json is missing: run notebook 05 again"):
+        data.held_out("auto", adapter, tmp_path)
+
+
 def test_the_bundled_adapter_is_judged_on_the_sample_whatever_is_in_work_dir(tmp_path):
     adapter, _ = kept_by_05(tmp_path, numbered("alpha", 40))
     (tmp_path / data.KEPT).rename(tmp_path / "qa_dataset")
