@@ -72,21 +72,36 @@ def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[d
     if path.exists():
         if not (rows := files.read_jsonl(path)):
             raise ValueError(f"{path} has no rows: the notebook that wrote it kept none, and shows why")
-        return rows, f"{len(rows)} rows from {path.name}, written by an earlier notebook"
+        return rows, f"{len(rows)} rows from {path.name}, written by an earlier notebook{outdated(path)}"
     rows, origin = sample(), sample_instead(path.parent, f"{path} does not exist")
     return rows, f"{len(rows)} rows of {origin}"
+
+
+def outdated(path: Path) -> str:
+    """`, but …`, also in white on red, where what the notebook that wrote `path`, or one before it, read is another."""
+    records = [files.read_json(record) for record in sorted((path.parent / "manifests").glob("*.json"))]
+    writer = next((at for at, record in enumerate(records, 1) if path.name in record["writes"]), 0)
+    for record in records[:writer]:
+        if files.seal(path.parent, record["reads"]) != record["reads"]:
+            why = f"what {record['stage']} read has changed since: run it and those after it again"
+            _alarm(f"OUT OF DATE: {path.name}, because {why}.")
+            return f", but {why}"
+    return ""
 
 
 def sample_instead(work_dir: Path, why: str, of: str = "") -> str:
     """`the bundled sample{of}, because …`; also in white on red where an earlier notebook had a source of one's own."""
     manifests = map(files.read_json, sorted((work_dir / "manifests").glob("*.json")))
     if own := [manifest["stage"] for manifest in manifests if manifest.get("own")]:
-        from IPython.display import HTML, display
-
         text = f"NOT YOURS: the bundled sample{of}, because {why}. {own[-1]} had a source of "
-        text += "your own: run the notebooks that follow it, in their order, and then this one again."
-        display(HTML(f'<p style="background: #b00020; color: white; padding: 1em"><b>{text}</b></p>'))
+        _alarm(text + "your own: run the notebooks that follow it, in their order, and then this one again.")
     return f"the bundled sample{of}, because {why}"
+
+
+def _alarm(text: str) -> None:
+    from IPython.display import HTML, display
+
+    display(HTML(f'<p style="background: #b00020; color: white; padding: 1em"><b>{text}</b></p>'))
 
 
 def find(source: str) -> Path:

@@ -135,7 +135,8 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
     path = work_dir / "qa_dataset" if auto else Path(dataset).expanduser()
     if path.is_dir():
         loaded = datasets.load_from_disk(str(path))
-        why = "work_dir/qa_dataset, from notebook 04" if auto else "the folder that the parameter names"
+        why = "the folder that the parameter names"
+        why = f"work_dir/qa_dataset, from notebook 04{workdir.outdated(path)}" if auto else why
     elif auto or dataset == "sample":
         why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset") if auto else "the bundled sample"
         loaded = {"train": sample()}

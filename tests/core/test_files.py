@@ -139,6 +139,25 @@ def test_the_sample_stands_in_for_a_missing_file_and_says_so(tmp_path):
     assert len(rows) == 2 and "written by an earlier notebook" in origin
 
 
+def test_what_was_read_and_has_changed_since_is_said(tmp_path, monkeypatch):
+    """After another file in 01, 04 said "rows from chunks.jsonl" and asked a paid teacher about the old reviews."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda html: shown.append(html.data))
+    files.write_jsonl(tmp_path / "reviews.jsonl", [{"n": 1}])
+    names = ["reviews.jsonl", "reviews_clean.jsonl", "chunks.jsonl"]
+    for stage, read, written in zip(("02_reviews_to_markdown", "03_chunk_reviews"), names, names[1:]):
+        files.write_jsonl(tmp_path / written, [{"of": written}])
+        workdir.finish_stage(tmp_path, stage, reads=[read], writes=[written])
+    workdir.finish_stage(tmp_path, "05_finetune_gemma", reads=["qa_dataset"], writes=[])
+    assert workdir.outdated(tmp_path / "chunks.jsonl") == "" and not shown
+    files.write_jsonl(tmp_path / "reviews.jsonl", [{"n": 2}])
+    _, origin = workdir.read_or_sample(tmp_path / "chunks.jsonl", list)
+    assert "but what 02_reviews_to_markdown read has changed since: run it and those after it again" in origin
+    assert "OUT OF DATE: chunks.jsonl" in shown.pop() and not shown
+    files.write_jsonl(tmp_path / "own.jsonl", [{"n": 2}])  # nobody's manifest names it
+    assert workdir.outdated(tmp_path / "own.jsonl") == workdir.outdated(tmp_path / "reviews.jsonl") == ""
+
+
 def test_a_notebook_that_kept_nothing_is_named_by_the_next(tmp_path):
     """Of an export of ratings alone, notebook 02 keeps no text; 03 once stopped at "max() arg is empty"."""
     files.write_jsonl(tmp_path / "reviews_clean.jsonl", [])
