@@ -3,9 +3,9 @@
     index = search.of_adapter(adapter)           # of the pairs that it was trained and tested on; None: a closed book
     index.find("How is the support perceived?")  # [{"source": "fact sheet: customer support", "context": …}]
 
-The context of a known question is its own. Else a sheet whose name stands in the question comes first, then what has
-the most words in common with it, by the cosine of TF-IDF vectors (scikit-learn); with too few in common it is the
-sheet of the whole. Words are compared by their English stems: no synonym and no other language is known.
+The context of a known question is its own, but for a part's, which few of its questions name. Else a sheet whose name
+stands in the question comes first, then what has the most words in common with it, by the cosine of TF-IDF vectors
+(scikit-learn); with too few in common it is the sheet of the whole. Words are compared by their English stems.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Search:
         general = {*map(texts.stem, (*GENERAL.split(), *ENGLISH_STOP_WORDS))}
         self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
         by_id = {pair["chunk_id"]: pair for pair in pairs}
-        self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
+        self.own = {pair["question"]: pair["chunk_id"] for pair in pairs if "part-" not in pair["chunk_id"]}
         self.sources, self.names, documents = {}, {}, []
         for name, pair in by_id.items():
             first, context = pair["context"].partition("\n")[0], pair["context"]
