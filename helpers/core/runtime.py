@@ -27,8 +27,7 @@ def bfloat16_pays() -> bool:
     return bool(words & {"amx_bf16", "bf16"}) or {"avx512_bf16", "AuthenticAMD"} <= words
 
 
-# Before unsloth, which would go by the flags alone.
-os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))
+os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))  # or unsloth goes by the flags alone
 
 CLICKS = {
     "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "

@@ -61,8 +61,8 @@ def bring(folder: Path) -> None:
     for source in sources:
         names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
         for name in (lacking := [name for name in names if not (folder / name).exists()]):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
+                shutil.copyfile(source / name, whole)
         if lacking:
             print(f"{len(lacking)} files of earlier notebooks come from {source}")
 

@@ -112,6 +112,26 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
     assert "2 files of earlier notebooks come from" in capsys.readouterr().out
 
 
+def test_a_kill_while_earlier_files_are_brought_leaves_none_of_them_cut_off(tmp_path, monkeypatch):
+    """What stood there cut off was taken for whole from then on, with the rows that it had."""
+    earlier = tmp_path / "input" / "03-chunk-reviews"
+    files.write_jsonl(earlier / "chunks.jsonl", [{"id": "a"}, {"id": "b"}])
+    workdir.finish_stage(earlier, "03_chunk_reviews", reads=[], writes=["chunks.jsonl"])
+    monkeypatch.setattr(workdir, "KAGGLE_INPUT", tmp_path / "input")
+    with monkeypatch.context() as patch:
+        patch.setattr(workdir.shutil, "copyfile", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            workdir.open_work_dir(str(tmp_path / "work"))
+    folder = workdir.open_work_dir(str(tmp_path / "work"))
+    assert [row["id"] for row in files.read_jsonl(folder / "chunks.jsonl")] == ["a", "b"]
+    assert workdir.is_finished(folder, "03_chunk_reviews")
+
+
+def cut_off(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes()[:13])
+    raise KeyboardInterrupt
+
+
 NOTEBOOK = """
 import sys
 from helpers.core import files, workdir
