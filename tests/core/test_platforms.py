@@ -90,6 +90,15 @@ def test_a_mounted_drive_is_where_the_next_runtime_looks_too(place, tmp_path, mo
     assert "Google Drive keeps it when the runtime ends" in capsys.readouterr().out
 
 
+def test_a_work_dir_in_a_drive_that_is_not_mounted_is_refused(place, tmp_path, monkeypatch):
+    """It was made on the runtime's own disk, and the notebook said that Google Drive keeps it."""
+    place("colab")
+    monkeypatch.setattr(workdir, "DRIVE", tmp_path / "drive" / "MyDrive")
+    with pytest.raises(PermissionError, match="No such file or directory; .*mount Drive"):
+        workdir.open_work_dir(str(tmp_path / "drive" / "MyDrive" / "gemma"))
+    assert not (tmp_path / "drive").exists()
+
+
 def test_on_kaggle_results_go_where_a_saved_version_keeps_them(place, capsys):
     place("kaggle")
     assert workdir.default_work_dir() == Path("/kaggle/working")
