@@ -239,10 +239,12 @@ class _Collection:
                 response = self.session.get(f"{self.base}/{path}", params=query, timeout=TIMEOUT)
                 status, said = response.status_code, self.said(response)
                 rows = rows_of(response.content) if status == 200 else []
-                if status in (202, 409) or (len(rows) == 1 and {"status", "message"} <= rows[0].keys()):
+                single = len(rows) == 1 and response.content[:1] == b"{" and "input" not in rows[0]
+                about = rows[0] if single else {}  # the job, or an error: a record repeats what was asked
+                if status in (202, 409) or ("status" in about and not path.startswith("progress/")):
                     self.wait(10)
                     continue
-                if status != 200 and said != "400 Snapshot is empty":
+                if "error" in about or (status != 200 and said != "400 Snapshot is empty"):
                     raise self.refusal(response)
                 if rows or not promised:
                     return rows

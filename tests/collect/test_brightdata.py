@@ -137,9 +137,26 @@ def test_a_download_that_is_still_building_after_ready_is_waited_for(fake, colle
     fake.download_troubles = [
         (status, {"status": "building", "message": "wait"}),
         (200, {"status": "building", "message": "Snapshot is not ready yet, try again in 19s"}),
+        (200, {"status": "building"}),
     ]
     assert len(collect()) == 10
-    assert clock.pauses[-5:] == [10] * 5
+    assert clock.pauses[-6:] == [10] * 6
+
+
+@pytest.mark.parametrize("most", [10, 2500])
+def test_an_error_in_the_place_of_the_rows_is_shown_and_not_kept_as_one(fake, collect, kept, most):
+    fake.reviews, fake.download_troubles = 3000, [(200, {"error": f"Internal error {KEY}"})]
+    with pytest.raises(brightdata.CollectionFailed, match="200 .*Internal error"):
+        collect(max_reviews=most)
+    assert not kept()
+    assert len(collect(max_reviews=most, confirm_spend=False)) == most and fake.triggers == 1
+
+
+def test_a_report_may_have_a_message(fake, collect):
+    """Taken for a result that is not ready, it was read again until the time was over."""
+    fake.end = {"status": "failed", "message": "Account is suspended"}
+    with pytest.raises(brightdata.CollectionFailed, match="ended as failed"):
+        collect()
 
 
 def test_a_lost_trigger_answer_is_looked_up_at_once(fake, collect, clock):
