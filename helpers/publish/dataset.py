@@ -115,8 +115,8 @@ def push_dataset(folder: Path, repo: str, reviewers: set = frozenset(), private:
 
 def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
     """Push work_dir/publish as notebook 08 made it; PermissionError when the parity gate has not seen it as it is."""
-    if not repo:
-        raise ValueError("push_to_hub needs hub_repo, such as your-name/reviews-gemma")
+    if "/" not in repo:  # the Hub would make it, and then not find it by this name
+        raise ValueError(f"push_to_hub needs hub_repo, such as your-name/{repo or 'reviews-gemma'}")
     if not workdir.is_finished(work_dir, "08_publish.parity"):
         unseen = f"the parity gate has not passed for the files in {work_dir / 'publish'}"
         raise PermissionError(f"Nothing was uploaded to {repo}: {unseen}. Run notebook 08 from the top.")

@@ -391,8 +391,10 @@ def test_nothing_is_pushed_that_the_gate_has_not_seen(hub, model_dir, file):
 
 
 def test_a_model_needs_a_name_and_a_private_place(hub, model_dir):
-    with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
-        dataset.push_model(model_dir, "")
+    for name in ("", "reviews-gemma"):  # the second was made, not found, and never filled
+        with pytest.raises(ValueError, match="push_to_hub needs hub_repo, such as your-name/reviews-gemma"):
+            dataset.push_model(model_dir, name)
+    assert not hub.repos
     hub.add(f"models/{MODEL}", {}, private=False)
     with pytest.raises(PermissionError, match="is public; "):
         dataset.push_model(model_dir, MODEL)
