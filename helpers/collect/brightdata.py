@@ -131,11 +131,11 @@ class _Collection:
         self.path, self.job, self.folder, asked = path, job, folder, job["question"]
         self.url, self.most, self.dataset_id = asked["url"], asked["max_reviews"], asked["dataset_id"]
         self.deadline = time.monotonic() + 60 * minutes
-        self.key = runtime.secret("BRIGHTDATA_API_KEY")
+        self.key = runtime.secret("BRIGHTDATA_API_KEY")  # among the headers, a .netrc would replace it
         base = os.environ.get("BRIGHTDATA_BASE_URL") or "https://api.brightdata.com"
         self.base = f"{base.rstrip('/')}/datasets/v3"
         self.session = requests.Session()
-        self.session.headers["Authorization"] = f"Bearer {self.key}"
+        self.session.auth = lambda sent: sent.headers.update(Authorization=f"Bearer {self.key}") or sent
         self.session.mount(self.base, HTTPAdapter(max_retries=RETRIES))
 
     def run(self) -> None:
@@ -160,7 +160,7 @@ class _Collection:
         cap = {"limit_per_input": self.most}
         query = {"dataset_id": self.dataset_id, "format": "json", "include_errors": "true", **cap}
         body = {"input": [{"url": self.url, LIMIT_FIELD: self.most}], **cap}
-        once = {"headers": self.session.headers, "timeout": TIMEOUT, "allow_redirects": False}
+        once = {"auth": self.session.auth, "timeout": TIMEOUT, "allow_redirects": False}
         self.save(state="asked", asked_at=datetime.now(UTC).isoformat())
         try:  # without the session, whose retries would send even a POST again after some TLS errors
             response = requests.post(f"{self.base}/trigger", params=query, json=body, **once)

@@ -426,6 +426,13 @@ def test_a_wrong_key_names_the_variable(fake, collect, monkeypatch):
         collect()
 
 
+def test_a_netrc_does_not_take_the_keys_place(fake, collect, monkeypatch, tmp_path):
+    """requests puts its login over an Authorization header: the key never arrived, and that password did."""
+    (tmp_path / "netrc").write_text("default login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert len(collect()) == 10
+
+
 def test_a_snapshot_that_is_gone_is_not_replaced_behind_the_users_back(fake, collect):
     fake.polls_until_ready = 1000
     with pytest.raises(brightdata.StillCollecting):
