@@ -83,7 +83,7 @@ class _Run(Run):
             raise self.budget_reached()
 
     def under_way(self) -> list[dict]:
-        return [batch for batch in self.batches if batch["state"] == "running"]
+        return [b for b in self.batches if b["state"] == "running" and {*b["keys"]} - self.have.keys()]
 
     def _save(self, batch: dict, **changes: object) -> None:
         batch |= changes

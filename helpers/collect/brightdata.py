@@ -4,8 +4,6 @@ The journal says what was asked and which job answers it, so a rerun resumes tha
 `limit_per_input`, in the query (API's reference) and the body (SDK), and as the input's LIMIT_FIELD.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -131,13 +129,11 @@ class _Collection:
         self.path, self.job, self.folder, asked = path, job, folder, job["question"]
         self.url, self.most, self.dataset_id = asked["url"], asked["max_reviews"], asked["dataset_id"]
         self.deadline = time.monotonic() + 60 * minutes
-        self.key = runtime.secret("BRIGHTDATA_API_KEY")
-        if not re.fullmatch("[!-~]+", self.key):  # requests would repeat such a key in its own error
-            raise ValueError("BRIGHTDATA_API_KEY holds a space or another sign no key has; copy it again")
+        self.key = runtime.secret("BRIGHTDATA_API_KEY")  # among the headers, a .netrc would replace it
         base = os.environ.get("BRIGHTDATA_BASE_URL") or "https://api.brightdata.com"
         self.base = f"{base.rstrip('/')}/datasets/v3"
         self.session = requests.Session()
-        self.session.headers["Authorization"] = f"Bearer {self.key}"
+        self.session.auth = lambda sent: sent.headers.update(Authorization=f"Bearer {self.key}") or sent
         self.session.mount(self.base, HTTPAdapter(max_retries=RETRIES))
 
     def run(self) -> None:
@@ -162,7 +158,7 @@ class _Collection:
         cap = {"limit_per_input": self.most}
         query = {"dataset_id": self.dataset_id, "format": "json", "include_errors": "true", **cap}
         body = {"input": [{"url": self.url, LIMIT_FIELD: self.most}], **cap}
-        once = {"headers": self.session.headers, "timeout": TIMEOUT, "allow_redirects": False}
+        once = {"auth": self.session.auth, "timeout": TIMEOUT, "allow_redirects": False}
         self.save(state="asked", asked_at=datetime.now(UTC).isoformat())
         try:  # without the session, whose retries would send even a POST again after some TLS errors
             response = requests.post(f"{self.base}/trigger", params=query, json=body, **once)
@@ -241,10 +237,12 @@ class _Collection:
                 response = self.session.get(f"{self.base}/{path}", params=query, timeout=TIMEOUT)
                 status, said = response.status_code, self.said(response)
                 rows = rows_of(response.content) if status == 200 else []
-                if status in (202, 409) or (len(rows) == 1 and {"status", "message"} <= rows[0].keys()):
+                single = len(rows) == 1 and response.content[:1] == b"{" and "input" not in rows[0]
+                about = rows[0] if single else {}  # the job, or an error: a record repeats what was asked
+                if status in (202, 409) or ("status" in about and not path.startswith("progress/")):
                     self.wait(10)
                     continue
-                if status != 200 and said != "400 Snapshot is empty":
+                if "error" in about or (status != 200 and said != "400 Snapshot is empty"):
                     raise self.refusal(response)
                 if rows or not promised:
                     return rows

@@ -1,7 +1,5 @@
 """The one record of a review: Bright Data's Trustpilot record, whatever a file or service calls it."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -3,8 +3,6 @@
 Nothing is guessed in silence: columns taken or not, second headers and another encoding are printed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter

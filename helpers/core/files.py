@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a path for what takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
@@ -33,14 +33,14 @@ def _replacing(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` when the block ends without an error."""
-    with _replacing(path) as folder:
+    with replacing(path) as folder:
         folder.mkdir()
         yield folder
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a text, or its parts one by one, as UTF-8, whole or not at all."""
-    with _replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as opened:
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as opened:
         opened.writelines([text] if isinstance(text, str) else text)
         opened.flush()
         os.fsync(opened.fileno())

@@ -27,8 +27,7 @@ def bfloat16_pays() -> bool:
     return bool(words & {"amx_bf16", "bf16"}) or {"avx512_bf16", "AuthenticAMD"} <= words
 
 
-# Before unsloth, which would go by the flags alone.
-os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))
+os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))  # or unsloth goes by the flags alone
 
 CLICKS = {
     "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "
@@ -40,7 +39,7 @@ CLICKS = {
 
 
 class MissingSecret(LookupError):
-    """A key that this step needs was found nowhere; the message says where to put it."""
+    """A key that this step needs was found nowhere, or can be none; the message says where to put it."""
 
 
 def platform() -> str:
@@ -54,9 +53,11 @@ def platform() -> str:
 def secret(name: str) -> str:
     """A key from the environment, the platform's secrets page or `.env`; MissingSecret names the click."""
     where = platform()  # the environment comes first: without an open page, Colab's blocks for 10 seconds
-    if value := os.environ.get(name) or _from_page(where, name) or _from_dotenv(name):
-        return value.strip()
-    raise MissingSecret(f"{name} is not set. To set it: {CLICKS[where].format(name=name)}.")
+    key = (os.environ.get(name) or _from_page(where, name) or _from_dotenv(name)).strip()
+    if key.split() == [key] and key.isascii() and key.isprintable():  # a client shows any other in its error
+        return key
+    problem = "holds a space or another sign that no key has" if key else "is not set"
+    raise MissingSecret(f"{name} {problem}. To set it: {CLICKS[where].format(name=name)}.")
 
 
 def _from_page(where: str, name: str) -> str | None:
@@ -77,13 +78,11 @@ def _from_page(where: str, name: str) -> str | None:
     return None
 
 
-def _from_dotenv(name: str) -> str | None:
+def _from_dotenv(name: str) -> str:
     places = (Path(".env"), REPOSITORY / ".env")  # a notebook's kernel may stand in notebooks/
-    for line in [line for path in places if path.is_file() for line in path.read_text("utf-8").splitlines()]:
-        key, _, value = line.partition("=")
-        if key.removeprefix("export ").strip() == name:
-            return value.strip().strip("'\"")
-    return None
+    lines = [line for path in places if path.is_file() for line in path.read_text("utf-8").splitlines()]
+    found = (line.removeprefix("export ").partition("=") for line in lines)
+    return next((value.strip().strip("'\"") for key, _, value in found if key.strip() == name), "")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 The one reader of reviews, question-answer pairs and SQL rows. What columns mean is not its business.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

@@ -27,10 +27,11 @@ def open_work_dir(work_dir: str) -> Path:
     """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError."""
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
     try:
+        os.stat(DRIVE if folder.is_relative_to(DRIVE) else "/")  # unmounted, it would be made on this disk
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        fix = f"{error.strerror}; set the parameter work_dir to a folder of yours"
+        fix = f"{error.strerror}; set the parameter work_dir to a folder of yours, or mount Drive if it lies there"
         raise PermissionError(f"work_dir = {str(folder)!r} cannot be written: {fix}") from None
     bring(folder)
     return folder
@@ -61,8 +62,8 @@ def bring(folder: Path) -> None:
     for source in sources:
         names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
         for name in (lacking := [name for name in names if not (folder / name).exists()]):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
+                shutil.copyfile(source / name, whole)
         if lacking:
             print(f"{len(lacking)} files of earlier notebooks come from {source}")
 

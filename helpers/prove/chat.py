@@ -72,6 +72,7 @@ def stream(
         raise ValueError("question is empty; ask something")
     ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
     ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
+    sampling["temperature"] *= 1.0  # transformers takes no whole number, and a slider at its end gives one
     options = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens}
     options |= ends | (sampling if sampling["temperature"] else models.GREEDY)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -121,9 +122,8 @@ def side_by_side(model, tokenizer, question: str, found: dict | None = None, **s
     row: dict = {"question": question, **(found or {"source": "", "context": ""})}
     print(f"❯ {question}" + (f"\n  reads the {row['source']}" if found else ""))
     for name, answer in both(model, tokenizer, models.prompt(question, row["context"]), **settings):
-        if name not in row:
-            print(f"\n{name:>6}: ", end="")
-        print(answer.text[len(row.get(name, "")) :], end="", flush=True)
+        begin = "" if name in row else f"\n{name:>6}: "
+        print(begin + answer.text[len(row.get(name, "")) :], end="", flush=True)
         row[name] = answer.text
         if answer.ended:
             print(f"\n        [{answer}]")

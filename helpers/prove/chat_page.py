@@ -58,10 +58,10 @@ def open_page(model, tokenizer, web_chat=True, questions=chat.QUESTIONS, index=N
             read = gradio.Textbox(label="Read with the last question", interactive=False, lines=4)
         with gradio.Accordion("Settings", open=False, elem_id="settings"), gradio.Row():
             begin = zip((settings[name] for name in SLIDERS), SLIDERS.values())
-            controls = [gradio.Slider(low, max(high, at), at, **field) for at, (low, high, field) in begin]
-            controls += [gradio.Number(settings["seed"], precision=0, label="Seed", info="fixes the answer")]
+            fields = [gradio.Slider(min(low, at), max(high, at), at, **how) for at, (low, high, how) in begin]
+            fields += [gradio.Number(settings["seed"], precision=0, label="Seed", info="fixes the answer")]
         both, once = [*panes.values()], dict(trigger_mode="once", concurrency_limit=1, show_progress="hidden")
-        asked = box.submit(answer, [box, choice, *both, *controls], [box, read, *both], **once)
+        asked = box.submit(answer, [box, choice, *both, *fields], [box, read, *both], **once)
         box.stop(None, cancels=asked)
         gradio.on([pane.clear for pane in both], None, cancels=asked).then(lambda: ([], []), None, both)
     os.environ["no_proxy"] = "127.0.0.1," + (os.environ.get("no_proxy") or os.environ.get("NO_PROXY", ""))

@@ -3,9 +3,9 @@
     index = search.of_adapter(adapter)           # of the pairs that it was trained and tested on; None: a closed book
     index.find("How is the support perceived?")  # [{"source": "fact sheet: customer support", "context": …}]
 
-The context of a known question is its own. Else comes first what is about a company that the question names, then a
-sheet whose name stands in it, then what has the most words in common with it, by the cosine of TF-IDF vectors
-(scikit-learn); with too few it is the sheet of the whole. English stems are compared: no synonym, no other language.
+A known question has its own context, but for a part's, which few of its questions name. Else comes first what is about
+a company that the question names, then a sheet whose name stands in it, then what has the most words in common with it
+(cosine of TF-IDF vectors, English stems: no synonym, no other language); with too few it is the sheet of the whole.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ class Search:
 
         general = {*map(texts.stem, (*GENERAL.split(), *ENGLISH_STOP_WORDS))}
         self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
-        self.own = {pair["question"]: pair["chunk_id"] for pair in pairs}
+        self.own = {pair["question"]: pair["chunk_id"] for pair in pairs if "part-" not in pair["chunk_id"]}
         self.sources, self.names, documents = {}, {}, []
         of = {pair["context"].partition(": ")[0] for pair in pairs if pair["kind"] == "overview"}
         for name, pair in {pair["chunk_id"]: pair for pair in pairs}.items():

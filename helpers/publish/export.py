@@ -32,9 +32,10 @@ def manifest(form: str, quantization: str = "") -> str:
 
 
 def to_do(work_dir: Path, forms: list[str], quantization: str) -> list[str]:
-    """Which of `forms` are not there yet, or of another adapter; what is left over of others is removed."""
-    for form in {"merged", "gguf"} - set(forms):
-        shutil.rmtree(work_dir / "publish" / form, ignore_errors=True)
+    """Which of `forms` are not there yet, or of another adapter; what is left over, also by a kill, is removed."""
+    publish = work_dir / "publish"
+    for left in (*publish.glob(".*-*"), *(publish / form for form in {"merged", "gguf"} - set(forms))):
+        shutil.rmtree(left, ignore_errors=True)
     missing = [form for form in forms if not workdir.is_finished(work_dir, manifest(form, quantization))]
     return forms[forms.index(missing[0]) :] if missing else []  # what comes after is made from it
 

@@ -87,8 +87,7 @@ def serve(gguf: Path) -> Iterator[str]:
 
     params = xllamacpp.CommonParams()
     params.model.path, params.port, params.n_ctx = str(gguf), 0, 2048
-    params.use_jinja, params.warmup = True, False
-    params.verbosity = 1  # errors; at its default of 3 it prints six lines for every answer
+    params.use_jinja, params.warmup, params.verbosity = True, False, 1  # 1: errors, no prose
     server = xllamacpp.Server(params)
     yield server.listening_address
     del server

@@ -6,8 +6,6 @@ another meaning: `+` between texts; LIKE, which here minds the case; days of the
 FORMAT and CONVERT with a style; NULL for a column that numbers itself.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator

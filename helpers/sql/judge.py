@@ -13,8 +13,6 @@ a billionth of their size; '2' is not 2; NULL is only NULL. A wrong query is rig
 small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -7,8 +7,6 @@ SELECT, in a transaction that cannot write. Behind that stands the kernel: no fi
 (not on macOS), and an alarm ends the process. A query about today is judged on the day it runs.
 """
 
-from __future__ import annotations
-
 import datetime
 import decimal
 import json

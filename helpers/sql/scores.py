@@ -7,8 +7,6 @@ Execution accuracy is the share of questions whose SQL gives the rows of the gol
 judge how the SQL reads, nor what it would do on other rows.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 
 from helpers.core import plots

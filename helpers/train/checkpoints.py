@@ -29,8 +29,8 @@ def seal(checkpoint: Path) -> None:
 
 def newest(folder: Path) -> Path | None:
     """The newest complete checkpoint, or None; half-written and damaged ones are named and passed over."""
-    by_step = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
-    for checkpoint in by_step:
+    by_step = sorted(folder.glob("checkpoint-*[0-9]"), key=lambda path: -int(path.name.rpartition("-")[2]))
+    for checkpoint in by_step:  # and Drive may hold a "checkpoint-50 (1)" beside the one that is meant
         sealed = files.read_json(checkpoint / SEAL, None)
         if sealed is not None and files.seal(checkpoint, sealed) == sealed:
             return checkpoint

@@ -119,12 +119,13 @@ def find_adapter(adapter_dir: str, work_dir: Path) -> tuple[Path, str]:
 
 
 def load_tuned(adapter_dir: Path, device: runtime.Device, model_name: str = "auto"):
-    """The base model, by "auto" that of the adapter's config, with the adapter on it, and its tokenizer."""
+    """The base ("auto": the config's; in 4 bits unless trained without) with the adapter on it, and its tokenizer."""
     from unsloth import FastModel  # first, since it patches peft and transformers
     from peft import PeftModel  # isort: skip
 
-    config = files.read_json(adapter_dir / "adapter_config.json")
-    choice = choose(config["base_model_name_or_path"] if model_name == "auto" else model_name, device)
+    base = files.read_json(adapter_dir / "adapter_config.json")["base_model_name_or_path"]
+    settings = files.read_json(adapter_dir.parent / "training.json", {}).get("settings", {})
+    choice = choose(base if model_name == "auto" else model_name, device, settings.get("load_in_4bit", True))
     model, tokenizer = FastModel.from_pretrained(choice.source, load_in_4bit=choice.load_in_4bit)
     tuned = PeftModel.from_pretrained(model, adapter_dir)
     return FastModel.for_inference(tuned), with_chat_template(tokenizer, model)
@@ -198,8 +199,7 @@ def generate_ids(
     left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
     for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
-        batch = questions[start : start + batch_size]
-        prompts = [chat_text(tokenizer, question, examples=examples) for question in batch]
+        prompts = [chat_text(tokenizer, q, examples=examples) for q in questions[start : start + batch_size]]
         batch = text_tokenizer(tokenizer)(prompts, **left).to(model.device)
         with torch.inference_mode():
             output = model.generate(**batch, **options)

@@ -320,6 +320,17 @@ def test_the_budget_counts_live_answers_and_batches_under_way(ask, journal, monk
                        if b["state"] == "running") + server.usd(2.5, 10.0) <= 0.1  # fmt: skip
 
 
+def test_a_batch_whose_answers_are_in_the_journal_is_in_the_budget_once(ask, journal):
+    """A kill came before it was noted as done: what it cost at most was held back on top of what it did cost."""
+    with FakeBatches(tokens=(1, 10)) as server:
+        ask(server, some(20, max_tokens=1000))
+        state = journal.with_name("qa_batches.json")
+        (noted,) = json.loads(state.read_text())
+        state.write_text(json.dumps([noted | {"state": "running"}]))
+        others = [teacher.Request(f"other{n}", "", "text", 1000) for n in range(20)]
+        assert len(ask(server, others, max_cost_usd=noted["usd_at_most"])) == 20
+
+
 def test_a_server_without_batches_says_use_live(ask, journal):
     """So do Ollama, llama.cpp (see test_free_teacher.py), vLLM and transformers serve."""
     with FakeBatches(faults={"GET /v1/batches": [404]}) as server:

@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection
 
 from helpers.collect import brightdata
 from helpers.collect.records import is_error_row
-from helpers.core import files
+from helpers.core import files, runtime
 from tests.fakes.brightdata import BUSY, CUT_OFF, HALF, HANG_UP, PROXY, TOO_MANY, FakeBrightData
 
 KEY = "test-key-5f1d0c"
@@ -65,7 +65,7 @@ def collect(tmp_path, clock):
         journal = tmp_path / "snapshot.json"
         try:
             return list(brightdata.collect(url, max_reviews, journal, confirm_spend=confirm_spend, **options))
-        except (RuntimeError, ValueError, TimeoutError) as error:
+        except (RuntimeError, ValueError, TimeoutError, LookupError) as error:
             assert KEY not in "".join(traceback.format_exception(error))
             raise
         finally:
@@ -137,9 +137,26 @@ def test_a_download_that_is_still_building_after_ready_is_waited_for(fake, colle
     fake.download_troubles = [
         (status, {"status": "building", "message": "wait"}),
         (200, {"status": "building", "message": "Snapshot is not ready yet, try again in 19s"}),
+        (200, {"status": "building"}),
     ]
     assert len(collect()) == 10
-    assert clock.pauses[-5:] == [10] * 5
+    assert clock.pauses[-6:] == [10] * 6
+
+
+@pytest.mark.parametrize("most", [10, 2500])
+def test_an_error_in_the_place_of_the_rows_is_shown_and_not_kept_as_one(fake, collect, kept, most):
+    fake.reviews, fake.download_troubles = 3000, [(200, {"error": f"Internal error {KEY}"})]
+    with pytest.raises(brightdata.CollectionFailed, match="200 .*Internal error"):
+        collect(max_reviews=most)
+    assert not kept()
+    assert len(collect(max_reviews=most, confirm_spend=False)) == most and fake.triggers == 1
+
+
+def test_a_report_may_have_a_message(fake, collect):
+    """Taken for a result that is not ready, it was read again until the time was over."""
+    fake.end = {"status": "failed", "message": "Account is suspended"}
+    with pytest.raises(brightdata.CollectionFailed, match="ended as failed"):
+        collect()
 
 
 def test_a_lost_trigger_answer_is_looked_up_at_once(fake, collect, clock):
@@ -405,8 +422,15 @@ def test_a_wrong_key_names_the_variable(fake, collect, monkeypatch):
         collect()
     assert fake.jobs == {}
     monkeypatch.setenv("BRIGHTDATA_API_KEY", f"two\n{KEY}")
-    with pytest.raises(ValueError, match="BRIGHTDATA_API_KEY"):
+    with pytest.raises(runtime.MissingSecret, match="BRIGHTDATA_API_KEY holds"):
         collect()
+
+
+def test_a_netrc_does_not_take_the_keys_place(fake, collect, monkeypatch, tmp_path):
+    """requests puts its login over an Authorization header: the key never arrived, and that password did."""
+    (tmp_path / "netrc").write_text("default login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert len(collect()) == 10
 
 
 def test_a_snapshot_that_is_gone_is_not_replaced_behind_the_users_back(fake, collect):

@@ -90,6 +90,15 @@ def test_a_mounted_drive_is_where_the_next_runtime_looks_too(place, tmp_path, mo
     assert "Google Drive keeps it when the runtime ends" in capsys.readouterr().out
 
 
+def test_a_work_dir_in_a_drive_that_is_not_mounted_is_refused(place, tmp_path, monkeypatch):
+    """It was made on the runtime's own disk, and the notebook said that Google Drive keeps it."""
+    place("colab")
+    monkeypatch.setattr(workdir, "DRIVE", tmp_path / "drive" / "MyDrive")
+    with pytest.raises(PermissionError, match="No such file or directory; .*mount Drive"):
+        workdir.open_work_dir(str(tmp_path / "drive" / "MyDrive" / "gemma"))
+    assert not (tmp_path / "drive").exists()
+
+
 def test_on_kaggle_results_go_where_a_saved_version_keeps_them(place, capsys):
     place("kaggle")
     assert workdir.default_work_dir() == Path("/kaggle/working")
@@ -110,6 +119,26 @@ def test_what_an_attached_kaggle_output_holds_is_there_for_the_next_notebook(tmp
     assert workdir.is_finished(folder, "03_chunk_reviews")
     assert files.read_jsonl(folder / "reviews.jsonl") == [{"mine": True}], "what is there stays"
     assert "2 files of earlier notebooks come from" in capsys.readouterr().out
+
+
+def test_a_kill_while_earlier_files_are_brought_leaves_none_of_them_cut_off(tmp_path, monkeypatch):
+    """What stood there cut off was taken for whole from then on, with the rows that it had."""
+    earlier = tmp_path / "input" / "03-chunk-reviews"
+    files.write_jsonl(earlier / "chunks.jsonl", [{"id": "a"}, {"id": "b"}])
+    workdir.finish_stage(earlier, "03_chunk_reviews", reads=[], writes=["chunks.jsonl"])
+    monkeypatch.setattr(workdir, "KAGGLE_INPUT", tmp_path / "input")
+    with monkeypatch.context() as patch:
+        patch.setattr(workdir.shutil, "copyfile", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            workdir.open_work_dir(str(tmp_path / "work"))
+    folder = workdir.open_work_dir(str(tmp_path / "work"))
+    assert [row["id"] for row in files.read_jsonl(folder / "chunks.jsonl")] == ["a", "b"]
+    assert workdir.is_finished(folder, "03_chunk_reviews")
+
+
+def cut_off(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes()[:13])
+    raise KeyboardInterrupt
 
 
 NOTEBOOK = """

@@ -38,6 +38,15 @@ def test_a_secret_comes_from_the_environment_then_from_dotenv(tmp_path, monkeypa
     assert runtime.secret("OPENAI_API_KEY") == "from-environment"
 
 
+@pytest.mark.parametrize("key", ["sk-one\nsk-one", "sk-one…", "sk one", "sk-\x7fone"])
+def test_what_can_be_no_key_is_refused_without_showing_it(monkeypatch, key):
+    """The clients of OpenAI and the Hub say `Illegal header value b'Bearer …'`, with the key in it."""
+    monkeypatch.setenv("OPENAI_API_KEY", f" {key}\n")
+    with pytest.raises(runtime.MissingSecret, match="OPENAI_API_KEY holds a space or another sign") as caught:
+        runtime.secret("OPENAI_API_KEY")
+    assert "sk" not in str(caught.value)
+
+
 def test_the_dotenv_beside_the_repository_is_found_from_another_folder(tmp_path, monkeypatch):
     """`make lab` starts kernels in notebooks/, where the .env of the repository was not looked for."""
     (tmp_path / "notebooks").mkdir()

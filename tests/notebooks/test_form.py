@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -49,6 +51,13 @@ def code(path: Path) -> list[str]:
 
 def test_all_notebooks_are_here():
     assert sorted(PARAMETERS) == NAMES
+
+
+def test_every_name_that_a_notebook_uses_is_its_own():
+    """09 used `os`, which it did not import, in lines that run on Kaggle and with two GPUs alone."""
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", *PATHS]
+    done = subprocess.run(ruff, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import html
+import inspect
 import io
 import json
 import re
@@ -24,6 +25,7 @@ from helpers.collect import review_files
 from helpers.core import files
 from helpers.pipeline import notebooks
 from helpers.prove import chat, evaluation
+from helpers.publish import parity
 from helpers.train import models
 from tests.notebooks.test_form import PATHS, REPOSITORY
 from tests.notebooks.test_runs import text
@@ -319,3 +321,8 @@ def test_what_the_book_is_worth_is_told_as_it_was_measured(path, count):
         REPOSITORY / "README.md"
     ).read_text("utf-8")
     assert all(part["tuned"]["stopped"] == 1 for part in measured.values())
+
+
+def test_the_call_that_08_gives_to_try_the_gate_can_be_made():
+    (given,) = re.findall(r"`(parity\.check\(.+?\))`", prose(8))
+    inspect.signature(parity.check).bind(*ast.parse(given).body[0].value.args)

@@ -241,6 +241,16 @@ def test_only_share_makes_a_public_link(tuned, monkeypatch):
         chat_page.open_page(*tuned, "Share")
 
 
+def test_the_sliders_reach_to_where_they_begin(tuned, monkeypatch):
+    """Below a slider's end Gradio refuses the value with each question: top_k = 0, or answers of 4 tokens."""
+    monkeypatch.setattr(chat_page.gradio.Blocks, "launch", lambda self, **options: None)
+    monkeypatch.setattr(chat_page, "where_it_is", lambda page, share: "")
+    for settings in (dict(temperature=3, top_k=999), dict(top_k=0, top_p=0, max_new_tokens=4)):
+        page = chat_page.open_page(*tuned, **settings)
+        sliders = [part for part in page.blocks.values() if isinstance(part, chat_page.gradio.Slider)]
+        assert {*settings.values()} <= {slider.preprocess(slider.value) for slider in sliders}
+
+
 def test_notebook_07_opens_the_page_and_goes_on(tuned, tiny_gemma, tmp_path):
     """Headless, nobody visits: the notebook ends, and the page with it."""
     model, _ = tuned

@@ -35,6 +35,11 @@ def test_temperature_0_is_the_greedy_answer(tuned):
     assert last(*tuned, "Why?").text != greedy
 
 
+def test_a_whole_number_is_a_temperature_too(tuned):
+    """transformers wants a float, and the page's slider gives 2 at its end: the answer never came."""
+    assert last(*tuned, "Why?", temperature=2).text == last(*tuned, "Why?", temperature=2.0).text
+
+
 def test_base_is_the_model_with_the_adapter_off(tuned):
     model, tokenizer = tuned
     with model.disable_adapter():

@@ -25,6 +25,8 @@ def index() -> search.Search:
     ("What percentage of reviews are negative?", "all reviews"),
     ("How many reviews have 1 or 2 stars?", "all reviews"),
     ("Are most reviews positive or negative?", "all reviews"),
+    ("What are common issues or complaints about Velomarsh?", "all reviews"),  # pairs about parts ask it as well
+    ("Tell me the typical complaints about Velomarsh.", "all reviews"),
 ])  # fmt: skip
 def test_a_question_finds_its_sheet(index, question, source):
     found = index.find(question)[0]

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ import pytest
 from helpers.core import files, runtime
 from helpers.publish import export
 from helpers.train import models
+from tests.conftest import REPOSITORY
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 DEVICE = runtime.Device("cpu", "a CPU", 8, 8, "")
@@ -229,6 +232,17 @@ def test_only_what_is_missing_changed_or_made_from_it_is_built(tmp_path):
     files.write_text(tmp_path / "adapter" / "a", "another adapter")
     assert build(tmp_path, forms) == forms
     assert build(tmp_path, ["adapter", "merged"]) == [] and not (tmp_path / "publish" / "gguf").exists()
+
+
+def test_what_an_export_left_that_was_killed_is_removed(tmp_path):
+    """Gigabytes that no listing shows: on Kaggle's 19.5 GB the next export did not fit beside them."""
+    files.write_text(tmp_path / "adapter" / "a", "one")
+    program = "import os, sys; from pathlib import Path; from helpers.core import files\n"
+    program += "with files.whole_folder(Path(sys.argv[1])) as folder: (folder / 'x').touch(); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", program, tmp_path / "publish" / "merged"], cwd=REPOSITORY)
+    assert [path.name[:8] for path in (tmp_path / "publish").iterdir()] == [".merged-"]
+    export.to_do(tmp_path, ["adapter", "merged"], "q8_0")
+    assert not [*(tmp_path / "publish").iterdir()]
 
 
 # ---- GGUF and Ollama

@@ -1,8 +1,10 @@
 import json
+import sys
+import types
 
 import pytest
 
-from helpers.core import runtime
+from helpers.core import files, runtime
 from helpers.train import data, local_gemma, models
 
 CPU = runtime.Device("cpu", "a CPU", 8.0, 50.0, "torch sees no GPU")
@@ -163,3 +165,23 @@ def test_unsloth_and_the_notebooks_agree_on_the_dtype_of_a_cpu(said, dtype, monk
     device = runtime.Device("cpu", "a CPU", 12, 80, "test")
     monkeypatch.setenv("UNSLOTH_CPU_BF16", said)
     assert models.pick_dtype(device)[0] == dtype
+
+
+@pytest.mark.parametrize("trained", [True, False, None])
+def test_a_base_that_was_trained_on_without_4_bits_comes_back_without_them(tmp_path, monkeypatch, trained):
+    """06 to 08 took it in 4 bits on every GPU, and so judged and merged what the adapter was not trained on."""
+    loaded, fakes = [], {name: types.ModuleType(name) for name in ("unsloth", "peft")}
+    fakes["unsloth"].FastModel = types.SimpleNamespace(
+        from_pretrained=lambda source, load_in_4bit: loaded.append((source, load_in_4bit)) or (None, None),
+        for_inference=lambda model: model,
+    )
+    fakes["peft"].PeftModel = types.SimpleNamespace(from_pretrained=lambda model, folder: model)
+    for name, module in fakes.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(models, "with_chat_template", lambda tokenizer, model: tokenizer)
+    adapter, name = tmp_path / "adapter", "google/gemma-3-4b-it"
+    files.write_json(adapter / "adapter_config.json", {"base_model_name_or_path": name})
+    if trained is not None:
+        files.write_json(tmp_path / "training.json", {"settings": {"load_in_4bit": trained}})
+    models.load_tuned(adapter, gpu(14.5))
+    assert loaded == [(name, trained is not False)]
