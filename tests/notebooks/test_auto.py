@@ -19,7 +19,7 @@ def settled(device: runtime.Device, monkeypatch, **given) -> tuple[list, list[di
     defaults = notebooks.parameters(PATHS[5])
     monkeypatch.setattr(plots, "table", lambda rows: shown.extend(rows))
     shown: list[dict] = []
-    names = {name: defaults[name] for name in NAMES} | given | {"device": device, "plots": plots}
+    names = defaults | given | {"device": device, "plots": plots}
     exec(cell, names)
     return [names[name] for name in NAMES], shown
 
