@@ -188,7 +188,7 @@ def generate(model, tokenizer, questions: list[str], *options, **more) -> list[s
 def generate_ids(
     model, tokenizer, questions: list[str], max_new_tokens=256, batch_size=32, examples=(), **sampling
 ) -> list[list[int]]:
-    """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time.
+    """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time, or as many as fit.
 
     An answer that stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
     """
@@ -198,12 +198,19 @@ def generate_ids(
     options = ends(tokenizer) | {"max_new_tokens": max_new_tokens, **(sampling or GREEDY)}
     left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
-    for start in tqdm(range(0, len(questions), batch_size), unit="batch", mininterval=5):
-        prompts = [chat_text(tokenizer, q, examples=examples) for q in questions[start : start + batch_size]]
-        batch = text_tokenizer(tokenizer)(prompts, **left).to(model.device)
-        with torch.inference_mode():
-            output = model.generate(**batch, **options)
-        for row in output[:, batch["input_ids"].shape[1] :].tolist():
-            end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
-            answers.append(row[: end + 1])
+    with tqdm(total=len(questions), mininterval=5) as bar:
+        while asked := questions[len(answers) :][:batch_size]:
+            prompts = [chat_text(tokenizer, question, examples=examples) for question in asked]
+            batch = text_tokenizer(tokenizer)(prompts, **left).to(model.device)
+            try:
+                with torch.inference_mode():
+                    output = model.generate(**batch, **options)
+            except torch.OutOfMemoryError:  # a T4 may not hold so many long prompts
+                if (batch_size := batch_size // 2) == 0:
+                    raise
+                continue
+            for row in output[:, batch["input_ids"].shape[1] :].tolist():
+                end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
+                answers.append(row[: end + 1])
+            bar.update(len(asked))
     return answers

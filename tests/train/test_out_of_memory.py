@@ -141,3 +141,28 @@ def test_two_updates_of_each_decide_where_no_estimate_can(make, tmp_path, capsys
     other = make(tmp_path / "other", chosen)
     training.train(other, tmp_path / "other", None, chosen)
     assert losses(trainer) == losses(other)
+
+
+def test_as_many_answers_at_once_as_fit_and_the_same_ones(tuned, monkeypatch):
+    """Three examples in each prompt: notebook 06 asked 32 at a time, whatever the card held."""
+    import torch
+
+    model, tokenizer = tuned
+    questions = [f"Why {n}?" + " so" * n for n in range(11)]
+    alone = models.generate_ids(model, tokenizer, questions, 4, batch_size=1)
+    generate, tried = model.generate, []
+
+    def limited(input_ids, **more):
+        tried.append(len(input_ids))
+        if tried[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return generate(input_ids=input_ids, **more)
+
+    monkeypatch.setattr(model, "generate", limited)
+    most = 4
+    assert models.generate_ids(model, tokenizer, questions, 4, batch_size=8) == alone
+    assert tried == [8, 4, 4, 3]
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        models.generate_ids(model, tokenizer, questions, 4, batch_size=8)
+    assert tried[4:] == [8, 4, 2, 1]
