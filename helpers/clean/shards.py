@@ -18,14 +18,7 @@ from helpers.clean import chunks, reviews
 from helpers.core import files, workdir
 
 BATCH = 1000  # reviews that a process holds at a time
-CLEAN = {
-    "row": "string",
-    "id": "string",
-    "date": "string",
-    "content": "int64",
-    "words": "int64",
-    "name": "int64",
-}
+CLEAN = dict.fromkeys(("row", "id", "date"), "string") | dict.fromkeys(("content", "words", "name"), "int64")
 PART = dict.fromkeys(("company", "language", "review_id", "section"), "string")
 
 

@@ -62,18 +62,13 @@ def check_company_url(url: str) -> str:
 
 
 def collect(
-    company_url: str,
-    max_reviews: int,
-    journal_path: Path,
-    *,
-    dataset_id: str = DATASET_ID,
-    confirm_spend: bool = False,
-    poll_timeout_minutes: float = 60,
-) -> Iterator[dict]:
+    company_url: str, max_reviews: int, journal_path: Path, *, dataset_id: str = DATASET_ID,
+    confirm_spend: bool = False, poll_timeout_minutes: float = 60
+) -> Iterator[dict]:  # fmt: skip
     """At most `max_reviews` reviews, each once, and every error row, as the service sent them.
 
-    Only a question (url, max_reviews, dataset_id) without a job is paid; where `journal_path` is another's,
-    the journal has a hash in its name. All rows received are kept in `<journal_path's stem>_rows/`.
+    Only a question (url, max_reviews, dataset_id) without a job, of its own or of more reviews, is paid; where
+    `journal_path` is another's, the journal has a hash in its name. All rows are kept in `<its stem>_rows/`.
     Raises ValueError, SpendNotConfirmed, CollectionFailed, StillCollecting, runtime.MissingSecret.
     """
     if not isinstance(max_reviews, int) or max_reviews < 1:
@@ -99,10 +94,14 @@ def collect(
 
 
 def _journal_of(question: dict, path: Path) -> Path:
-    """`path`, or a name of its own for a question that comes after another one in the same folder."""
-    own = path.with_name(f"{path.stem}-{files.content_id(question)[:8]}.json")
-    first = files.read_json(path, {"question": question})
-    return own if own.exists() or first["question"] != question else path
+    """The journal of this question or of one for more of its reviews; else `path`, or a name of its own beside one."""
+    own, cap = path.with_name(f"{path.stem}-{files.content_id(question)[:8]}.json"), question["max_reviews"]
+    for journal in filter(Path.exists, [own, path, *sorted(path.parent.glob(f"{path.stem}-*.json"))]):
+        asked, state = (files.read_json(journal)[name] for name in ("question", "state"))
+        more = state not in ENDED and asked["max_reviews"] > cap
+        if asked | ({"max_reviews": cap} if more else {}) == question:
+            return journal
+    return own if path.exists() else path
 
 
 def _row_files(folder: Path, job: dict) -> list[Path]:

@@ -455,6 +455,14 @@ def test_another_question_starts_another_job_and_the_first_comes_back_free(fake,
     assert len(fake.requests) == seen
 
 
+def test_fewer_reviews_than_were_paid_for_are_free_and_more_are_asked_for(fake, collect, tmp_path):
+    """With confirm_spend still True, a smaller max_reviews paid for the same reviews again."""
+    rows = collect()
+    assert collect(max_reviews=4) == rows[:4] and fake.triggers == 1
+    assert len(collect(max_reviews=11)) == 11 and fake.triggers == 2
+    assert collect(confirm_spend=False) == rows and collect(OTHER) != rows and fake.triggers == 3
+
+
 def test_rows_that_were_deleted_are_downloaded_again_for_free(fake, collect, tmp_path):
     rows = collect()
     shutil.rmtree(tmp_path / "snapshot_rows")
