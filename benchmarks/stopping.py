@@ -2,7 +2,7 @@
 
     python -m benchmarks.stopping            # the bundled adapter; some minutes on two cores
 
-40 answers to the four questions, ten of each, with what is found for them, at notebook 07's settings; and 32 held-out
+40 answers to the four questions, ten of each, with what is found for them, at models.SAMPLING; and 32 held-out
 pairs: how likely the end is where the reference ends, and the loss of the answers. `stopping.json` keeps the runs with
 a closed book, before and after the turn markers had rows of their own (their commits are named), beside this one.
 """

@@ -141,7 +141,7 @@ def merge(model, tokenizer, folder: Path, dtype: str = "bfloat16", shard: int | 
 
 
 def save_config(inner, tokenizer, folder: Path, **changes: object) -> None:
-    """The configuration of the merged weights: with both stop tokens, and the sampling of notebook 07."""
+    """The configuration of the merged weights: with both stop tokens, and settings for whoever samples."""
     from transformers import GenerationConfig
 
     left_out = {"quantization_config", "_name_or_path", "_model_name_or_path"}  # a path says where you work

@@ -60,8 +60,8 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     return Choice(model_name, str(local_gemma.path()) if local else model_name, four_bit, why)
 
 
-# What generate() takes. Every place that samples, the Modelfile and the page included, begins with Google's settings
-# for Gemma 3; without top_k=None and top_p=None, a greedy call warns that it ignores them.
+# What generate() takes. Programs that sample, Ollama and `transformers serve`, get SAMPLING with the model; notebook 07
+# and its page begin at temperature 0. Without top_k=None and top_p=None, a greedy call warns that it ignores them.
 GREEDY = {"do_sample": False, "top_k": None, "top_p": None}
 SAMPLING = {"temperature": 0.7, "top_p": 0.95, "top_k": 64}
 
