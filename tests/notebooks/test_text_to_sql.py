@@ -14,7 +14,7 @@ from tests.conftest import ALL
 from tests.notebooks.test_runs import pictures, run, text
 
 # Without ALL=1 as much as shows that the real model begins to write SQL.
-FEW = {} if ALL else {"train_size": 120, "test_size": 30, "max_steps": 32, "max_examples": 3}
+FEW = {} if ALL else {"train_size": 120, "test_size": 30, "max_steps": 20, "max_examples": 2}
 TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps": 12, "max_examples": 6}
 
 
