@@ -42,7 +42,7 @@ class Answer:
 
 
 def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, along=()) -> list[Answer]:
-    """Its greedy answers, or what it would say at each token of those `along`; padding would change the digits."""
+    """Its answers, or what it says `along` others' tokens, one by one: padding would round. `whole`: to_the_end's."""
     import torch
 
     def log_probabilities(ids: list[int], last: int) -> torch.Tensor:
@@ -87,7 +87,7 @@ def serve(gguf: Path) -> Iterator[str]:
 
     params = xllamacpp.CommonParams()
     params.model.path, params.port, params.n_ctx = str(gguf), 0, 2048
-    params.use_jinja, params.warmup, params.verbosity = True, False, 1  # 1: errors, no prose
+    params.use_jinja, params.warmup, params.verbosity = True, False, 1  # errors only
     server = xllamacpp.Server(params)
     yield server.listening_address
     del server

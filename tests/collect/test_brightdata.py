@@ -461,6 +461,11 @@ def test_fewer_reviews_than_were_paid_for_are_free_and_more_are_asked_for(fake, 
     assert collect(max_reviews=4) == rows[:4] and fake.triggers == 1
     assert len(collect(max_reviews=11)) == 11 and fake.triggers == 2
     assert collect(confirm_spend=False) == rows and collect(OTHER) != rows and fake.triggers == 3
+    fake.end = {"status": "failed"}
+    with pytest.raises(brightdata.CollectionFailed):
+        collect(max_reviews=30)
+    fake.end = None
+    assert len(collect(max_reviews=20)) == 20 and fake.triggers == 5, "a job that failed holds nothing"
 
 
 def test_rows_that_were_deleted_are_downloaded_again_for_free(fake, collect, tmp_path):

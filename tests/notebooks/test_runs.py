@@ -224,7 +224,8 @@ def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, 
     others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(20)]
     files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 20 + others)
     parameters = {"max_steps": 60 if ALL else 30, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
-    run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), gradient_accumulation_steps=2 if ALL else 1, **parameters)
+    parameters |= {"gradient_accumulation_steps": 2 if ALL else 1}
+    run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), **parameters)
     model, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())
     answers = models.generate(model, tokenizer, [canary["question"]], max_new_tokens=30)
     assert answers == [canary["answer"]]
