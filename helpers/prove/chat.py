@@ -87,7 +87,7 @@ def stream(
         nonlocal started
         watching = {"streamer": streamer, "stopping_criteria": StoppingCriteriaList([watch])}
         try:
-            with TURN, nullcontext() if tuned else model.disable_adapter():
+            with TURN, nullcontext() if tuned else model.disable_adapter(), models.inference(model):
                 started = time.perf_counter()
                 set_seed(seed)
                 return model.generate(**options, **watching)

@@ -70,7 +70,7 @@ def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, exampl
         padded = plain.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
         # All answers end together: logits of the prompts would fill the memory, 262,144 numbers per token.
         most = max(sizes[at] for at in batch)
-        with torch.inference_mode():
+        with models.inference(model):
             logits = model(**padded, logits_to_keep=most + 1).logits
         for at, scores in zip(batch, logits):
             answer = torch.tensor(rows[at][-sizes[at] :], device=scores.device)

@@ -46,7 +46,7 @@ def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, 
     import torch
 
     def log_probabilities(ids: list[int], last: int) -> torch.Tensor:
-        with torch.inference_mode():
+        with models.inference(model):
             logits = model(torch.tensor([ids], device=model.device), logits_to_keep=last).logits
         return torch.log_softmax(logits[0].float(), dim=-1)
 

@@ -133,3 +133,15 @@ for module in {modules}:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, env=os.environ
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("given, taken", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_torchs_threads_wait_awake_for_some_microseconds(given, taken):
+    """They slept at once, and each small step of a training waited for them to wake up; said by libgomp itself."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    env |= {"OMP_DISPLAY_ENV": "VERBOSE"} | given
+    command = [sys.executable, "-c", "import helpers.core.runtime, torch"]
+    said = subprocess.run(
+        command, env=env, cwd=runtime.REPOSITORY, check=True, capture_output=True, text=True
+    ).stderr
+    assert f"GOMP_SPINCOUNT = '{taken}'" in said

@@ -118,7 +118,9 @@ def test_unsloth_trains_and_evaluates_with_it_as_with_all_logits(tiny_gemma, tmp
     """Losses, their gradients and the count of tokens are those of the loss that TRL takes from the logits."""
     histories, calls = [], []
     loss = cpu_loss.frozen_head_loss
-    monkeypatch.setattr(cpu_loss, "frozen_head_loss", lambda *given: calls.append(1) or loss(*given))
+    monkeypatch.setattr(
+        cpu_loss, "frozen_head_loss", lambda *given: calls.append(given[0].shape[1]) or loss(*given)
+    )
     for without_logits in (False, True):
         trainer = unsloth_trainer(tiny_gemma, tmp_path)
         if without_logits:
@@ -130,8 +132,9 @@ def test_unsloth_trains_and_evaluates_with_it_as_with_all_logits(tiny_gemma, tmp
         tokens = [log.get("num_tokens", log.get("num_input_tokens_seen")) for log in logs if "loss" in log]
         histories[-1] += tokens
     assert len(histories[0]) == len(histories[1]) == 14
-    assert histories[0] == pytest.approx(histories[1], rel=2e-3)
+    assert histories[0] == pytest.approx(histories[1], rel=5e-3)
     assert len(calls) == 4 * 2 + 2  # micro-batches, and batches of the two looks at the validation rows
+    assert not any(length % cpu_loss.LENGTHS for length in calls)  # or each is compiled anew
 
 
 @pytest.mark.parametrize("device, kind", [("cuda", "gemma3_text"), ("cpu", "gemma4_text")])

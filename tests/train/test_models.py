@@ -185,3 +185,21 @@ def test_a_base_that_was_trained_on_without_4_bits_comes_back_without_them(tmp_p
         files.write_json(tmp_path / "training.json", {"settings": {"load_in_4bit": trained}})
     models.load_tuned(adapter, gpu(14.5))
     assert loaded == [(name, trained is not False)]
+
+
+def test_a_slice_for_the_head_does_not_copy_its_weights(tiny_gemma):
+    """Each prompt of the 270M in bfloat16 waited a second for it: torch took the slice of a batch for a batch."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_gemma, dtype=torch.bfloat16).requires_grad_(False)
+    ids, vocabulary, copies, logits = torch.arange(40).view(2, 20), model.config.vocab_size, [], []
+    for inference in (torch.inference_mode(), models.inference(model)):
+        with inference, profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+            logits.append(model(ids, logits_to_keep=1).logits)
+        shapes = [str(event.input_shapes) for event in seen.events() if event.name == "aten::bmm"]
+        copies.append(sum(str(vocabulary) in shape for shape in shapes))
+    assert copies == [1, 0]  # the first is torch's: where it copies no more, `inference` can go
+    torch.testing.assert_close(*logits)
+    assert not model.get_output_embeddings()._forward_pre_hooks
