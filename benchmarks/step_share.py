@@ -64,6 +64,7 @@ def main() -> None:
         per_device_train_batch_size=2,
         learning_rate=1.5e-3,
         optim="adamw_8bit",
+        gradient_checkpointing=False,  # TRL's default is True, notebook 05 plans without where the memory allows
         **machine.TRAINER,
     )
     trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=dataset, args=config)

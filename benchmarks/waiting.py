@@ -1,6 +1,6 @@
 """How long a thread shall wait awake for the next small step: alone, and beside one and two busy processes.
 
-    python -m benchmarks.waiting          # about ten minutes on two cores; writes waiting.json
+    python -m benchmarks.waiting          # about eight minutes on two cores; writes waiting.json
 
 Forward and backward of three rows of the bundled sample through the real Gemma 3 270M with an adapter, as notebook 05
 computes them, in a new process for each way to wait, in turns. GOMP_SPINCOUNT is libgomp's, which torch brings:
@@ -21,7 +21,7 @@ RESULT = Path(__file__).with_suffix(".json")
 LOOKS = (0, 1000, 10000)
 BUSY = (0, 1, 2)
 LENGTHS = (256, 320, 400)  # tokens
-ROUNDS = 3
+ROUNDS = 2
 
 
 def measure() -> None:
