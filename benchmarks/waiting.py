@@ -1,10 +1,10 @@
 """How long a thread shall wait awake for the next small step: alone, and beside one and two busy processes.
 
-    python -m benchmarks.waiting          # about eight minutes on two cores; writes waiting.json
+    python -m benchmarks.waiting          # about seven minutes on two cores; writes waiting.json
 
 Forward and backward of three rows of the bundled sample through the real Gemma 3 270M with an adapter, as notebook 05
-computes them, in a new process for each way to wait, in turns. GOMP_SPINCOUNT is libgomp's, which torch brings:
-so many looks before a thread sleeps.
+computes them, in a new process for each way to wait, one after the other. GOMP_SPINCOUNT is libgomp's, which torch
+brings: so many looks before a thread sleeps.
 """
 
 from __future__ import annotations
@@ -57,14 +57,16 @@ def main() -> None:
     runs = [{"looks": looks} for looks in LOOKS]
     for busy in BUSY:
         others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
-        for run in runs:
-            command = [sys.executable, "-m", "benchmarks.waiting", "measure"]
-            way = os.environ | {"GOMP_SPINCOUNT": str(run["looks"])}
-            done = subprocess.run(command, env=way, check=True, capture_output=True, text=True)
-            last = json.loads(done.stdout.splitlines()[-1])
-            run[f"seconds beside {busy} busy processes"] = round(statistics.median(last["seconds"]), 2)
-        for other in others:
-            other.kill()
+        try:
+            for run in runs:
+                command = [sys.executable, "-m", "benchmarks.waiting", "measure"]
+                way = os.environ | {"GOMP_SPINCOUNT": str(run["looks"])}
+                done = subprocess.run(command, env=way, check=True, capture_output=True, text=True)
+                last = json.loads(done.stdout.splitlines()[-1])
+                run[f"seconds beside {busy} busy processes"] = round(statistics.median(last["seconds"]), 2)
+        finally:
+            for other in others:
+                other.kill()
     result = {
         **machine.describe(),
         "dtype": last["dtype"],

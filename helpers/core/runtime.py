@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, whose threads spin for long (benchmarks)
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, which spins: benchmarks/waiting.json
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLab: its bars of text will do
 
 

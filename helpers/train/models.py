@@ -184,10 +184,10 @@ def texts(tokenizer, answers: list[list[int]]) -> list[str]:
 
 @contextmanager
 def inference(model) -> Iterator[None]:
-    """torch.inference_mode, in which the head copies its input: for a slice, which generate() gives it, torch 2.13
-    copies a frozen head's weights, in each row of a batch; it is a second per prompt of the 270M in bfloat16."""
+    """torch.inference_mode, whose head copies its input: for a slice torch 2.13 copies a frozen head's weights."""
     import torch
 
+    # generate() gives it slices, and each row of a batch has its copy: a second per prompt of the 270M in bfloat16.
     def copied(head, inputs: tuple[torch.Tensor]) -> torch.Tensor:
         return inputs[0].clone(memory_format=torch.contiguous_format)
 

@@ -136,7 +136,7 @@ for module in {modules}:
 
 
 @pytest.mark.parametrize("given, taken", [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
-def test_torchs_threads_wait_awake_for_some_microseconds(given, taken):
+def test_torchs_threads_wait_awake_for_a_moment(given, taken):
     """They slept at once, and each small step of a training waited for them to wake up; said by libgomp itself."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     env |= {"OMP_DISPLAY_ENV": "VERBOSE"} | given

@@ -134,7 +134,7 @@ def test_unsloth_trains_and_evaluates_with_it_as_with_all_logits(tiny_gemma, tmp
     assert len(histories[0]) == len(histories[1]) == 14
     assert histories[0] == pytest.approx(histories[1], rel=5e-3)
     assert len(calls) == 4 * 2 + 2  # micro-batches, and batches of the two looks at the validation rows
-    assert not any(length % cpu_loss.LENGTHS for length in calls)  # or each is compiled anew
+    assert not any(length % cpu_loss.PAD_TO_MULTIPLE_OF for length in calls)  # or each is compiled anew
 
 
 @pytest.mark.parametrize("device, kind", [("cuda", "gemma3_text"), ("cpu", "gemma4_text")])
