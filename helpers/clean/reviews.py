@@ -139,9 +139,7 @@ def _company(row: dict) -> str:
 def company_markdown(rows: list[dict]) -> str:
     """The header of a company: what its page says about it, from the first of its reviews that has it."""
     fields = [field for field in FIELDS if field.startswith("company_")]
-    said = {
-        field: next((_line(row[field]) for row in rows if row[field] is not None), "") for field in fields
-    }
+    said = {name: next((_line(row[name]) for row in rows if row[name] is not None), "") for name in fields}
     facts = {"Overall Rating": said["company_overall_rating"], "Total Reviews": said["company_total_reviews"]}
     facts |= {"Location": said["company_location"], "Industry": said["company_category"]}
     website, about = said["company_website"], said["company_about"]

@@ -19,9 +19,7 @@ TAG = re.compile(
     re.IGNORECASE,
 )
 # What no reader of a page sees; one that never ends hides the rest, as it does in a browser.
-HIDDEN = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(style|script)\b[^<>]*>.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL
-)
+HIDDEN = re.compile(r"(?is)<!--.*?(?:-->|\Z)|<(style|script)\b[^<>]*>.*?(?:</\1\s*>|\Z)")
 BREAK = re.compile(r"<br\s*/?>|</p>|</div>|</li>|</tr>", re.IGNORECASE)
 # Characters that nobody sees. Hidden orders travel in the tags (U+E00xx) and in runs of variation selectors.
 # A joiner stays where it is spelling: within Arabic and Indic scripts, and between the parts of an emoji.

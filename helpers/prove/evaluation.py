@@ -37,9 +37,7 @@ METRICS = {  # name: what it says, better direction, format
     "distinct_2": ("distinct-2 (share of word pairs)", "", "{:.2f}"),
     "copied": ("copied from training (share of words)", "", "{:.2f}"),
 }
-TRUTH = {
-    name: METRICS[name] for name in ("answer_loss", "invented_number", "invented_name", "facts", "stopped")
-}
+TRUTH = {name: METRICS[name] for name in "answer_loss invented_number invented_name facts stopped".split()}
 KNOWLEDGE_METRICS = {
     "right": ("right answer preferred (share)", "higher", "{:.2f}"),
     "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),

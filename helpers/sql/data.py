@@ -90,9 +90,7 @@ def _read(dataset: str) -> tuple[list[dict], str]:
         return tables.read_records(path), "the file that the parameter names"
     if path.suffix in tables.SUFFIXES or not HUB_ID.fullmatch(dataset):
         kinds = f"'sample', the path of a file ({', '.join(tables.SUFFIXES)}), or a Hub id"
-        raise FileNotFoundError(
-            f"dataset = {dataset!r}: there is no such file. Use {kinds} such as {HUB_EXAMPLE}"
-        )
+        raise FileNotFoundError(f"dataset = {dataset!r}: no such file. Use {kinds} such as {HUB_EXAMPLE}")
     import datasets
 
     hub.log_in()

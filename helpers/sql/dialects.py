@@ -212,9 +212,8 @@ def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
         tree.set("properties", None)  # among them TEMPORARY, which would outlive the context
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
-            columns = [
-                each for each in tree.this.expressions if isinstance(each, (exp.ColumnDef, exp.Identifier))
-            ]
+            parts = tree.this.expressions
+            columns = [part for part in parts if isinstance(part, exp.ColumnDef | exp.Identifier)]
             serials = [f"serial_{number}_{at}" for at in range(len(columns))]
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
     elif isinstance(tree, exp.Alter) and all(isinstance(node, exp.ColumnDef) for node in columns):

@@ -194,10 +194,8 @@ def make_trainer(
 
     set_seed(options.seed)  # the adapter's first values
     tokens = [] if options.train_embeddings else begin_markers(model, tokenizer)
-    sides = {"train_dataset": train_dataset, "eval_dataset": validation}
-    trainer = SFTTrainer(
-        model, config, **sides, processing_class=tokenizer, peft_config=lora(options, tokens)
-    )
+    rows = {"train_dataset": train_dataset, "eval_dataset": validation}
+    trainer = SFTTrainer(model, config, **rows, processing_class=tokenizer, peft_config=lora(options, tokens))
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
         for weight in trainer.model.parameters():
             weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data

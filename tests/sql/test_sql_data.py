@@ -60,7 +60,7 @@ def test_files_of_your_own_are_read_in_every_form_that_the_notebook_names(tmp_pa
 
 @pytest.mark.parametrize("name", ["nowhere.jsonl", "/nowhere/at/all.json", "no-such-word"])
 def test_a_file_that_is_not_there_is_named(name):
-    with pytest.raises(FileNotFoundError, match="there is no such file. Use 'sample', the path of"):
+    with pytest.raises(FileNotFoundError, match="no such file. Use 'sample', the path of"):
         data.load(name)
 
 

@@ -203,3 +203,29 @@ def test_a_slice_for_the_head_does_not_copy_its_weights(tiny_gemma):
     assert copies == [1, 0]  # the first is torch's: where it copies no more, `inference` can go
     torch.testing.assert_close(*logits)
     assert not model.get_output_embeddings()._forward_pre_hooks
+
+
+def test_the_heads_of_one_token_share_their_keys_and_give_what_each_gives_alone(tiny_gemma, monkeypatch):
+    """A step of 32 rows in bfloat16 took 0.33 s with a product per head, and 0.17 s so."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    generator, module = torch.Generator().manual_seed(0), types.SimpleNamespace(num_key_value_groups=4)
+    query, key, value = (torch.randn(3, heads, 9, 16, generator=generator) for heads in (8, 2, 2))
+    mask = torch.rand(3, 1, 1, 9, generator=generator) > 0.3
+    for tokens, seen in ((1, mask), (1, None), (9, None)):
+        given = module, query[:, :, :tokens], key, value, seen
+        ours, alone = (f(*given, scaling=0.5)[0] for f in (models._grouped, sdpa_attention_forward))
+        torch.testing.assert_close(ours, alone)
+
+    shapes, attend = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda query, *more, **named: shapes.append(tuple(query.shape[:3])) or attend(query, *more, **named),
+    )
+    model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
+    models.generate_ids(model, tokenizer, ["Why?", "What do customers say?"], max_new_tokens=3)
+    assert shapes[0][:2] == (2, 2) and set(shapes[2:]) == {(2, 1, 2)}  # rows, heads, tokens; two layers
