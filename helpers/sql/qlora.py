@@ -30,17 +30,19 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
-# What stands for an option that is 0 or "auto": on a GPU the guide's value, without one what two cores do in a quarter
-# of an hour in bfloat16, where a prompt without the rows has a third of the tokens. At a constant rate so short a
-# training ends anywhere: of 60 questions 14 were right after 240 steps of four rows, 9 after 300.
+# What stands for an option that is 0, "auto" or None: on a GPU the guide's value, without one what two cores do in a
+# quarter of an hour in bfloat16 (docs/evidence.md): no dropout, an eighth of a step, and prompts without the rows, a
+# third of the tokens. At a constant rate so short a training ends anywhere: 14 of 60 right at step 240, 9 at 300.
 DEFAULTS = {
     "context": ("all", "schema"),
     "model_name": ("unsloth/gemma-3-1b-pt", "auto"),  # google/gemma-3-1b-pt without its gate; the local Gemma
     "max_examples": (500, 100),
-    "save_steps": (0, 350),  # 0: once an epoch
-    "learning_rate": (2e-4, 1e-3),
+    "save_steps": (0, 375),  # 0: once an epoch
+    "lora_dropout": (0.05, 0.0),
+    "learning_rate": (2e-4, 1.4e-3),
     "lr_scheduler_type": ("constant_with_warmup", "linear"),
-    "max_steps": (-1, 1400),  # -1: num_train_epochs decides
+    "max_steps": (-1, 750),  # -1: num_train_epochs decides
+    "per_device_train_batch_size": (1, 2),
     "gradient_accumulation_steps": (4, 1),
 }
 PAIR_DEFAULTS = {  # as notebook 05 has them
@@ -54,14 +56,12 @@ PAIR_DEFAULTS = {  # as notebook 05 has them
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
 SQL_ALONE = "context", "train_size", "test_size", "group_by", "max_examples"
-PAIR_SETTINGS = (
-    "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed".split()
-)
+PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The guide's choices, the flags of the command and of the notebook. 0 and "auto": see DEFAULTS."""
+    """The guide's choices, the flags of the command and of the notebook. 0, "auto" and None: see DEFAULTS."""
 
     work_dir: str = ""
     dataset: str = "sample"
@@ -74,7 +74,7 @@ class Options:
     load_in_4bit: bool = True
     lora_r: int = 16
     lora_alpha: int = 16
-    lora_dropout: float = 0.05
+    lora_dropout: float | None = None
     train_embeddings: bool = False
     packing: bool = True
     learning_rate: float = 0.0
@@ -83,7 +83,7 @@ class Options:
     max_grad_norm: float = 0.3
     num_train_epochs: float = 3
     max_steps: int = 0
-    per_device_train_batch_size: int = 1
+    per_device_train_batch_size: int = 0
     gradient_accumulation_steps: int = 0
     gradient_checkpointing: bool = True
     save_steps: int = 0
@@ -101,20 +101,19 @@ class PairOptions(Options):
     max_seq_length: int = 2048
     lora_r: int = 8
     lora_alpha: int = 8
-    lora_dropout: float = 0.0
+    lora_dropout: float | None = 0.0
     packing: bool = False
     warmup_ratio: float = 5  # from 1 on it is a number of steps
     max_grad_norm: float = 1.0
-    per_device_train_batch_size: int = 0
     open_book: bool = True
 
 
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
-    """The options with the device's value in place of each 0 and "auto", and what was put there."""
+    """The options with the device's value in place of each 0, "auto" and None, and what was put there."""
     defaults = PAIR_DEFAULTS if isinstance(options, PairOptions) else DEFAULTS
-    left = [name for name in defaults if getattr(options, name) in (0, "auto")]
+    left = [name for name in defaults if getattr(options, name) == getattr(type(options), name)]
     filled = {name: defaults[name][device.kind == "cpu"] for name in left}
-    listed = ", ".join(f"{name} = {value}" for name, value in filled.items() if value not in (0, "auto"))
+    listed = ", ".join(f"{name} = {filled[name]}" for name in left if filled[name] != getattr(options, name))
     why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
     return dataclasses.replace(options, **filled), why
 
@@ -147,7 +146,7 @@ def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) 
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
     given, place = dataclasses.asdict(options), Path(options.work_dir)
     if isinstance(options, PairOptions):
-        settings = {name: given[name] for name in PAIR_SETTINGS}
+        settings = {name: given[name] for name in PAIR_SETTINGS.split()}
     else:
         settings, place = {name: given[name] for name in given.keys() - ASIDE}, place / FOLDER
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}

@@ -15,7 +15,7 @@ SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 KNOWN = [
     dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
     for row in (
-        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "3.3 GB of RAM, measured"),
+        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "2.8 GB of RAM, 3.3 in float32, measured"),
         ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
         ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
         ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
@@ -182,7 +182,7 @@ def texts(tokenizer, answers: list[list[int]]) -> list[str]:
     return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
-def _grouped(module, query, key, value, attention_mask, **more):
+def grouped_attention(module, query, key, value, attention_mask, **more):
     """Transformers' SDPA. On a CPU the heads of one token are as many queries of the head of keys that they share."""
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -205,7 +205,7 @@ def inference(model) -> Iterator[None]:
     def copied(head, inputs: tuple[torch.Tensor]) -> torch.Tensor:
         return inputs[0].clone(memory_format=torch.contiguous_format)
 
-    AttentionInterface.register("sdpa", _grouped)
+    AttentionInterface.register("sdpa", grouped_attention)
     with torch.inference_mode(), model.get_output_embeddings().register_forward_pre_hook(copied):
         yield
 

@@ -137,8 +137,8 @@ def test_80_chunks_give_80_pairs_and_a_rerun_pays_nothing(work_dir, ask):
         said = ask(server, pieces)
         assert "165 calls, " in said and "80 pairs kept, 0 rejected" in said
         assert "80 of 80 chunks have a pair or a reason" in said
-        assert len(server.billed) == len(server.asked) == 80
-        ask(server, pieces)
+        assert len(server.billed) == len(server.asked) == 80 and "journal.jsonl holds" not in said
+        assert "qa_journal.jsonl holds 80 answers of gpt-6-luna" in ask(server, pieces)
         assert len(server.asked) == 80, "a rerun asked again"
     pairs = files.read_jsonl(work_dir / "qa_pairs.jsonl")
     assert Counter(pair["chunk_id"] for pair in pairs) == Counter(piece["id"] for piece in pieces)

@@ -215,7 +215,7 @@ def test_05_gives_the_time_and_memory_that_its_outputs_show():
     }
     assert in_words[re.search(r"per step of (\w+) rows?", words)[1]] == at_once * batches
     hours = 3 * rows / (at_once * batches) * a_step / 3600
-    assert in_words[re.search(r"(\w+) hours for three passes", words)[1]] == round(hours)
+    assert in_words[re.search(r"(\w+) hours? for three passes", words)[1]] == round(hours)
     assert number_in(r"\| ([\d.]+) GB \(measured\) \| free", words) == pytest.approx(peak, abs=0.1)
     assert number_in(r"([\d.]+) GB", models.KNOWN[0]["peak"]) == pytest.approx(peak, abs=0.1)
     assert abs(estimated - peak) / peak <= number_in(r"it was within (\d+) %", words) / 100

@@ -135,7 +135,9 @@ def test_pairs_of_ones_own_are_not_called_reviews_although_work_dir_has_some(wor
     record = files.read_json(work_dir / "training.json") | {"data": "the file that the parameter names"}
     files.write_json(work_dir / "training.json", record)
     card = cards.model_card(work_dir, adapter, FORMS)
-    assert "**Where from.** The file that the parameter names." in card and "nothing was paid" in card
+    assert (
+        "**Where from.** The file that the parameter names." in card and "no payment for these pairs" in card
+    )
     assert not re.search("compan|Trustpilot|customer-reviews|placeholder|gpt-4o \\(", card)
 
 

@@ -27,6 +27,7 @@ L4 = runtime.Device("cuda", "L4", 22.0, 50.0, "test", (8, 9))
 PLAN = memory.Plan(4, 1, False, {}, "test")
 SMALL = {"max_seq_length": 2048, "lora_r": 1, "lora_dropout": 0.0, "learning_rate": 1e-2, "max_steps": 6}
 SMALL |= {"lr_scheduler_type": "constant_with_warmup", "gradient_accumulation_steps": 4}
+SMALL |= {"per_device_train_batch_size": 1}
 
 
 def prepare(model_folder: Path, work_dir: Path, four_bit: bool = False, **options):
@@ -97,13 +98,14 @@ def test_the_command_and_the_notebook_name_the_same_run_alike(tmp_path):
 
 
 def test_an_update_that_cannot_be_shared_out_is_refused(monkeypatch):
+    four = qlora.Options(per_device_train_batch_size=1, gradient_accumulation_steps=4)
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(
         ValueError, match="= 4 rows per update cannot be shared out among 3 processes.*multiple of 3"
     ):
-        qlora.plan(qlora.Options(gradient_accumulation_steps=4), None, 100)
+        qlora.plan(four, None, 100)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    plan = qlora.plan(qlora.Options(gradient_accumulation_steps=4), None, 100)
+    plan = qlora.plan(four, None, 100)
     assert (plan.rows, plan.accumulation, plan.checkpointing) == (1, 2, True)
 
 
@@ -243,7 +245,9 @@ def test_matrices_that_were_trained_whole_are_merged_as_trained(tmp_path, tiny_g
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
-    model = get_peft_model(model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1)))
+    model = get_peft_model(
+        model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1, lora_dropout=0.0))
+    )
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if ".modules_to_save." in name:
@@ -339,13 +343,15 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
     gpu, why = qlora.for_device(qlora.Options(max_examples=9), T4)
     guide = {"context": "all", "learning_rate": 2e-4, "max_steps": -1, "save_steps": 0, "max_examples": 9}
     guide |= {"lr_scheduler_type": "constant_with_warmup", "model_name": "unsloth/gemma-3-1b-pt"}
-    guide |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+    guide |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "lora_dropout": 0.05}
     assert guide.items() <= dataclasses.asdict(gpu).items()
-    assert why.startswith("context = all, model_name = unsloth/gemma-3-1b-pt, learning_rate = 0.0002")
+    assert why.startswith("context = all, model_name = unsloth/gemma-3-1b-pt, lora_dropout = 0.05, learning")
     assert why.endswith(": for a CUDA device") and "save_steps" not in why
-    cpu, _ = qlora.for_device(qlora.Options(context="all", packing=False), CPU)
+    assert qlora.for_device(qlora.Options(lora_dropout=0), T4)[0].lora_dropout == 0
+    cpu, why = qlora.for_device(qlora.Options(context="all", packing=False), CPU)
+    assert "lora_dropout = 0.0" in why and "model_name" not in why
     assert (cpu.lr_scheduler_type, cpu.context, cpu.model_name) == ("linear", "all", "auto")
-    assert cpu.max_steps > 0 and cpu.save_steps > 0 and not cpu.packing and qlora.rows_per_update(cpu) == 1
+    assert cpu.max_steps > 0 and cpu.save_steps > 0 and not cpu.packing and qlora.rows_per_update(cpu) == 2
     assert "nothing was left to it" in qlora.for_device(cpu, CPU)[1]
 
 
@@ -372,7 +378,7 @@ def test_the_images_layers_of_a_large_gemma_get_no_adapter(tmp_path):
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
-    model = get_peft_model(model, qlora.lora(qlora.Options()))
+    model = get_peft_model(model, qlora.lora(qlora.Options(lora_dropout=0.0)))
     adapted = [name for name, weight in model.named_parameters() if ".lora_B." in name]
     assert len(adapted) == 14 and not any("vision" in name or "projector" in name for name in adapted)
     model.train()
@@ -387,7 +393,9 @@ def test_trained_embeddings_make_the_adapter_as_large_as_the_model(tiny_gemma):
 
     model = AutoModelForCausalLM.from_pretrained(tiny_gemma)
     embeddings = 2 * model.get_input_embeddings().weight.numel()
-    model = get_peft_model(model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1)))
+    model = get_peft_model(
+        model, qlora.lora(qlora.Options(train_embeddings=True, lora_r=1, lora_dropout=0.0))
+    )
     assert model.get_nb_trainable_parameters()[0] > embeddings
 
 

@@ -216,7 +216,7 @@ def test_the_heads_of_one_token_share_their_keys_and_give_what_each_gives_alone(
     mask = torch.rand(3, 1, 1, 9, generator=generator) > 0.3
     for tokens, seen in ((1, mask), (1, None), (9, None)):
         given = module, query[:, :, :tokens], key, value, seen
-        ours, alone = (f(*given, scaling=0.5)[0] for f in (models._grouped, sdpa_attention_forward))
+        ours, alone = (f(*given, scaling=0.5)[0] for f in (models.grouped_attention, sdpa_attention_forward))
         torch.testing.assert_close(ours, alone)
 
     shapes, attend = [], torch.nn.functional.scaled_dot_product_attention
