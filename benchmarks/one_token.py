@@ -1,6 +1,6 @@
 """Milliseconds of a token's attention in Gemma 3 270M without a GPU: a product per head, and one for all heads.
 
-    python -m benchmarks.one_token          # half a minute; writes one_token.json
+    python -m benchmarks.one_token          # some seconds and the imports; writes one_token.json
 
 The shape is that of a layer in the middle of an answer: four heads of queries over one head of keys and values, 450
 tokens of 256 numbers, one of which is new; for one row, and for the 32 of a batch in notebook 06. Transformers' own

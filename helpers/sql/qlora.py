@@ -159,7 +159,7 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     from trl import SFTConfig
 
     when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
-    multiple = 64 if device.kind == "cpu" else None  # its kernels are compiled anew for each length
+    multiple = cpu_loss.PAD_TO_MULTIPLE_OF if device.kind == "cpu" else None
     packing = options.packing and pick_attention(device)[0] != "sdpa"
     same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
     updates = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}

@@ -183,29 +183,29 @@ def texts(tokenizer, answers: list[list[int]]) -> list[str]:
 
 
 def grouped_attention(module, query, key, value, attention_mask, **more):
-    """Transformers' SDPA. On a CPU the heads of one token are as many queries of the head of keys that they share."""
-    import torch
+    """Transformers' SDPA, but one token's heads are as many queries of the head of keys that they share: for CPUs."""
+    from torch.nn.functional import scaled_dot_product_attention as attend
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     batch, heads, tokens, size = query.shape
-    if tokens > 1 or query.device.type != "cpu":
+    if tokens > 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
-    query = query.reshape(batch, key.shape[1], -1, size)
-    attend = torch.nn.functional.scaled_dot_product_attention  # 32 rows of 450 tokens: 12.6 ms, in bfloat16 2
+    query = query.reshape(batch, key.shape[1], -1, size)  # 2 ms, not 13: benchmarks/one_token.json
     return attend(query, key, value, attention_mask, scale=more["scaling"]).view(batch, 1, heads, size), None
 
 
 @contextmanager
 def inference(model) -> Iterator[None]:
-    """torch.inference_mode, whose head copies its input: for a slice torch 2.13 copies a frozen head's weights."""
+    """torch.inference_mode with a head that copies its input, and on a CPU `grouped_attention`, which stays."""
     import torch
     from transformers import AttentionInterface
 
-    # generate() gives it slices, and each row of a batch has its copy: a second per prompt of the 270M in bfloat16.
+    # For a slice torch 2.13 copies a frozen head's weights, once a row: a second per prompt of the 270M in bfloat16.
     def copied(head, inputs: tuple[torch.Tensor]) -> torch.Tensor:
         return inputs[0].clone(memory_format=torch.contiguous_format)
 
-    AttentionInterface.register("sdpa", grouped_attention)
+    if model.device.type == "cpu":  # what a GPU runs stays as it was
+        AttentionInterface.register("sdpa", grouped_attention)
     with torch.inference_mode(), model.get_output_embeddings().register_forward_pre_hook(copied):
         yield
 
