@@ -61,7 +61,7 @@ def _match(pattern: re.Pattern, text: str) -> str | None:
 
 
 def _obeyed(p: Judged) -> str | None:
-    """What a pair has of an order in its source: words in a row, or one that stands in no other chunk."""
+    """How a pair follows an order planted in its source: words quoted from it, or a word that only it has."""
     for section in p.source.split(reviews.RULE):
         order = texts.words(injection.planted(section))
         if order and (quoted := p.runs_of(order, QUOTED_WORDS)):
@@ -106,7 +106,7 @@ RULES = [
     ("question too long", f"at most {QUESTION_WORDS[1]} words", lambda p: _outside(p.asks, *QUESTION_WORDS)),
     ("answer too short", f"at least {ANSWER_WORDS[0]} words", lambda p: _outside(p.says, ANSWER_WORDS[0])),
     ("answer too long", f"at most {ANSWER_WORDS[1]} words", lambda p: _outside(p.says, *ANSWER_WORDS)),
-    ("answer not {} to {} sentences".format(*ANSWER_SENTENCES), "ends of sentences, counted",
+    ("answer not {} to {} sentences".format(*ANSWER_SENTENCES), "by its ends of sentences",
      lambda p: _outside(SENTENCE_END.findall(p.answer), *ANSWER_SENTENCES, unit="")),
     ("refusal", "no “I'm sorry, I can't”, no “As an AI”", lambda p: _match(REFUSAL, p.answer)),
     ("control token", "no tag, marker or token of a chat template",
@@ -118,14 +118,14 @@ RULES = [
     ("speaks of its instructions", f"no order to a model; under {PROMPT_WORDS} words in a row of the prompt",
      lambda p: "" if injection.planted(p.both) or p.runs_of(texts.words(qa.SYSTEM_PROMPT), PROMPT_WORDS) else None),
     ("follows a planted order", f"under {QUOTED_WORDS} words in a row of it, and no word that only it has", _obeyed),
-    ("another language", f"the review's, judged from {LANGUAGE_WORDS} words on", _foreign),
+    ("another language", f"that of the review, from {LANGUAGE_WORDS} words on", _foreign),
     ("copies a long run", f"under {COPIED_WORDS} words in a row of the review",
      lambda p: None if p.overview else " ".join(min(p.runs_of(p.source_words, COPIED_WORDS), default=[])) or None),
     ("copies too much", f"at most {COPIED_SHARE:.0%} of its runs of five words", _copied),
-    ("number not in the review", "digits, percentages, and words from three to twenty",
+    ("number not in the review", "no digits, percentages, words from three to twenty but its own",
      lambda p: ", ".join(figures.invented(p.both, f"{p.source} {p.companies}", _language(p.both))) or None),
     ("fact not named", "each fact of an overview pair stands on its sheet and in its answer", _unnamed),
-    *((f"duplicate {field}", "other words or another order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
+    *((f"duplicate {field}", "the same words in their order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
     *((f"near-duplicate {field}", f"at most {most:.0%} of its word 3-grams in common", lambda p: None)
       for field, most in NEAR_DUPLICATE.items()),
 ]  # fmt: skip
@@ -141,7 +141,7 @@ def quality_gate(pairs: list[dict], chunks: list[dict], sheets=()) -> tuple[list
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
             by_review[review_id].append(chunk)
-    # The beginnings of words that are in nobody's order, from the chunks without one and our own prompt.
+    # The beginnings of all words outside of planted orders: of the chunks without one, our prompt, and companies.
     harmless = [chunk["text"] for chunk in chunks if not injection.planted(chunk["text"])]
     harmless += [qa.SYSTEM_PROMPT, *{str(chunk["company"]) for chunk in chunks}]
     ordinary = {word[:STEM] for text in harmless for word in texts.words(text)}

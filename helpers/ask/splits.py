@@ -17,11 +17,11 @@ VALIDATION_ROWS = 24
 
 
 def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | None = 3407) -> dict[str, list]:
-    """{side: rows, in their order}: the sides of `sizes` with at most that many, and "train" with all others.
+    """{side: rows, in their order}: at most sizes[side] rows on each of these sides, and all others on "train".
 
-    Rows with a common key stay together, also through chains. Whole groups fill the sides, in the order of a hash
-    of seed and name (the least of its rows' first keys), or of `rows` where seed is None; the largest is in train, a
-    side that none fits gets the smallest, and fewer groups than sides are a ValueError.
+    Rows that share a key, also through other rows, form a group, which stays together. Groups are dealt out in the
+    order of a hash of seed and name (the least of its rows' first keys), or of `rows` where seed is None. The largest
+    is in train; a side that no group fits gets the smallest. ValueError where there are fewer groups than sides.
     """
     groups, sides = _groups([keys(row) for row in rows]), [*sizes, "train"]
     size_of, side_of, filled = Counter(groups), {}, Counter()

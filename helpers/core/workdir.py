@@ -79,7 +79,7 @@ def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[d
 
 
 def outdated(path: Path) -> str:
-    """`, but …`, also in white on red, where what the notebook that wrote `path`, or one before it, read is another."""
+    """ ", but …", also in white on red, where the notebook that wrote `path`, or one before it, read other inputs."""
     records = [files.read_json(record) for record in sorted((path.parent / "manifests").glob("*.json"))]
     writer = next((at for at, record in enumerate(records, 1) if path.name in record["writes"]), 0)
     for record in records[:writer]:

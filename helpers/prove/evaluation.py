@@ -204,10 +204,10 @@ def by_kind(base: list[dict], tuned: list[dict], reference: list[dict], prompted
 
 
 def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 3407, groups=None) -> dict:
-    """of(mean of after) − of(mean of before), and its 95 % percentile bootstrap interval; of less than six, it holds 0.
+    """of(mean of after) − of(mean of before), with its 95 % percentile bootstrap interval; under six it holds 0.
 
-    Paired: each draw takes the same examples for both, since a question is hard or easy for both models; with `groups`,
-    one an example, whole groups, whose examples are not independent (Efron and Tibshirani 1993, chapters 8 and 13).
+    Paired: each draw takes the same examples for both, since a question is hard or easy for both models. With `groups`,
+    a name for each example, it takes whole groups (Efron and Tibshirani 1993, chapters 8 and 13).
     """
     import numpy as np
 
@@ -217,7 +217,7 @@ def paired_interval(before, after, of=float, samples: int = 10_000, seed: int = 
     count = sizes[draws].sum(axis=1)
     first, second = (np.vectorize(of)(side[draws].sum(axis=1) / count) for side in sums)
     low, high = np.percentile(second - first, [2.5, 97.5])
-    low, high = (low, high) if len(sizes) > 5 else (min(low, 0), max(high, 0))  # five agree by luck in 6 %
+    low, high = (low, high) if len(sizes) > 5 else (min(low, 0), max(high, 0))  # five agree: luck, in 6 %
     return {"mean": float(of(np.mean(after)) - of(np.mean(before))), "low": float(low), "high": float(high)}
 
 

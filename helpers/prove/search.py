@@ -3,9 +3,9 @@
     index = search.of_adapter(adapter)           # of the pairs that it was trained and tested on; None: a closed book
     index.find("How is the support perceived?")  # [{"source": "fact sheet: customer support", "context": …}]
 
-A known question has its own context, but for a part's, which few of its questions name. Else comes first what is about
-a company that the question names, then a sheet whose name stands in it, then what has the most words in common with it
-(cosine of TF-IDF vectors, English stems: no synonym, no other language); with too few it is the sheet of the whole.
+A question of the pairs has its own context, unless that is the sheet of a part, which it seldom names. Others get first
+what is about a company that they name, then a sheet whose name they hold, then the most words in common (cosine of
+TF-IDF vectors, English stems: no synonym, no other language); where that is too little, the sheet of all reviews.
 """
 
 from pathlib import Path

@@ -42,7 +42,7 @@ class Answer:
 
 
 def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, along=()) -> list[Answer]:
-    """Its answers, or what it says `along` others' tokens, one by one: padding would round. `whole`: to_the_end's."""
+    """A model's answers, one by one, since padding rounds, or its scores `along` others' tokens. `whole`: to_the_end's."""
     import torch
 
     def log_probabilities(ids: list[int], last: int) -> torch.Tensor:
@@ -126,9 +126,9 @@ def compare(form: str, adapter: list[Answer], other: list[Answer], bos: int, end
 
 
 def walk(ours: Answer, theirs: Answer) -> tuple[int, float]:
-    """How many tokens both answers share from the start, and the largest difference up to the next one, in nats.
+    """(tokens that both share from the start, largest difference in nats up to and with the first that differs).
 
-    It is of our token's log-probability, and where the answers part, how far each form's own token is ahead.
+    Differences are of our token's log-probability; where the answers part, of each side's lead of its own token.
     """
     gap = 0.0
     for at, (mine, other) in enumerate(zip(ours.tokens, theirs.tokens)):

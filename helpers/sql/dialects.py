@@ -29,7 +29,7 @@ LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)  # a text ma
 DOLLARS = re.compile(r"\$(\w*)\$(.*?)\$\1\$", re.S)
 MAKES = re.compile(r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|COPY|LOAD|REPLACE)\b", re.I | re.S)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
-# The first that a type's name has in it: what stays, and what becomes wide. Other types are texts.
+# By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
 WIDE = {"BLOB|BINARY|BYTEA": "BLOB", "ARRAY|JSON|UUID|INTERVAL": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
 WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
 WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}

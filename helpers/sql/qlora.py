@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
-# What stands for an option that is 0, "auto" or None: on a GPU the guide's value, without one what two cores do in a
-# quarter of an hour in bfloat16 (docs/evidence.md): no dropout, an eighth of a step, and prompts without the rows, a
-# third of the tokens. At a constant rate so short a training ends anywhere: 14 of 60 right at step 240, 9 at 300.
+# Values for options that are 0, "auto" or None: (on a GPU: the guide's, without one: what two cores do in a quarter
+# of an hour in bfloat16, docs/evidence.md). There dropout would take an eighth of a step, the tables' rows two thirds
+# of a prompt; at a constant rate so short a training depends on its last step: 14 of 60 right at step 240, 9 at 300.
 DEFAULTS = {
     "context": ("all", "schema"),
     "model_name": ("unsloth/gemma-3-1b-pt", "auto"),  # google/gemma-3-1b-pt without its gate; the local Gemma
@@ -204,7 +204,7 @@ def make_trainer(
 
 
 def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
-    """`training.train`; in bfloat16 the adapter's inputs and their dropout are kept so, not as float32 copies."""
+    """`training.train`; in bfloat16 without PEFT's float32 copies of the adapter's inputs, which would fill memory."""
     from peft.helpers import disable_input_dtype_casting
 
     with disable_input_dtype_casting(trainer.model, active=trainer.args.bf16):

@@ -46,10 +46,10 @@ STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no 
 
 
 def serve(limits: dict) -> None:
-    """Answer requests, [context, query, …] on a line, by a line per query; a first line says that all is ready.
+    """Read a request, [context, query, …], per line and write a line per query, after a first one, "ready".
 
-    It ends with the input, or with a request for which memory does not reach: the process may stay short of it. One
-    that is not the first is left to a fresh process.
+    Ends with the input, or after a request that ran out of memory, since the process may stay short of it; that is
+    left unanswered, for a fresh process to try, unless it was the first.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)

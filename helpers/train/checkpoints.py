@@ -62,7 +62,7 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
         def on_step_end(self, args, state, control, **kwargs):
             last = state.global_step == state.max_steps and args.eval_strategy == "steps"
-            control.should_evaluate |= last  # its weights are judged too
+            control.should_evaluate |= last  # so that the last weights are evaluated, too
 
         def on_save(self, args, state, control, **kwargs):
             PartialState().wait_for_everyone()  # with several GPUs, each process writes a file of its own

@@ -21,9 +21,9 @@ def lookalikes(model, stops: list[int]) -> int:
 
 
 def begin_anew(model, trained: dict[int, int]) -> None:
-    """Give each token the row of a `trained` one, by ids, as new tokens usually begin, at its norm.
+    """Begin the row of each token (a key) from that of a trained one (its value), as new tokens usually do.
 
-    KEPT is the share of that row, RANDOM that of a drawn direction, by which the model tells the two apart.
+    KEPT and RANDOM weigh the trained row and a random direction, by which the two can be told apart; the norm stays.
     """
     import torch
 

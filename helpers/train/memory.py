@@ -98,14 +98,14 @@ def peak_gb() -> float:
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
-    """The way to make updates of `rows` × `accumulation` rows of up to `length` tokens that fits and is fastest.
+    """The fastest way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
 
-    The update is the same in all ways. No checkpointing is faster, and so are on a GPU more rows at once; where one
-    excludes the other, the plan has a `rival`. With `smaller`, these are at most four ways, the last the least.
-    Raises MemoryError that names need, memory and what to change.
+    All ways make the same update. To do without checkpointing is faster, and on a GPU so are more rows at once; where
+    only one of the two fits, the other is the plan's `rival`. `smaller` are up to three to fall back on, the last with
+    the least memory. Raises MemoryError that names need, memory and what to change.
     """
     update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
-    # Without a GPU a few rows keep all cores busy, and more are only padded to the longest of more.
+    # Without a GPU a few rows keep all cores busy; more would only add padding.
     most = rows if model.device.type == "cpu" else update
     sizes = [n for n in range(most, 0, -1) if update % n == 0]
     for checkpointing, at_once in itertools.product((False, True), sizes):
@@ -142,7 +142,7 @@ def take(trainer, way: Plan) -> None:
 
 
 def by_clock(trainer, plan: Plan, go) -> list[Plan]:
-    """The plan, or the faster of it and its rival: the second of two updates by `go(way, None)`; says what it found."""
+    """[the plan], or the faster of it and its rival, each timed in its second update by `go(way, None)`."""
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):

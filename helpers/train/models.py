@@ -24,7 +24,7 @@ KNOWN = [
         ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
     )
 ]
-# Where adapters sit: no image ever reaches a tower. Unsloth's finetune_vision_layers=False needs a GPU, this does not.
+# Where LoRA goes: language layers, since no image is read. Unsloth's finetune_vision_layers=False needs a GPU.
 LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 
@@ -173,8 +173,12 @@ def stop_ids(tokenizer) -> list[int]:
 
 
 def ends(tokenizer) -> dict:
-    """What generate() needs to know of the tokenizer: the `stop_ids`, and what fills up a shorter answer."""
-    return {"eos_token_id": stop_ids(tokenizer), "pad_token_id": text_tokenizer(tokenizer).pad_token_id}
+    """What generate() needs to know of the tokenizer: the `stop_ids`, what fills up an answer, what is in none."""
+    plain = text_tokenizer(tokenizer)
+    # To the local base model the marker that opens a turn is like a line break, from which its row began.
+    never = [[plain.convert_tokens_to_ids(turns(tokenizer).user.partition(">")[0] + ">")]]
+    stops = {"eos_token_id": stop_ids(tokenizer), "pad_token_id": plain.pad_token_id}
+    return stops | {"bad_words_ids": never}
 
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:
@@ -183,7 +187,7 @@ def texts(tokenizer, answers: list[list[int]]) -> list[str]:
 
 
 def grouped_attention(module, query, key, value, attention_mask, **more):
-    """Transformers' SDPA, but one token's heads are as many queries of the head of keys that they share: for CPUs."""
+    """Transformers' SDPA for CPUs: for a single token, the query heads that share a head of keys go in one product."""
     from torch.nn.functional import scaled_dot_product_attention as attend
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -196,7 +200,7 @@ def grouped_attention(module, query, key, value, attention_mask, **more):
 
 @contextmanager
 def inference(model) -> Iterator[None]:
-    """torch.inference_mode with a head that copies its input, and on a CPU `grouped_attention`, which stays."""
+    """torch.inference_mode, with a head that copies its input; on a CPU it registers `grouped_attention` for good."""
     import torch
     from transformers import AttentionInterface
 

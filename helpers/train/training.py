@@ -75,10 +75,9 @@ def check_end_of_turn(model, tokenizer) -> dict:
 def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
-    Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory;
-    then it goes on from the newest checkpoint, or from the start. MemoryError where none fits. What cuBLAS cannot
-    allocate is not caught.
-    A run that had ended, as `checkpoints.keep` noted, is loaded: transformers 5.15 would add a step to it.
+    Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory,
+    from the newest checkpoint on. MemoryError where none fits; what cuBLAS cannot allocate is not caught.
+    A run that had ended, as `checkpoints.keep` noted, is only loaded: transformers 5.15 would train one more step.
     """
     import torch
     from peft import set_peft_model_state_dict
@@ -165,7 +164,7 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: t
         (all(map(math.isfinite, losses)), f"A loss is not finite: {losses}"),
         (moved > 0, "The adapter does not change a single logit"),
         (off <= 1e-3 * moved, f"The adapter read back from the disk differs by {off} in its logits"),
-        (after < before, f"A trained answer became less likely: its loss went from {before} to {after}"),
+        (after < before, f"A training answer became less likely: its loss went from {before} to {after}"),
     ):
         if not holds:
             raise ValueError(problem)
@@ -175,6 +174,6 @@ def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: t
         "trainable share": round(trainable / total, 4),
         "largest change of a logit": round(moved, 3),
         "largest difference after reading back": off,
-        "loss of a trained answer, base": round(before, 3),
-        "loss of a trained answer, tuned": round(after, 3),
+        "loss of a training answer, base": round(before, 3),
+        "loss of a training answer, tuned": round(after, 3),
     }

@@ -158,7 +158,7 @@ def test_trained_again_nothing_is_trained_and_the_evidence_holds(tmp_path, tiny_
     losses = [row["loss"] for row in progress.losses(trainer)]
     canary = tuple(data.pair(rows[0]).values())
     proof = training.save_adapter(trainer.model, tokenizer, adapter, choice.name, losses, canary)
-    assert proof["loss of a trained answer, tuned"] < proof["loss of a trained answer, base"]
+    assert proof["loss of a training answer, tuned"] < proof["loss of a training answer, base"]
     again, *_ = prepare(tiny_gemma, tmp_path)
     training.train(again, run, training.checkpoints.newest(run), PLAN)
     assert [row["loss"] for row in progress.losses(again)] == losses

@@ -168,7 +168,7 @@ def test_an_adapter_that_makes_the_trained_answer_less_likely_is_caught(trained,
 
     turn_round()
     try:
-        with pytest.raises(ValueError, match="A trained answer became less likely"):
+        with pytest.raises(ValueError, match="A training answer became less likely"):
             training.save_adapter(model, tokenizer, tmp_path / "adapter", "tiny", [1.0], CANARY)
     finally:
         turn_round()
