@@ -17,7 +17,7 @@ import pydantic
 
 from helpers.ask import injection
 from helpers.ask.answers import Answer, all_items
-from helpers.clean import reviews
+from helpers.clean import reviews, texts
 from helpers.core import files
 
 TOPICS = 15  # sheets of topics at most, the largest
@@ -25,7 +25,7 @@ PARTS = 24  # sheets of the whole's form about parts, at most
 DRAWS = 3  # sheets of a large topic in parts of the reviews, at most
 LEAST_NAMED = 8  # reviews that name a topic before it has a sheet
 LEAST_PART = 20  # reviews of a part before it has one, and of any sheet before it gives percentages
-ALIKE = 0.5  # cosine similarity of character trigrams from which on two labels are one
+FILLERS = set("a an the of and with very is was".split())  # words of a label that tell it from no other
 HEADING = re.compile(r"### Review by .*?(?: \(([^()]+)\))?$", re.MULTILINE)
 POSTED = re.compile(r"^- \*\*Posted on\*\*: (\d{4})-(\d\d)", re.MULTILINE)
 RATING = re.compile(r"^- \*\*Rating\*\*: (\d) of 5$", re.MULTILINE)
@@ -56,23 +56,15 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
 
 
 def joined(labels: list[str]) -> dict[str, str]:
-    """Each label → the most frequent one of those that are written nearly alike ("delivery", "deliveries").
+    """Each label → the most frequent one with the same words, in any form and order ("delivery", "the deliveries").
 
-    Average-linkage clustering of TF-IDF vectors of character trigrams; all pairs are compared, so memory grows with
-    the square of the number of different labels. Words of the same meaning that look different stay apart.
+    Stems are English, as labels are; FILLERS do not count. Other words of the same meaning stay apart: those that only
+    look alike, heating and seating, are no more one topic than "room too hot" and "room too cold" are one complaint.
     """
-    counts = Counter(labels)
+    counts, first = Counter(labels), {}
     names = sorted(counts, key=lambda name: (-counts[name], name))
-    if len(names) < 2:
-        return dict(zip(names, names))
-    from sklearn.cluster import AgglomerativeClustering
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    trigrams = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), use_idf=False)
-    how = {"n_clusters": None, "distance_threshold": 1 - ALIKE, "metric": "cosine", "linkage": "average"}
-    groups = AgglomerativeClustering(**how).fit_predict(trigrams.fit_transform(names).toarray())
-    first: dict[int, str] = {}
-    return {name: first.setdefault(group, name) for name, group in zip(names, groups)}
+    words = (frozenset(map(texts.stem, {*texts.words(name)} - FILLERS)) or name for name in names)
+    return {name: first.setdefault(own, name) for name, own in zip(names, words)}
 
 
 def review_facts(chunks: list[dict]) -> dict[str, dict]:

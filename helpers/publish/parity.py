@@ -42,7 +42,7 @@ class Answer:
 
 
 def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, along=()) -> list[Answer]:
-    """A model's answers, one by one, since padding rounds, or its scores `along` others' tokens. `whole`: to_the_end's."""
+    """A model's answers, one by one, as padding rounds, or its scores `along` others' tokens. `whole`: to_the_end's."""
     import torch
 
     def log_probabilities(ids: list[int], last: int) -> torch.Tensor:

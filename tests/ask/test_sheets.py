@@ -140,12 +140,28 @@ def test_two_companies_have_sheets_of_their_own():
 @pytest.mark.parametrize(
     "same", [("delivery", "deliveries"), ("battery", "the battery"), ("customer support", "customer-support")]
 )
-def test_names_that_are_written_nearly_alike_are_one_topic(same):
+def test_forms_of_the_same_words_are_one_topic(same):
     assert set(sheets.joined([same[0], same[0], *same, "price", "website"]).values()) == {
         same[0],
         "price",
         "website",
     }
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["heating", "seating"],
+        ["check-in", "check-out"],
+        ["prescription", "subscription"],
+        ["delivery", "delivery cost", "delivery time"],
+        ["room too hot", "room too cold"],
+        ["late delivery", "no delivery", "wrong delivery"],
+        ["the", "a"],
+    ],
+)
+def test_labels_that_only_look_alike_stay_apart(labels):
+    assert sheets.joined(labels) == dict(zip(labels, labels))
 
 
 TOPIC = {"review": 1, "topic": " Delivery ", "sentiment": "Negative ", "detail": "Late  again"}
