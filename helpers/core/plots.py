@@ -56,7 +56,7 @@ def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int |
     low, high = min(map(min, lengths.values())), max(map(max, lengths.values()))
     for axis, (name, values), color in zip(axes, lengths.items(), [BLUE, ORANGE, GREY]):
         axis.hist(values, bins=min(30, high - low + 1), range=(low, high), color=color)
-        axis.set(xlabel=unit, ylabel=name)
+        axis.set(xlabel=unit, title=name)
         axis.locator_params(axis="y", integer=True)
         if limit and limit <= 2 * high:
             axis.axvline(limit, color=ORANGE, linewidth=2, label=f"limit {limit:,}")
@@ -68,7 +68,7 @@ def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training l
     """The loss of every logged step, its running mean over a tenth of them, and the loss on the validation rows."""
     figure, (axis,) = new_figure(title, height=3)
     steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
-    axis.plot(steps, values, color=GREY, linewidth=1, label="each step")
+    axis.plot(steps, values, color=GREY, linewidth=1, alpha=0.5, label="each step")
     last = max(5, len(values) // 10)
     means = [fmean(values[max(0, i - last + 1) : i + 1]) for i in range(len(values))]
     axis.plot(steps, means, color=BLUE, linewidth=2, label=f"mean of the last {last}")

@@ -76,4 +76,4 @@ def test_histograms_side_by_side_hold_every_row_on_one_scale():
     assert {(axis.patches[0].get_x(), axis.patches[-1].get_x()) for axis in figure.axes} == {
         (figure.axes[0].patches[0].get_x(), figure.axes[0].patches[-1].get_x())
     }
-    assert [axis.get_ylabel() for axis in figure.axes] == ["base", "tuned", "reference"]
+    assert [axis.get_title() for axis in figure.axes] == ["base", "tuned", "reference"]

@@ -163,6 +163,7 @@ def test_the_real_adapter_makes_every_kind_of_answer_likelier_and_knows_what_its
         base = evaluation.measure(model, tokenizer, pairs, max_new_tokens=8)
     tuned = evaluation.measure(model, tokenizer, pairs, max_new_tokens=8)
     assert len(pairs) == 3
+    assert any("\n" in row["answer"] for row in base), "the base begins a turn where it means a line break"
     for before, after in zip(base, tuned):
         assert after["answer_loss"] < 0.9 * before["answer_loss"] and after["end"] > before["end"]
     few = files.read_jsonl(evaluation.KNOWLEDGE)[::4]
