@@ -5,8 +5,10 @@ Similarity is of words, not of meaning: two questions that say the same in other
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import dropwhile
 
 from helpers.clean import texts
 
@@ -28,7 +30,7 @@ def split(rows: Sequence, keys: Callable, sizes: dict[str, int], seed: int | Non
     if len(size_of) < len(sides):
         raise ValueError(
             f"The {len(rows)} rows form {len(size_of)} group(s) that share something, and {', '.join(sides)} need "
-            "one each. Bring more rows that share nothing with these, or make smaller chunks (chunk_size)."
+            "one each. Bring more rows that share nothing with these (for notebook 04's pairs: a smaller chunk_size)."
         )
     hashed = {name: hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in size_of}
     order = list(size_of) if seed is None else sorted(size_of, key=hashed.get)
@@ -106,10 +108,14 @@ def topic(pair: dict) -> str:
 def near_duplicates(pairs: list[dict], field: str) -> list[tuple[int, int]]:
     """Index pairs with word 3-grams of a Jaccard similarity above NEAR_DUPLICATE, of at least LEAST_WORDS.
 
-    What is asked of another sheet is another question, whatever its words.
+    What is asked of another sheet is another question, whatever its words. Not compared are first paragraphs that more
+    than 2 % of the texts share, and more than two: a system prompt or a task, where few share the last paragraph.
     """
     least = NEAR_DUPLICATE[field]
-    grams = [texts.ngrams(texts.words(pair[field]), 3) for pair in pairs]
+    parts, few = [re.split(r"\n\s*\n", pair[field].strip()) for pair in pairs], max(2, len(pairs) / 50)
+    count = Counter(part for own in parts for part in set(own))  # fewer are about the same passage, as a rule
+    said = [dropwhile(lambda part, last=own[-1]: count[part] > max(few, count[last]), own) for own in parts]
+    grams = [texts.ngrams(texts.words("\n".join(own)), 3) for own in said]
     often = Counter(gram for own in grams for gram in own)  # an instruction that most share tells nothing
     grams = [{gram for gram in own if often[gram] <= max(20, len(pairs) / 2)} or own for own in grams]
     compared = [texts.hashed(own if len(own) >= LEAST_WORDS[field] - 2 else ()) for own in grams]

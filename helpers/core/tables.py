@@ -43,7 +43,9 @@ def read_rows(path: Path) -> list[dict]:
         from pyarrow import parquet
 
         # As JSON would have them: times, decimals and bytes as texts.
-        return _numbered(json.loads(json.dumps(parquet.read_table(path).to_pylist(), default=str)))
+        rows = parquet.read_table(path).to_pylist()
+        rows = json.dumps(rows, default=lambda v: v.decode(errors="replace") if type(v) is bytes else str(v))
+        return _numbered(json.loads(rows))
     text, damaged = _text(path)
     if not text.strip("\r\n\t ,;|"):
         raise ValueError(f"{path} is empty; export it again")

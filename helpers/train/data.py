@@ -20,48 +20,54 @@ from helpers.core import files, hub, tables, workdir
 from helpers.train import models
 
 FORM = "question and answer, prompt and completion, instruction and output, or messages"
+ALPACA = ("instruction", "input", "output")
+FORMS = ("messages",), ("conversations",), ("prompt", "completion"), ALPACA, ("question", "answer")
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
 KEPT = "trained_on"  # beside the adapter, the pairs of its training in their three parts
+SAVED = ("dataset_dict", "dataset_info", "state")  # save_to_disk's, which hold no rows
 SHAREGPT = {"human": "user", "gpt": "assistant"}
 
 
-def read(path: Path) -> list[dict]:
-    """The pairs of a file that `core.tables` reads; ValueError names file, row and field."""
-    return [from_row(row, f"{path}, row {n}") for n, row in enumerate(tables.read_records(path), 1)]
+def from_row(row: dict, where: str, unread: Counter) -> dict:
+    """One pair from a row of any form: that of which most fields have a value. `unread` counts what is not read.
 
-
-def from_row(row: dict, where: str) -> dict:
-    """One pair from a row of any form; ValueError begins with `where` and names the field and the fix."""
-    if isinstance(turns := row.get("messages") or row.get("conversations"), list):
-        question, answer = _from_turns(turns, where)
-    elif "prompt" in row and "completion" in row:
-        question, answer = row["prompt"], row["completion"]
-    elif "instruction" in row and "output" in row:
-        parts = [part for part in (row["instruction"], row.get("input")) if part]
+    `where`, its place, becomes a field of it. ValueError begins with `where` and names the field and the fix.
+    """
+    forms = [form for form in FORMS if form[1:] or isinstance(row.get(form[0]), list)]
+    form = max(forms, key=lambda names: sum(bool(row.get(name)) for name in names) / len(names))
+    question, answer, said = row.get(form[0]), row.get(form[-1]), row
+    if not form[1:]:
+        question, answer = _from_turns(row[form[0]], where)
+        said = row | row[form[0]][-1]
+    elif form == ALPACA:
+        parts = [part for part in (question, row.get("input")) if part]
         question = "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else None
-        answer = row["output"]
-    else:
-        question, answer = row.get("question"), row.get("answer")
-    if row.get("history"):
-        raise ValueError(f"{where}: the field 'history' has turns before this; put them into the question")
-    system = row.get("system") or row.get("system_prompt")  # ShareGPT, OpenOrca
-    if system and isinstance(question, str):
-        question = f"{system}\n\n{question}"
-    for name, text in (("question", question), ("answer", answer)):
-        if not isinstance(text, str) or not text.strip():
+    wrong = {name: said.get(name) for name in ("history", "tool_calls")}
+    wrong |= {"weight": said.get("weight") == 0, "label": said.get("label") is False}  # OpenAI's, TRL's
+    for name in filter(wrong.get, wrong):
+        fix = "Put turns into the question, delete the row, or take out a field that means something else"
+        raise ValueError(f"{where}: the field {name!r} is {said[name]!r:.60}. {fix}")
+    system, context = row.get("system") or row.get("system_prompt") or "", row.get("context") or ""
+    texts = {"question": question, "answer": answer, "context": context, "system": system}
+    for name, text in texts.items():
+        whole = isinstance(text, str) and text == text.encode(errors="ignore").decode()  # no half of an emoji
+        if not whole or not (text.strip() or name in ("context", "system")):
             raise ValueError(
-                f"{where}: the {name} is missing, empty or not text (it has the fields {', '.join(map(str, row))}). "
-                f"Fill it in or delete the row; a row needs {FORM}."
+                f"{where}: the {name} is missing, empty or not text: {text!r:.60} (it has the fields "
+                f"{', '.join(map(str, row))}). Fill it in or delete the row; a row needs {FORM}."
             )
-    if "chunk_id" in row:
+    question = f"{system}\n\n{question}" if system.strip() else question  # ShareGPT, OpenOrca
+    source = str(row.get("id") or files.content_id([question, answer]))
+    pair = qa.make_pair(source, [source], (question, answer), "unknown", "unknown", context)
+    read = {*form, "id", "context", "system", "system_prompt", "where"}
+    if row.get("chunk_id") is not None:
         if not isinstance(ids := row.get("review_ids"), list) or not (ids or row.get("kind") == "overview"):
             raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
-        pair = qa.make_pair("", [], (question, answer), "", "")
-        return pair | {name: row[name] for name in pair if name in row}
-    source, context = str(row.get("id") or files.content_id([question, answer])), row.get("context") or ""
-    if not isinstance(context, str):
-        raise ValueError(f"{where}: the context is not text; join it to one text, or leave it out")
-    return qa.make_pair(source, [source], (question, answer), "unknown", "unknown", context)
+        own = {name: row[name] for name in pair.keys() - texts if row.get(name) is not None}
+        pair |= {name: [*map(str, v)] if isinstance(v, list) else str(v) for name, v in own.items()}
+        read |= {*own}
+    unread.update(name for name in row if row[name] and name not in read)
+    return pair | {"where": where}
 
 
 def kind(pair: dict) -> str:
@@ -77,8 +83,7 @@ def prompts(pairs: Iterable[dict], open_book: bool) -> list[str]:
 def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
     """Question and answer of a conversation, None where one is not text."""
     turns = [turn if isinstance(turn, dict) else {} for turn in turns]
-    roles = [turn.get("role", turn.get("from", "none")) for turn in turns]
-    roles = [SHAREGPT.get(role, str(role)) for role in roles]
+    roles = [SHAREGPT.get(r := str(turn.get("role", turn.get("from", "none"))), r) for turn in turns]
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise ValueError(
             f"{where}: messages has the roles {', '.join(roles)}; it must be one user and one assistant message, "
@@ -99,9 +104,9 @@ def _text(content: object) -> str | None:
 def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
     """Question–answer pairs, a DatasetDict of `train`, `validation` and `test`, and where they came from.
 
-    `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), `sample`, a folder that `save_to_disk`
-    wrote, a file of core.tables.SUFFIXES, or a Hub id. What has no test split gets one; validation comes out of
-    train, so that early stopping never sees the test. ValueError names the row and the field.
+    `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), `sample`, a file of core.tables.SUFFIXES, a
+    folder of such files (train, test) or of `save_to_disk`, or a Hub id. What has no test split gets one; validation
+    comes out of train, so that early stopping never sees the test. ValueError names the row and the field.
     """
     from datasets import Dataset, DatasetDict
 
@@ -110,7 +115,15 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
 
 
 def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
-    sides, why = _read_sides(dataset, work_dir)
+    (sides, why), held = _read_sides(dataset, work_dir), set()
+    for side in filter(sides.get, reversed(SPLITS)):  # of what two sides have, the test's stays
+        asked = [(pair["question"], pair["context"]) for pair in sides[side]]
+        sides[side] = [pair for pair, key in zip(sides[side], asked) if key not in held]
+        if twice := [question for question, context in asked if (question, context) in held]:
+            print(
+                f"{len(twice)} of {len(asked)} rows of {side} are held out too and left out, as {twice[0]!r:.80}"
+            )
+        held |= {*asked}
     if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
     if not (sides.get("test") or sides.get("validation")):  # at once, or the second may find one group left
@@ -131,26 +144,32 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
     auto = dataset == "auto"
     path = work_dir / "qa_dataset" if auto else Path(dataset).expanduser()
     if path.is_dir():
-        loaded = datasets.load_from_disk(str(path))
+        parts = [file for file in sorted(path.iterdir()) if file.suffix.lower() in tables.SUFFIXES]
+        loaded = {file.stem: tables.read_records(file) for file in parts if file.stem not in SAVED}
+        loaded = loaded or datasets.load_from_disk(str(path))
         why = "the folder that the parameter names"
         why = f"work_dir/qa_dataset, from notebook 04{workdir.outdated(path)}" if auto else why
     elif auto or dataset == "sample":
         why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset") if auto else "the bundled sample"
         loaded = {"train": sample()}
-    elif path.suffix.lower() in tables.SUFFIXES:
-        loaded, why = {"train": read(path)}, "the file that the parameter names"
+    elif path.is_file() or path.suffix.lower() in tables.SUFFIXES:
+        loaded, why = {"train": tables.read_records(path)}, "the file that the parameter names"
     else:
         hub.log_in()
         loaded, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
     if isinstance(loaded, datasets.Dataset):
         loaded = {"train": loaded}
-    sides = {}
+    sides, unread, source = {}, Counter(), path if path.exists() else dataset
     for side, rows in loaded.items():
         name = next((name for name, starts in SPLITS.items() if side.lower().startswith(starts)), side)
         if name in sides or name not in SPLITS:
             problem = f"has the splits {', '.join(loaded)}, and {side!r} is one too many or none of {', '.join(SPLITS)}"
             raise ValueError(f"dataset = {dataset!r} {problem}: save those that you want with save_to_disk")
-        sides[name] = [from_row(row, f"{dataset}, {side} row {n}") for n, row in enumerate(rows, 1)]
+        place = f"{source}, {side} row" if len(loaded) > 1 else f"{source}, row"
+        sides[name] = [from_row(row, f"{place} {n}", unread) for n, row in enumerate(rows, 1)]
+    if unread:
+        names = ", ".join(f"{name} ({count} rows)" for name, count in unread.items())
+        print(f"Not read: {names}. What an answer needs belongs into the question or the context.")
     return sides, why
 
 
@@ -208,11 +227,11 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
     return test, learned, origin
 
 
-def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True) -> tuple:
+def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True, least: int = 1) -> tuple:
     """A Dataset of the `input_ids` of every pair that fits, and a list of those that do not, with row and length.
 
-    A row that is cut off would teach the model to stop in the middle. ValueError when no row fits, or when one has
-    a token of the chat template in its own text, which the model would take for a turn's beginning or end.
+    A row that is cut off would teach the model to stop in the middle. ValueError when no row fits, unless `least` is 0,
+    or when one has a token of the chat template in its own text, which the model would take for a turn's beginning.
     """
     from datasets import Dataset
 
@@ -226,14 +245,14 @@ def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True) -> tu
         if surplus := Counter(number for number in row if number in control) - usual:
             tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
             problem = f"has control tokens of the chat template in its text: take out {tokens}"
-            raise ValueError(f"Row {at + 1}, {question[:80]!r}, {problem}")
+            raise ValueError(f"{rows[at].get('where', f'Row {at + 1}')}, {question[:80]!r}, {problem}")
         if len(row) <= max_seq_length:
-            fitting.append({"input_ids": row})
+            fitting.append(row)
         else:
             too_long.append({"row": at, "tokens": len(row), "question": question})
-    if not fitting:
+    if len(fitting) < least:
         raise ValueError(
             f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}; the shortest has "
             f"{min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
         )
-    return Dataset.from_list(fitting), too_long
+    return Dataset.from_dict({"input_ids": fitting}), too_long

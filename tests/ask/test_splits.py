@@ -158,6 +158,39 @@ def test_an_instruction_that_all_questions_begin_with_makes_them_no_near_duplica
     assert len(test) == 9 and len(train) == 51
 
 
+@pytest.mark.parametrize("prompts", [1, 2, 3, 8])
+def test_a_few_system_prompts_before_the_questions_change_nothing(prompts):
+    """Two prompts of 80 words were one group each: no split, and with three each side got a third of the rows."""
+    rows = distinct(120)
+    said = [" ".join(f"rule{n}x{word}" for word in range(80)) for n in range(prompts)]
+    led = [
+        row | {"question": f"{said[n % prompts]}\n\nMore.\n\n{row['question']}"} for n, row in enumerate(rows)
+    ]
+    plain, sides = (splits.split_pairs(some, validation=0.1) for some in (rows, led))
+    assert [[row["id"] for row in side] for side in sides] == [[row["id"] for row in side] for side in plain]
+
+
+@pytest.mark.parametrize("end", ["Answer in English, please.", "Answer."])
+def test_a_repeated_question_before_a_closing_that_all_share_stays_on_one_side(end):
+    rows = [
+        row | {"id": f"{row['id']}-{n}", "chunk_id": f"{row['id']}-{n}", "review_ids": [f"{row['id']}-{n}"]}
+        for row in distinct(60)
+        for n in range(3)
+    ]
+    rows = [row | {"question": f"{row['question']}\n\n{end}"} for row in rows]
+    train, test = splits.split_pairs(rows)
+    assert len(test) == 27 and not {row["question"] for row in train} & {row["question"] for row in test}
+
+
+def test_questions_about_one_passage_that_stands_before_them_stay_on_one_side():
+    rows = distinct(300)
+    passages = [" ".join(f"word{n // 5}x{word}" for word in range(80)) for n in range(300)]
+    rows = [row | {"question": f"{said}\n\n{row['question']}"} for said, row in zip(passages, rows)]
+    train, test = splits.split_pairs(rows)
+    first = [{row["question"].partition("\n")[0] for row in side} for side in (train, test)]
+    assert len(test) == 45 and not first[0] & first[1]
+
+
 def test_a_split_that_cannot_be_made_says_so():
     with pytest.raises(ValueError, match="1 group.*chunk_size"):
         splits.split_pairs([row | {"review_ids": ["same"]} for row in distinct(5)])

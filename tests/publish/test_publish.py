@@ -214,7 +214,7 @@ from pathlib import Path
 from helpers.train import data
 found, why = data.load_qa_dataset({REPO!r}, Path("nowhere"))
 print(why)
-print(json.dumps({{side: list(rows) for side, rows in found.items()}}))
+print(json.dumps({{side: list(rows) for side, rows in found.remove_columns("where").items()}}))
 """
 
 

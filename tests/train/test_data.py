@@ -19,16 +19,21 @@ def write(path, rows):
     return path
 
 
+def read(path):
+    """The pairs of a file, without a split."""
+    return data._read_sides(str(path), path.parent)[0]["train"]
+
+
 def test_our_own_file_is_read_as_it_is(tmp_path):
     ours = [qa.make_pair("c1", ["r1", "r2"], ("Why?", "So."), "gpt-4o", "qa-1")]
     files.write_jsonl(tmp_path / "ours.jsonl", ours)
-    assert data.read(tmp_path / "ours.jsonl") == ours
+    assert read(tmp_path / "ours.jsonl") == [ours[0] | {"where": f"{tmp_path / 'ours.jsonl'}, row 1"}]
 
 
 def test_the_articles_json_array_is_read(tmp_path):
     array = [{"id": "82d5", "question": question, "answer": "So."} for question in ("Why?", "Who?")]
     (tmp_path / "theirs.json").write_text("\ufeff" + json.dumps(array), encoding="utf-8")
-    first, second = data.read(tmp_path / "theirs.json")
+    first, second = read(tmp_path / "theirs.json")
     assert first["chunk_id"] == "82d5" and first["review_ids"] == second["review_ids"] == ["82d5"]
     assert first["id"] != second["id"] and first["question"] == "Why?"
 
@@ -42,10 +47,14 @@ def test_the_articles_json_array_is_read(tmp_path):
         {"instruction": "Why?", "output": "So."},
         {"messages": MESSAGES},
         {"messages": MESSAGES, "question": None, "answer": None},
+        {"prompt": None, "completion": None, "messages": None, "question": "Why?", "answer": "So."},
+        {"instruction": "Be brief.", "input": None, "output": None, "question": "Why?", "answer": "So."},
+        {"prompt": "Why?", "completion": "So.", "label": True},
+        {"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 1, "tool_calls": None}]},
     ],
 )
 def test_every_form_gives_the_same_pair(tmp_path, row):
-    (pair,) = data.read(write(tmp_path / "mine.json", [row]))
+    (pair,) = read(write(tmp_path / "mine.json", [row]))
     assert (pair["question"], pair["answer"]) == ("Why?", "So.") and pair["review_ids"] == [pair["chunk_id"]]
 
 
@@ -68,18 +77,18 @@ PARTS = [
 def test_json_lines_as_other_programs_write_them(tmp_path, text):
     """Each of these once ended in an error of Python's own, or said that line 2 is not JSON."""
     (tmp_path / "theirs.jsonl").write_text(text, encoding="utf-8")
-    (pair,) = data.read(tmp_path / "theirs.jsonl")
+    (pair,) = read(tmp_path / "theirs.jsonl")
     assert (pair["question"], pair["answer"]) == ("Why?", "So.")
 
 
 def test_a_csv_with_a_column_called_messages_is_a_table(tmp_path):
     (tmp_path / "mine.csv").write_text("messages,question,answer\n3,Why?,So.\n")
-    assert data.read(tmp_path / "mine.csv")[0]["answer"] == "So."
+    assert read(tmp_path / "mine.csv")[0]["answer"] == "So."
 
 
 def test_a_system_message_goes_before_the_question(tmp_path):
     system = {"role": "system", "content": "Be brief."}
-    (pair,) = data.read(write(tmp_path / "mine.json", [{"messages": [system, *MESSAGES]}]))
+    (pair,) = read(write(tmp_path / "mine.json", [{"messages": [system, *MESSAGES]}]))
     assert pair["question"] == "Be brief.\n\nWhy?"
 
 
@@ -96,20 +105,18 @@ def test_a_system_message_goes_before_the_question(tmp_path):
     ids=["ShareGPT", "OpenOrca", "Alpaca"],
 )
 def test_a_system_text_beside_the_turns_goes_before_the_question_too(tmp_path, row):
-    (pair,) = data.read(write(tmp_path / "mine.json", [row]))
+    (pair,) = read(write(tmp_path / "mine.json", [row]))
     assert (pair["question"], pair["answer"]) == ("Be brief.\n\nWhy?", "So.")
 
 
 def test_an_empty_system_message_is_none(tmp_path):
-    (pair,) = data.read(
-        write(tmp_path / "a.json", [{"messages": [{"role": "system", "content": ""}, *MESSAGES]}])
-    )
+    (pair,) = read(write(tmp_path / "a.json", [{"messages": [{"role": "system", "content": ""}, *MESSAGES]}]))
     assert pair["question"] == "Why?"
 
 
 def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
     (tmp_path / "mine.csv").write_text('question,answer\n"Why,\nthen?",So.\nWho?,"Me, me."\n')
-    first, second = data.read(tmp_path / "mine.csv")
+    first, second = read(tmp_path / "mine.csv")
     assert first["question"] == "Why,\nthen?" and second["answer"] == "Me, me."
 
 
@@ -140,7 +147,7 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
         ({"messages": "Why? So."}, "the question is missing.*it has the fields messages"),
         (
             {"instruction": "Why?", "output": "So.", "history": [["a", "b"]]},
-            "the field 'history' has turns before",
+            r"the field 'history' is \[\['a', 'b'\]\]. Put turns into the question",
         ),
         (
             {
@@ -152,27 +159,76 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
             },
             "the question is missing, empty or not",
         ),
+        (
+            {"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0}]},
+            "the field 'weight' is 0. .*delete the row",
+        ),
+        (
+            {"messages": [MESSAGES[0], MESSAGES[1] | {"tool_calls": [{"id": "1"}]}]},
+            "the field 'tool_calls' is .*delete",
+        ),
+        (
+            {"prompt": "Why?", "completion": "No.", "label": False},
+            "the field 'label' is False. .*delete the row",
+        ),
+        ({"question": "Why? \ud83d", "answer": "A"}, r"the question is .*not text: 'Why\? \\ud83d' "),
+        (
+            {"question": "Q?", "answer": "A", "context": ["a", "b"]},
+            r"the context is .*not text: \['a', 'b'\]",
+        ),
+        (
+            {"question": "Q?", "answer": "A", "chunk_id": "c", "review_ids": ["r"], "context": 5},
+            "the context is .*not text: 5 ",
+        ),
+        ({"question": "Q?", "answer": "A", "system": 5}, "the system is .*not text: 5 "),
+        ({"messages": [{"role": ["user"], "content": "Q?"}]}, r"messages has the roles \['user'\]; it must"),
     ],
 )
 def test_a_bad_row_stops_with_its_number_and_the_fix(tmp_path, row, says):
     good = {"question": "Q?", "answer": "A"}
     with pytest.raises(ValueError, match=f"bad.json, row 2:? ?.*{says}"):
-        data.read(write(tmp_path / "bad.json", [good, row]))
+        read(write(tmp_path / "bad.json", [good, row]))
+
+
+def test_fields_that_are_not_read_are_named_once_with_their_rows(tmp_path, capsys):
+    row = {"instruction": "In German.", "question": "Why?", "answer": "So.", "contexts": ["a"], "note": None}
+    read(write(tmp_path / "mine.json", [row, row, {"prompt": "Why?", "completion": "So."}]))
+    said = capsys.readouterr().out
+    assert said.startswith("Not read: instruction (2 rows), contexts (2 rows). What an answer needs")
+    ours = {"chunk_id": "c", "review_ids": ["r"], "system": "Be brief.", "question": "Why?", "answer": "So."}
+    assert read(write(tmp_path / "ours.json", [ours]))[0]["question"] == "Be brief.\n\nWhy?"
+    assert not capsys.readouterr().out
+
+
+def test_our_rows_with_nulls_and_ids_of_two_types_are_one_table(tmp_path):
+    """It was an ArrowInvalid, a TypeError in the sorting, or one in the prompt."""
+    rows = [
+        {
+            "id": n if n % 2 else str(n),
+            "chunk_id": n,
+            "review_ids": [n if n % 2 else f"r{n}"],
+            "context": None,
+        }
+        for n in range(40)
+    ]
+    rows = [row | both | {"teacher": None} for row, both in zip(rows, numbered("alpha", 40))]
+    pairs, _ = data.load_qa_dataset(str(write(tmp_path / "mine.json", rows)), tmp_path)
+    assert len(pairs["test"]) == 6 and pairs["test"][0]["context"] == ""
 
 
 def test_a_short_csv_line_names_its_row(tmp_path):
     (tmp_path / "bad.csv").write_text("question,answer\nWhy?,So.\nWho?\n")
     with pytest.raises(ValueError, match="bad.csv, row 2: the answer is missing"):
-        data.read(tmp_path / "bad.csv")
+        read(tmp_path / "bad.csv")
 
 
 def test_a_broken_or_empty_file_is_named(tmp_path):
     (tmp_path / "bad.json").write_text('[{"id": ')
     with pytest.raises(ValueError, match="bad.json, line 1, column 9: .* damaged or was cut off"):
-        data.read(tmp_path / "bad.json")
+        read(tmp_path / "bad.json")
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(ValueError, match="empty.jsonl is empty"):
-        data.read(tmp_path / "empty.jsonl")
+        read(tmp_path / "empty.jsonl")
 
 
 def test_rows_that_are_too_long_are_listed_and_left_out_whole(tokenizer):
@@ -204,7 +260,7 @@ def test_a_dataset_without_the_columns_is_refused(tmp_path):
 
     rows = Dataset.from_list([{"prompt": "a"}, {"prompt": "b"}])
     DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "other")
-    with pytest.raises(ValueError, match="train row 1: the question is missing.*it has the fields prompt"):
+    with pytest.raises(ValueError, match="train row 1: the answer is missing.*it has the fields prompt"):
         data.load_qa_dataset(str(tmp_path / "other"), tmp_path)
 
 
@@ -296,20 +352,22 @@ def test_an_instruction_that_is_no_text_is_named_with_its_row(tmp_path):
         {"instruction": "Why?", "input": ["a"], "output": "So."},
     ]
     with pytest.raises(ValueError, match="mine.json, row 2: the question is missing, empty or not text"):
-        data.read(write(tmp_path / "mine.json", rows))
+        read(write(tmp_path / "mine.json", rows))
 
 
-@pytest.mark.parametrize("form", ["question", "messages"])
+@pytest.mark.parametrize("form", ["question", "messages", "bytes"])
 def test_parquet_is_read_in_every_form(tmp_path, form):
     from pyarrow import Table, parquet
 
     row = {"question": "Why?", "answer": "So."} if form == "question" else {"messages": MESSAGES}
+    if form == "bytes":  # texts without the mark that they are UTF-8
+        row = {"question": b"Why?", "answer": b"So."}
     parquet.write_table(Table.from_pylist([row]), tmp_path / "mine.parquet")
-    (pair,) = data.read(tmp_path / "mine.parquet")
+    (pair,) = read(tmp_path / "mine.parquet")
     assert (pair["question"], pair["answer"]) == ("Why?", "So.")
     parquet.write_table(Table.from_pylist([{"question": "Why?", "answer": None}]), tmp_path / "mine.parquet")
     with pytest.raises(ValueError, match="mine.parquet, row 1: the answer is missing"):
-        data.read(tmp_path / "mine.parquet")
+        read(tmp_path / "mine.parquet")
 
 
 @pytest.mark.parametrize("groups", [(1000, 20, 20), (50, 50, 900), (900, 50, 50)])
@@ -334,6 +392,55 @@ def test_a_split_without_rows_is_made_anew(tmp_path):
     datasets.DatasetDict(train=rows, test=rows.select([])).save_to_disk(tmp_path / "mine")
     pairs, _ = data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
     assert {side: len(rows) for side, rows in pairs.items()} == {"train": 31, "validation": 3, "test": 6}
+
+
+@pytest.mark.parametrize("side", ["test", "val"])
+def test_rows_that_train_and_a_held_out_part_share_are_left_out_of_train_and_said(tmp_path, side, capsys):
+    """They were trained on and judged, in silence."""
+    import datasets
+
+    rows = numbered("alpha", 40)
+    parts = {"train": datasets.Dataset.from_list(rows), side: datasets.Dataset.from_list(rows[:10])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "mine")
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
+    asked = {name: set(part["question"]) for name, part in pairs.items()}
+    assert sum(map(len, asked.values())) == 40 == len(set().union(*asked.values()))
+    assert {row["question"] for row in rows[:10]} in asked.values()
+    said = "10 of 40 rows of train are held out too and left out, as 'alpha 0 of what is it?'"
+    assert said in capsys.readouterr().out
+    datasets.DatasetDict(train=parts[side], test=parts[side]).save_to_disk(tmp_path / "same")
+    with pytest.raises(ValueError, match="same' has the splits train, test, and no rows in train"):
+        data.load_qa_dataset(str(tmp_path / "same"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.txt", "a.json.gz"])
+def test_a_file_that_is_not_read_is_told_apart_from_a_hub_set(tmp_path, name):
+    (tmp_path / name).write_text("x")
+    with pytest.raises(ValueError, match="has the suffix '.*', which is not read; save it as CSV"):
+        data.load_qa_dataset(str(tmp_path / name), tmp_path)
+
+
+def test_a_folder_of_files_is_read_by_their_names(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name, count in {"train": 30, "test": 10}.items():
+        files.write_jsonl(tmp_path / "mine" / f"{name}.jsonl", numbered(name, count))
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine"), tmp_path)
+    assert {side: len(rows) for side, rows in pairs.items()} == {"train": 27, "validation": 3, "test": 10}
+    assert pairs["test"][0]["where"] == f"{tmp_path / 'mine'}, test row 1"
+
+
+def test_validation_rows_may_all_be_too_long(tokenizer):
+    rows, too_long = data.tokenize([{"question": "Why?", "answer": "So."}], tokenizer, 4, least=0)
+    assert len(rows) == 0 and rows.column_names == ["input_ids"] and [row["row"] for row in too_long] == [0]
+
+
+def test_a_control_token_is_named_with_its_row_of_the_file(tmp_path, tokenizer):
+    rows = numbered("alpha", 40)
+    rows[7]["answer"] += " <eos>"
+    files.write_jsonl(tmp_path / "mine.jsonl", rows)
+    pairs, _ = data.load_qa_dataset(str(tmp_path / "mine.jsonl"), tmp_path)
+    with pytest.raises(ValueError, match="mine.jsonl, row 8, 'alpha 7 of what is it.', has control tokens"):
+        [data.tokenize(part, tokenizer, 512) for part in pairs.values()]
 
 
 def write_adapter(work_dir, weight: str):
@@ -420,7 +527,7 @@ RIGHT = {
     "latin.jsonl": [("Wie groß ist das Rad?", "Gut für mich.")],
     "parts.json": [ONE],
     "sharegpt.json": [("Is the seat comfortable?", "Most riders say so.")],
-    "templated.jsonl": "Row 1, '<start_of_turn>user",
+    "templated.jsonl": "templated.jsonl, row 1, '<start_of_turn>user",
 }
 
 
@@ -429,9 +536,9 @@ def test_each_case_is_read_or_refused_with_its_row(path, tokenizer, capsys):
     right = RIGHT[path.name]
     if isinstance(right, str):
         with pytest.raises(ValueError, match=re.escape(right)):
-            data.tokenize(data.read(path), tokenizer, 512)
+            data.tokenize(read(path), tokenizer, 512)
     else:
-        assert [(pair["question"], pair["answer"]) for pair in data.read(path)] == right
+        assert [(pair["question"], pair["answer"]) for pair in read(path)] == right
     assert ("read as Windows-1252" in capsys.readouterr().out) == (path.name == "latin.jsonl")
 
 
