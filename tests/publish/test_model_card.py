@@ -71,8 +71,8 @@ def test_the_card_says_what_went_in_what_it_cost_and_how_good_it_is(work_dir):
         "transformers",
     )
     for part in (
-        "| trained on | 359 pairs, 45 steps, 41566 tokens |",
-        "| loss, mean of ten steps | 3.55 at the beginning, 2.55 at the end |",
+        "| trained on | 45 steps with 41,566 tokens, from 359 pairs |",
+        "| loss, mean of 5 steps | 3.80 at the beginning, 2.30 at the end |",
         "| cost | $0.13 for the teacher |", "placeholders before a model saw the\n  reviews: 3 × EMAIL.",
         "Written by gpt-4o (3 pairs)", "On 8 held-out questions", "for 5 questions", "differed by at most 0.14 nats",
         "less likely for 2 of the 8", "about 40 questions", "| right answer preferred (share) | 1.00 | 1.00 |",
