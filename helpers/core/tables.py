@@ -21,7 +21,7 @@ NOT_WESTERN = re.compile(
 # Languages of which it lacks letters, and the encodings that have them.
 LACKED = dict.fromkeys("bs cs hr hu pl ro sk sl sr".split(), "cp1250") | {"tr": "cp1254", "lt": "cp1257"}
 OTHER_FILES = {
-    rb"PK\x03\x04|\xd0\xcf\x11\xe0": "an Excel workbook or a zip file; open it and save its table as CSV (UTF-8)",
+    rb"PK\x03\x04|\xd0\xcf\x11\xe0": "an Excel workbook or a zip file; open it, save its table as CSV (UTF-8)",
     rb"\x1f\x8b": "compressed with gzip; unpack it",
     rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype|html)": "a web page, perhaps one to log in; export the table itself",
 }
