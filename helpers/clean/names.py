@@ -11,6 +11,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from helpers.collect.records import NOBODY
+
 UPPER = "".join(filter(str.isupper, map(chr, range(0x41, 0x250))))
 CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*)"
 PARTICLES = "de del della di da dos du la le van der den von zu zum zur el al ten ter".split()
@@ -86,7 +88,7 @@ def canonical(text: str) -> str:
 @lru_cache(maxsize=1024)
 def parts(name: str | None) -> tuple[str, ...]:
     """The words of a name in canonical form, without titles and particles; initials are single letters."""
-    words = WORD.findall(html.unescape(name or ""))
+    words = () if NOBODY.fullmatch(name or "") else WORD.findall(html.unescape(name or ""))
     return tuple(canonical(word) for word in words if word.lower() not in IN_NAMES)
 
 

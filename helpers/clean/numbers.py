@@ -21,8 +21,8 @@ BARCODE = re.compile(
 
 LABEL = r"(?:numbers?|nummer|num[eé]ro|número|num|nr|no|id|code|codice|código|ref)\b\.?|n[.°º]|#(?=\s)|№"
 ORDER_WORDS = (
-    r"orders?|tickets?|case|claim|ref(?:erence)?|booking|invoice|receipt|tracking|parcel|shipment|return|rma"
-    r"|bestell(?:ung)?|auftrags?|rechnungs?|vorgangs?|sendungs?|paket|buchungs?|beleg|referenz|aktenzeichen"
+    r"orders?|tickets?|case|claim|ref(?:erence)?|booking|reservation|confirmation|invoice|receipt|tracking|parcel"
+    r"|shipment|return|rma|bestell(?:ung)?|auftrags?|rechnungs?|vorgangs?|sendungs?|paket|buchungs?|beleg|referenz|aktenzeichen"
     r"|retoure?|commande|facture|dossiers?|suivi|colis|réservation|référence|pedido|factura|expediente"
     r"|seguimiento|envío|reserva|referencia|devolución|ordine|fattura|pratica|spedizione|prenotazione"
     r"|riferimento|reso|bestel(?:ling)?|factuur|zendings?|pakket|boekings?|referentie"
@@ -51,7 +51,7 @@ DATE = (
     rf"(?:(?:19|20)\d\d[./-]{MONTH}[./-]{DAY}|{DAY}[./-]{MONTH}(?:[./-](?:19|20)?\d\d| (?:19|20)\d\d)"
     rf"|{MONTH}[./-]{DAY}[./-](?:19|20)?\d\d|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
 )
-_MOMENT = rf"(?:{DATE}|(?:[01]?\d|2[0-4])[.h][0-5]\d|(?:19|20)\d\d)"
+_MOMENT = rf"(?:{DATE}|{DAY}\.{MONTH}\.|(?:[01]?\d|2[0-4])[.h][0-5]\d|(?:19|20)\d\d)"
 MOMENT = re.compile(rf"{_MOMENT}(?:[ –/-]{{1,3}}{_MOMENT})*(?: \d\d?)?")  # and ranges: 9.00 - 18.30
 AMOUNT = re.compile(r"[1-9]\d{0,2}(?:[.,' ]\d{3})*[.,' ]\d?00|[1-9]\d{0,2}(?:[.,']\d{3})+|[1-9]\d*[.,]\d+")
 DATED = re.compile(rf"(?<![\d./-]){DATE}(?![./-]?\d)")
@@ -66,7 +66,7 @@ PHONE = re.compile(
     r"(?<![\w€£$#@+])(?<!\d[.,:/-])(?!0\.|(?:\d ){7})(?:\+|\(\+?)?\d(?:[ ./()–-]{0,3}\d){6,16}(?!\w|[.,:]\d)",
     re.IGNORECASE,
 )
-LARGE = ("US", "IN", "BR", "MX", "ES")  # where national numbers begin with no 0
+LARGE = ("US", "IN", "BR", "MX", "ES", "CN", "PL", "RU")  # where national numbers begin with no 0
 SOCIAL = re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")  # security number, US
 NEXT_GROUP = re.compile(r"\D*\d+")
 PHONE_CUE = re.compile(

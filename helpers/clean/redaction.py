@@ -15,6 +15,7 @@ from helpers.clean.numbers import Span
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "ORDER", "ACCOUNT", "PHONE", "NAME", "PLACE")
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
 UNSPACED = re.compile("(?![年月日円元時分])[\u3040-\u30ff\u3400-\u9fff]")  # word characters beside a number
+HYPHENS = dict.fromkeys([0x2010, 0x2011, 0x2012, 0x2212], "-")  # that look like one
 SOME_DIGITS = re.compile(r"\d(?:\D{0,3}\d){2}")
 
 LINK = re.compile(
@@ -86,7 +87,7 @@ def _countries() -> dict[str, str]:
 def spans(text: str, name: str | None = None, country: str | None = None) -> list[Span]:
     """What the rules find at the first look, in order of place. A rule's find is hidden from the next."""
     found, region = [], country_code(country)
-    text = PLACEHOLDER.sub(lambda match: "\0" * len(match.group()), text)  # places stay as they are
+    text = PLACEHOLDER.sub(lambda match: "\0" * len(match.group()), text.translate(HYPHENS))  # places stay
     for rule in (_links, _emails, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
         for start, end, kind in list(rule(UNSPACED.sub(" ", text), region)):
             text = text[:start] + "\0" * (end - start) + text[end:]

@@ -15,28 +15,38 @@ from helpers.core import files
 
 ORIGIN = "_origin"  # a record's key for where it comes from: file, line, columns, the record as it was
 STARS = re.compile(
-    r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van|z|av) ?5([.,]0+)?)?"  # as Amazon writes it in other languages
-    r"( ?(stars?|stern(en?)?|étoiles?|estrellas?|stell[ae]|ster(ren)?))?",
+    r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van|z|a[vf]) ?5([.,]0+)?)?"  # as Amazon in other languages
+    r"([ -]?(stars?( rating)?|[★⭐]|bubbles?|stern(en?)?|étoiles?|estrel(l?as?)|stell[ae]|ster(ren)?"
+    r"|stj[äe]rn(or|er?|a)?|gwiazd(ek|k[ai])))?",
     re.IGNORECASE,
 )
 STAR_WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]  # in exports of Google's Business Profile
 DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%d %b %y")
+# What Amazon writes before a date, and the years of programs that had none, 0001, 1970 or 9999.
+NO_DATE = re.compile(r"^Reviewed in .* on |^(?!199|20)\d{4}(?=[-/.])|(?<=[a-z,.] )(?!199|20)\d{4}\b")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # As other tools write an empty field. A customer who is really called so has no name here.
-MISSING = ("", "null", "none", "nan", "n/a", "#n/a", "<na>", "undefined", "\\n", "na", "nat", "-", "—")
+MISSING = set(
+    ",null,(null),none,nan,-nan,n/a,#n/a,n.a.,na,nat,nil,undefined,(blank),#value!,\\n,-,--,—".split(",")
+)
+# What a platform calls people whose name it does not show.
+SITE = r"an?|ein|une?|d|de|di|verified|valued|happy|amazon|kindle|google|apple|yelp|trustpilot|facebook|ebay|etsy"
+ROLE = r"customer|user|buyer|client|guest|reviewer|kund(?:e|in)|nutzer(?:in)?|utilisateur|cliente|utente|usuario|klant"
+NOBODY = re.compile(rf"(?:(?:{SITE}|anonym\w*)\W+)*(?:{ROLE}|anonym\w*)(?:\W+(?:{SITE}|\d+))*", re.IGNORECASE)
 COSTLY = ("review_rating", "review_content")  # any other field, when unreadable, costs itself only
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value is empty or a word for that: NULL, None, nan, N/A, \\N; NaN in JSON."""
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+    """Whether a value is empty or a word for that: NULL, [NULL], nan, N/A, \\N; NaN in JSON."""
+    word = value.strip().strip("[]<>").lower() if isinstance(value, str) else None
+    return value is None or value != value or word in MISSING
 
 
 def stars(value: object) -> object:
     """A rating as a whole number: 4, 4/5, "4 out of 5 stars", ★★★★☆, FOUR; ValueError for halves, 8/10."""
     if not isinstance(value, (str, bool)):
         return value
-    text = re.sub("(?i)^rated ", "", " ".join(str(value).split()).replace("\ufe0f", ""))
+    text = re.sub("(?i)^(rated |5つ星のうち)", "", " ".join(str(value).split()).replace("\ufe0f", ""))
     if text.upper() in STAR_WORDS:
         return STAR_WORDS.index(text.upper()) + 1
     if re.fullmatch("[★⭐]{1,5}|(?=.{5}$)★+☆*", text):
@@ -48,8 +58,8 @@ def stars(value: object) -> object:
 
 def date(value: object) -> datetime:
     """A date in ISO 8601, as seconds or milliseconds since 1970 (in the years 2000 to 2099), or with the month's
-    English name. Raises ValueError for any other."""
-    text = re.sub("^Reviewed in .* on ", "", str(value).strip())  # so Amazon writes it
+    English name. Raises ValueError for any other, and for years before 1990 or behind 2099."""
+    text = NO_DATE.sub("", str(value).strip())
     if re.fullmatch(r"\d{9,}(\.\d+)?", text):
         seconds = float(text) if float(text) < 1e11 else float(text) / 1000
         if 946_684_800 <= seconds < 4_102_444_800:
@@ -119,28 +129,33 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
 
     A rejected one is `{"file", "line", "field", "value", "reason", "record"}`: `field` is named as in the
     file; a service's record has no file, and `line` is its number. Rejected are broken lines, error rows,
-    ratings and texts that do not parse, and an id that comes again; other unreadable values are left empty
-    and printed. Without an id a record gets one from its content.
+    ratings and texts that do not parse, and an id that comes again, in a file with its text; other unreadable values
+    are left empty and printed. Without an id a record gets one from its content, and one of another text a suffix.
     """
-    parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
+    parsed, rejected, seen, same, unread, suffixed = [], [], {}, Counter(), {}, []
     for number, record in enumerate(records, 1):
         origin = record.get(ORIGIN) or {"file": None, "line": number, "record": record, "columns": {}}
         broken = origin.get("reason")
         row, field, reason = (None, None, broken) if broken else _review(record, unread)
-        if row and not row["review_id"]:
-            own = files.content_id(row)
+        given = row and row["review_id"]
+        key = (given, row["review_title"], row["review_content"]) if given and origin["file"] else given
+        if given and key in seen:
+            field, reason = "review_id", f"delivered twice (first in line {seen[key]})"
+        if not reason:
+            seen[key], own = origin["line"], given or files.content_id(row)
             same[own] += 1
             row["review_id"] = own if same[own] == 1 else f"{own}-{same[own]}"
-        if row and row["review_id"] in seen:
-            field, reason = "review_id", f"delivered twice (first in line {seen[row['review_id']]})"
-        if not reason:
-            seen[row["review_id"]] = origin["line"]
+            suffixed += [row["review_id"]] if given and same[own] > 1 else []
             parsed.append(row)
             continue
         column = origin["columns"].get(field, field)
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
         rejected.append(writable({**where, "reason": reason, "record": origin["record"]}))
+    if suffixed:  # two exports that both count from 1
+        print(
+            f"review_id: {len(suffixed)} stood above under another text and got a suffix, such as {suffixed[0]}"
+        )
     for field, values in unread.items():
         print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected

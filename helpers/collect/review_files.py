@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from helpers.collect.records import FIELDS, ORIGIN, date, is_missing, stars
+from helpers.collect.records import FIELDS, NOBODY, ORIGIN, date, is_missing, stars
 from helpers.core import tables
 
 # Column names of other review sites, shops, tools and languages by the field that they mean, the best first.
@@ -22,28 +22,31 @@ OTHER_NAMES = {
     "review_title": "title, headline, summary, subject, header, review header, review headline, titel, titre, título, "
     "titolo, tytuł, タイトル",
     "review_rating": "rating, stars, score, star rating, review stars, review score, overall rating, overall, "
-    "im rating, five star rating published, service rating, product rating, sterne, bewertung, note, puntuación, "
-    "valutazione, cijfer, ocena, 評価",
-    "review_date": "date, created at, created, date created, created date, create time, time created, published at, "
-    "published at date, publish time, at, timestamp, timestamp created, review datetime utc, review posted date, "
-    "review created (utc), review submit date and time, date reviewed, feedback date, recorded date, "
-    "submit date (utc), response created at, unix review time, updated, last modified seconds, time, end date, "
-    "published date, dates published date, date review, submitted at, datum, fecha, data, 投稿日",
+    "im rating, rating score, service rating rating, five star rating published, service rating, product rating, "
+    "sterne, bewertung, note, puntuación, valutazione, cijfer, ocena, 評価",
+    "review_date": "date, created at, created, date created, created date, create time, time created, created time, "
+    "published at, published at date, publish time, at, timestamp, timestamp created, review datetime utc, "
+    "review posted date, review created (utc), review creation date, review submit date and time, date reviewed, "
+    "feedback date, recorded date, submit date (utc), submission date, submission time, date submitted, submitted on, "
+    "survey responded at, completion time, response created at, unix review time, iso date, updated, "
+    "last modified seconds, time, end date, published date, dates published date, date review, submitted at, datum, "
+    "fecha, data, 投稿日",
     "review_id": "id, recommendation id, response id, respondent id",
     "reviewer_name": "author, reviewer, user, username, author name, author title, author username, "
-    "author display name, author attribution display name, user username, user display name, customer name, "
-    "consumer display name, profile name, nickname, reviewer nickname, reviewer display name, display name, "
-    "review username, full name, your name, name, first name, recipient first name, guest name, requester name, autor, "
-    "auteur, autore, nutzername, kundenname, nom, nombre, nome, naam, 投稿者",
+    "author display name, author attribution display name, review author, user username, user nickname, "
+    "user display name, customer name, customer display name, consumer display name, profile name, person name, "
+    "nickname, reviewer nickname, reviewer display name, display name, review username, full name, your name, name, "
+    "first name, recipient first name, guest name, requester name, autor, auteur, autore, nutzername, kundenname, nom, "
+    "nombre, nome, naam, 投稿者",
     "reviewer_location": "country, country code, location, reviewer country, review country, territory, "
     "consumer country code, consumer display location",
     "review_replies": "reply, reply content, reply text, developer reply text, company reply, company reply text, "
     "response, developer response, owner answer, response from owner text",
     "company_name": "company, business, business name, place name, brand",
 }
-# What stands around a name: "reviews.text", "attributes.body", "title.label".
+# What stands around a name: "reviews.text", "attributes.body", "title.label", MongoDB's "date.$date".
 FRAME = re.compile(
-    r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)\.(label|value|text)$"
+    r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)(\.(label|value|text)|(\.\$\w+)+)$"
 )
 JUDGED = 5_000  # records by whose values a column is judged; more would take memory
 GUESS = 99  # the rank of the column with the longest texts, behind every known name
@@ -51,7 +54,6 @@ GUESS = 99  # the rank of the column with the longest texts, behind every known 
 REPLY = re.compile(
     "repl(y|ies)|antwort|répon|respuesta|risposta|odpowied|(owner|company|seller) response", re.I
 )
-NOBODY = re.compile("anonym|a google user|guest|.*customer", re.IGNORECASE)
 DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 
 
@@ -72,9 +74,16 @@ def read_records(source: str | Path, columns: dict[str, str] | None = None) -> l
         print(f"{path.name}: rows to line {headers[-1]['line']} are second headers, and left out")
         rows = [row for row in rows if row["line"] > headers[-1]["line"]]
     taken = _taken(path, [row["record"] for row in whole[len(headers) :]], columns or {})
+    first = _key(taken.get("reviewer_name", ""))
+    last = [n for n in whole[-1]["record"] if _key(n) == first.replace("first", "last") != first]
+    if last:
+        print(f"  {last[0]!r} is added to reviewer_name")
     records = []
     for row in rows:
         found = {f: row["record"][c] for f, c in taken.items() if "reason" not in row and c in row["record"]}
+        if last and "reason" not in row:
+            both = (row["record"].get(name) for name in (taken["reviewer_name"], last[0]))
+            found["reviewer_name"] = " ".join(str(name) for name in both if not is_missing(name))
         records.append({**found, ORIGIN: {"file": path.name, **row, "columns": taken}})
     for field in ("review_date", "review_date_of_experience"):
         _order_dates(records, field)
@@ -86,7 +95,7 @@ def _flat(record: dict, prefix: str = "") -> dict:
     flat = {}
     for name, value in record.items():
         alone = value[0] if isinstance(value, list) and len(value) == 1 else value
-        nested = isinstance(alone, dict) and name not in FIELDS
+        nested = isinstance(alone, dict) and name not in (*FIELDS, "error", "errors")
         flat |= _flat(alone, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 
@@ -94,11 +103,12 @@ def _flat(record: dict, prefix: str = "") -> dict:
 def _second_headers(records: list[dict]) -> int:
     """How many rows of a survey tool stand between header and answers: two of Qualtrics, one of SurveyMonkey."""
     for number, record in enumerate(records[:2], 1):
-        if any(str(value).startswith('{"ImportId"') for value in record.values()):
+        if any(re.match("{[\"']ImportId", str(value)) for value in record.values()):
             return number
     first, *rest = records  # each answer has ids and dates, and the second header has none
     empty = [n for n in first if is_missing(first[n]) and not any(is_missing(r.get(n)) for r in rest)]
-    return int(len(rest) > 1 and len(empty) > 2 and next(iter(first)) in empty)
+    least = 1 if "Open-Ended Response" in first.values() else 2
+    return int(len(rest) >= least and len(empty) > 2 and next(iter(first)) in empty)
 
 
 def _key(name: str) -> str:
@@ -128,6 +138,10 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
     long = {name: _size(held[name].values()) for name in held if name not in fit | asked.keys()}
     long |= {name: size / 9 for name, size in long.items() if REPLY.search(name)}
     longest = max(long, key=long.get, default=next(iter(held)))
+    if not (known or asked) and {True, False} == {
+        bool(re.fullmatch(r"\d[\d./: +-]*", name)) for name in held
+    }:
+        raise ValueError(f"{path}: its first line looks like a review; put one of column names above it")
     if long.get(longest, 0) >= 20 * max(1, len(held[longest])):
         known[longest] = GUESS, "review_content"
     notes = []
@@ -141,7 +155,8 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
             notes.append(f"{name!r} is not taken for {field}: {doubt}")
         elif taken[field] != field and rank < GUESS:
             notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
-    if not {"review_content", "review_title", "error_code"} & set(taken):
+    api = any(isinstance(record.get("error"), dict) for record in records)  # an answer without reviews
+    if not api and not {"review_content", "review_title", "error_code"} & set(taken):
         raise ValueError(
             f"{path} has no column that is known to hold the text of a review; it has: {', '.join(held)}. "
             f"Say which one it is: columns = {{{longest!r}: 'review_content'}}"
@@ -163,15 +178,19 @@ def _size(values: Iterable[str]) -> int:
 def _doubt(field: str, name: str, held: dict[int, str], texts: dict[int, str]) -> str | None:
     """Why a column is not what its general name says, by its values; None where they agree."""
     fit, values = sum(_fits(field, value) for value in held.values()), list(held.values())
-    ten = sum(value in ("6", "7", "8", "9", "10") for value in values) > max(1, len(values) / 20)
-    if values and (fit == 0 or (field == "review_rating" and (ten or fit < len(values) / 2))):
+    numbers = [float(value.replace(",", ".")) for value in values if re.fullmatch(r"-?\d+([.,]\d+)?", value)]
+    other = sum(number > 5 for number in numbers) > max(1, len(values) / 20)
+    other |= bool(numbers) and min(numbers) < 1 and max(numbers) < 5  # 0 and 1, -1 and 1, 0 to 4
+    if values and (fit == 0 or (field == "review_rating" and (other or fit < len(values) / 2))):
         return f"its values are of another kind, such as {values[0]!r}"
     pairs = {(value, texts.get(number)) for number, value in held.items()}
     if field == "review_id" and len(pairs) > 1.1 * len(set(values)):
         return "the same one stands beside different texts"
+    if _key(name) == "company" and len(values) >= 5 and len(set(values)) > 0.8 * len(values):
+        return "nearly every review has another, as the employers of reviewers are"
     most, times = max(Counter(value for value, _ in pairs).items(), key=lambda item: item[1], default=("", 0))
     often = times >= max(3, len(pairs) / 3) or times > max(1, len(pairs) / 2)
-    if _key(name) in ("name", "title", "user") and often and not NOBODY.match(most):
+    if _key(name) in ("name", "title", "user") and often and not NOBODY.fullmatch(most):
         return f"{most!r} stands beside {times} of {len(pairs)} texts, as a product or a shop does"
     return None
 

@@ -24,7 +24,9 @@ def test_the_record_has_bright_datas_37_fields():
     + [("2,0 von 5 Sternen", 2), ("4,0 sur 5 étoiles", 4), ("4,0 de 5 estrellas", 4), ("5,0 su 5 stelle", 5)]
     + [("★★★★", 4), ("★★☆☆☆", 2), ("⭐⭐⭐", 3), ("⭐️⭐️", 2)]
     + [("1 Stern", 1), ("4 Sterne", 4), ("1 stella", 1), ("1 ster", 1), ("4,0 z 5", 4), ("2 av 5", 2)]
-    + [("4,0\xa0sur\xa05\xa0étoiles", 4), ("Rated 4 out of 5 stars", 4), ("-", None), ("NA", None)],
+    + [("4,0\xa0sur\xa05\xa0étoiles", 4), ("Rated 4 out of 5 stars", 4), ("-", None), ("NA", None)]
+    + [("4,0 z 5 gwiazdek", 4), ("4,0 av 5 stjärnor", 4), ("4 af 5 stjerner", 4), ("4,0 de 5 estrelas", 4)]
+    + [("5つ星のうち4.0", 4), ("4 star rating", 4), ("4★", 4), ("4.0 of 5 bubbles", 4), ("4-star", 4)],
 )
 def test_ratings_come_as_numbers_and_texts(value, stars):
     assert review(review_rating=value)["review_rating"] == stars
@@ -57,7 +59,8 @@ def test_dates_in_iso_as_numbers_and_with_the_months_name(value, day):
 
 @pytest.mark.parametrize(
     "value",
-    ["yesterday", "2026", 2026, 45678, 123456789, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30],
+    ["yesterday", "2026", 2026, 45678, 123456789, "31/01/26", "2026-02-30", "31.01.2026", True, 10**30]
+    + ["0001-01-01T00:00:00", "9999-12-31", "1970-01-01", "31 December 9999", "2101-01-01"],
 )
 def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value, capsys):
     """pydantic alone takes the year 2026 for the 34th minute of 1970."""
@@ -70,7 +73,9 @@ def test_a_number_or_word_that_is_no_date_is_not_turned_into_one(value, capsys):
 
 
 @pytest.mark.parametrize(
-    "word", ["NULL", "\\N", "None", " nan ", "N/A", "#N/A", "<NA>", "undefined", "", float("nan")]
+    "word",
+    ["NULL", "\\N", "None", " nan ", "N/A", "#N/A", "<NA>", "undefined", "", float("nan")]
+    + ["(null)", "[NULL]", "nil", "n.a.", "--", "(blank)", "#VALUE!", "-nan", "[]"],
 )
 def test_words_for_missing_are_known_in_every_field(word):
     (row,), rejected = records.parse([dict.fromkeys(records.FIELDS, word)])
@@ -109,6 +114,13 @@ def test_what_cannot_be_parsed_is_kept_with_its_reason():
     ):
         assert reason in row["reason"]
     assert rejected[0]["record"] == rows[0]
+
+
+def test_a_service_that_sends_an_id_again_means_the_same_review():
+    parsed, rejected = records.parse(
+        [{"review_id": "1", "review_content": text} for text in ("good", "edited")]
+    )
+    assert [row["review_content"] for row in parsed] == ["good"] and len(rejected) == 1
 
 
 def test_reviews_without_an_id_get_one_from_their_content_and_are_all_counted():

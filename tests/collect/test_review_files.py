@@ -199,6 +199,11 @@ def test_headers_in_other_languages(mine, text, name):
     assert (row["review_rating"], row["review_date"]) == (5, "2026-01-31T00:00:00") and not rejected
 
 
+def test_where_0_means_no_rating_that_row_is_rejected(mine):
+    rows, rejected = read(mine, "rating,text\n5,a good one\n0,b\n4,c\n5,d\n")
+    assert len(rows) == 3 and rejected[0]["field"] == "rating"
+
+
 def test_a_note_may_be_a_text(mine):
     rows, _ = read(mine, "id,note\n1,The bike came quickly and works\n2,Broken after three weeks\n")
     assert [row["review_content"][:8] for row in rows] == ["The bike", "Broken a"]
@@ -213,8 +218,18 @@ def test_what_the_shop_answers_at_length_is_no_review(mine, name):
     assert [row["review_content"] for row in rows] == ["It came a week too late", "Broken after three weeks"]
 
 
-def test_a_scale_of_ten_is_no_stars_though_most_of_its_values_would_fit(mine, capsys):
-    scores = [0, 1, 2, 3, 3, 4, 5, 5, 9, 10, 7, 2, 1, 4]
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [0, 1, 2, 3, 3, 4, 5, 5, 9, 10, 7, 2, 1, 4],
+        [3.0, 4.0, 9.0, 2.0, 1.0, 5.0, 10.0, 5.0, 2.0, 4.0, 1.0, 3.0, 5.0, 5.0],
+        [80, 95, 3, 1, 5, 4] + [5] * 8,
+        [0, 1, 1, 1, 1, 1, 1] * 2,
+        [-1, 1, 1, 1, 1, 1, 1] * 2,
+        [0, 1, 2, 3, 4, 4, 4] * 2,
+    ],
+)
+def test_another_scale_is_no_stars_though_most_of_its_values_would_fit(mine, capsys, scores):
     rows, rejected = read(
         mine, "score,comment\n" + "".join(f"{s},words about {n}\n" for n, s in enumerate(scores))
     )
@@ -327,8 +342,18 @@ def test_an_id_that_comes_again_with_its_text_is_a_second_delivery(mine):
     assert "delivered twice (first in line 3)" in rejected[0]["reason"]
 
 
-def test_the_headers_of_qualtrics_are_no_reviews(mine, capsys):
-    ids = ",".join('"{""ImportId"":""' + name + '""}"' for name in ("_recordId", "recordedDate", "QID1_TEXT"))
+def test_two_exports_that_count_from_1_lose_no_review(mine, capsys):
+    rows, rejected = read(mine, "review_id,text\n1,good\n2,bad\n1,fine\n2,bad\n1,poor\n")
+    assert [row["review_id"] for row in rows] == ["1", "2", "1-2", "1-3"]
+    assert [row["line"] for row in rejected] == [5]
+    assert (
+        "review_id: 2 stood above under another text and got a suffix, such as 1-2" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("quoted", ['"{{""ImportId"":""{}""}}"', "{{'ImportId': '{}'}}"])
+def test_the_headers_of_qualtrics_are_no_reviews(mine, capsys, quoted):
+    ids = ",".join(quoted.format(name) for name in ("_recordId", "recordedDate", "QID1_TEXT"))
     text = "Waited for a month and nobody called"
     lines = [
         "ResponseId,RecordedDate,Q1",
@@ -339,6 +364,47 @@ def test_the_headers_of_qualtrics_are_no_reviews(mine, capsys):
     (row,), rejected = read(mine, "\n".join(lines))
     assert row["review_id"] == "R_1" and row["review_content"] == text and not rejected
     assert "rows to line 3 are second headers, and left out" in capsys.readouterr().out
+
+
+def test_the_second_header_of_a_survey_with_one_answer(mine):
+    header = "Respondent ID,Start Date,IP Address,Last Name,First Name,Comments\n,,,,,Open-Ended Response\n"
+    (row,), _ = read(mine, header + "11,2026-01-31,1.1.1.1,Nimbus,Ada,It came late\n")
+    assert (row["review_content"], row["reviewer_name"]) == ("It came late", "Ada Nimbus")
+
+
+def test_a_first_and_a_last_name_are_one(tmp_path, capsys):
+    names = [{"First Name": "Ada", "Last Name": "Nimbus"}, {"Last Name": "Hill"}, {"First Name": "Tom"}]
+    rows = [{"text": "good", **name} for name in [*names, {"First Name": "An", "Last Name": None}]]
+    parsed, _ = read(tmp_path / "a.json", json.dumps(rows))
+    assert [row["reviewer_name"] for row in parsed] == ["Ada Nimbus", "Hill", "Tom", "An"]
+    assert "'Last Name' is added to reviewer_name" in capsys.readouterr().out
+
+
+def test_the_error_of_an_api_is_no_review(tmp_path):
+    error = {"error": {"code": 403, "message": "The caller does not have the permission to read reviews"}}
+    assert read(tmp_path / "a.json", json.dumps(error))[0] == []
+    rows, rejected = read(tmp_path / "a.jsonl", f'{{"text": "It came late"}}\n{json.dumps(error)}')
+    assert len(rows) == 1 and "error" in rejected[0]["reason"] and rejected[0]["value"] == error["error"]
+
+
+def test_the_employers_of_reviewers_are_not_the_company(mine, capsys):
+    lines = "".join(f"Firm {n},text {n}\n" for n in range(6))
+    assert not read(mine, "Company,text\n" + lines)[0][0]["company_name"]
+    assert (
+        "'Company' is not taken for company_name: nearly every review has another" in capsys.readouterr().out
+    )
+    assert read(mine, "Company,text\n" + "A,x\nA,y\nB,z\nA,u\nB,v\n")[0][0]["company_name"] == "A"
+
+
+def test_mongodb_says_what_kind_its_values_are(tmp_path):
+    row = {
+        "_id": {"$oid": "65a"},
+        "text": "Good",
+        "rating": {"$numberInt": "4"},
+        "date": {"$date": "2026-01-31"},
+    }
+    (row,), _ = read(tmp_path / "a.json", json.dumps([row]))
+    assert (row["review_id"], row["review_rating"], row["review_date"][:10]) == ("65a", 4, "2026-01-31")
 
 
 @pytest.mark.parametrize(
@@ -374,6 +440,11 @@ def test_the_replies_of_the_company_are_no_reviews(mine):
     [
         ("a.csv", "text,stars\n", "a.csv holds no reviews that can be read. Export it again"),
         ("a.json", "[{}, {}]", "a.json holds no reviews that can be read. Line 1: empty"),
+        (
+            "a.csv",
+            '"2","Fine","It came two weeks late"\n"1","Bad","Broken"\n',
+            "first line looks like a review",
+        ),
         ("a.json", "[]", "a.json holds no reviews that can"),
         ("a.csv", "a,b\n1,2\n", r"no column .* it has: a, b\. .*columns = {'a': 'review_content'}"),
         ("a.json", '{"count": 3, "next": "x"}', "no column .* it has: count, next"),
