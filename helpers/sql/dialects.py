@@ -22,11 +22,14 @@ DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "oracle")
 # sqlglot was not written against hostile text: a tree it did not foresee ends in any of these.
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
-PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
+# Where prose may begin behind a query, or the query again; what it ends with for certain, outside of texts.
+PROSE = re.compile(r";|\n\s*\n|\n(?=\W*(?:[A-Z]'?[a-z]+|(?i:select|with)|this|it|the|which|[^\W\x00-\x7f].*)\b)")
+TEXT = r"(--[^\n]*|'[^'\\]*(?:\\.[^'\\]*)*')"
+TAGS = re.compile(TEXT + r"|(?:\s<[A-Za-z]\w*>|</\w+>|\[/\w+\]|\*\*\s*\Z|\\[gG]\s*\Z).*", re.S)
 # Routines of MySQL's client; lines for psql and for Oracle's; texts of Postgres.
 DELIMITED = re.compile(r"^\s*DELIMITER\s+(?!;\s*$).*?^\s*DELIMITER\s+;\s*$", re.I | re.M | re.S)
 LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)  # a text may have a line "Prompt reply"
-DOLLARS = re.compile(r"\$(\w*)\$(.*?)\$\1\$", re.S)
+DOLLARS = re.compile(TEXT + r"|\$([A-Za-z_]\w*|)\$(.*?)\$\2\$", re.S)
 MAKES = re.compile(r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|COPY|LOAD|REPLACE)\b", re.I | re.S)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
@@ -63,7 +66,7 @@ def tokens(text: str) -> list[list[Token]]:
 def statements(text: str) -> list[str]:
     """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
     text, found = LINES.sub(";", DELIMITED.sub("", text.lstrip("\ufeff"))), []
-    text = DOLLARS.sub(lambda match: exp.Literal.string(match[2]).sql(), text)
+    text = DOLLARS.sub(lambda match: match[1] or exp.Literal.string(match[3]).sql(), text)
     for statement in tokens(text):
         parts = [text[token.start : token.end + 1] for token in statement]
         gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
@@ -95,6 +98,7 @@ def normal(statement: str) -> str:
 
 def first_query(text: str) -> str:
     """The first statement of a text, without prose behind it; the whole text where nothing of it is a query."""
+    text = TAGS.sub(r"\1", text)
     for end in [len(text), *(cut.start() for cut in reversed(list(PROSE.finditer(text))))]:
         try:
             statement = statements(text[:end])[0]

@@ -233,6 +233,7 @@ JUDGED = [
     ("SELECT name FROM scores", "EXPLAIN SELECT name FROM scores", "not SELECT", ""),
     ("SELECT name FROM scores", "", "empty", ""),
     ("SELECT name FROM scores", "```sql\n```<end_of_turn>", "empty", ""),
+    ("SELECT name FROM scores", "<think>\nSELECT name FROM scores", "empty", ""),
     (
         "SELECT nome FROM scores",
         "SELECT name FROM scores",
