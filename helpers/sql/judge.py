@@ -92,7 +92,7 @@ def extract(text: str) -> str:
     if (STATEMENT.match(fenced) or QUERIES[1].search(fenced)) and not QUERIES[0].search(text):
         text = fenced
     if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
-        quotes = re.search(r"[`\"]*\s*\Z", text[: found.start()])[0].rstrip()
+        quotes = re.search(r'"""\s*\Z|[`"]*\Z', text[: found.start()])[0].strip()
         text = text[found.start() :]
         if quotes:  # as Markdown, Python or JSON ends it
             text = re.split(rf"(?<!\\){quotes}", text)[0].replace(r"\n", "\n").replace(r"\"", '"')
