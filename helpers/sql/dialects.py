@@ -170,6 +170,12 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
     for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
         name.set("db", None)
         name.set("catalog", None)
+    for node in list(tree.find_all(exp.Introducer)):  # MySQL's _utf8mb4'x'
+        node.replace(node.expression)
+    for node in list(tree.find_all(exp.ToChar)):
+        words = re.compile("|".join(WORDS) + '|[a-z"]', re.I)
+        form = words.sub(lambda word: WORDS.get(word[0]) or WORDS[word[0].upper()], node.args["format"].name)
+        node.replace(exp.Anonymous(this="STRFTIME", expressions=[exp.Literal.string(form), node.this]))
     tree = tree.transform(_date, copy=False)
     if dialect == "sqlite":  # a quoted name that is none is a text; before, the query was tried as it stands
         for node in tree.find_all(exp.EQ, exp.NEQ, exp.Like, exp.GT, exp.LT, exp.In, exp.Tuple):
@@ -189,16 +195,10 @@ def _date(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.TimestampDiff):  # of whole units
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
         return exp.Anonymous(this="DATE_SUB", expressions=[exp.Literal.string(node.text("unit")), *times])
-    if isinstance(node, exp.Introducer):  # MySQL's _utf8mb4'x'
-        return node.expression
     if isinstance(node, exp.Cast) and node.to.this == exp.DataType.Type.USERDEFINED:  # an enum of Postgres
         return node.this
     if isinstance(node, exp.Coalesce) and not node.expressions:  # MySQL's ISNULL(a)
         return exp.Is(this=node.this, expression=exp.null())
-    if isinstance(node, exp.ToChar):
-        words = re.compile("|".join(WORDS) + '|[a-z"]', re.I)
-        form = words.sub(lambda m: WORDS[m[0] if m[0] in WORDS else m[0].upper()], node.args["format"].name)
-        node = exp.Anonymous(this="STRFTIME", expressions=[exp.Literal.string(form), node.this])
     if node.is_string and node.name.lower() == "now":
         return sqlglot.parse_one("CAST(CURRENT_TIMESTAMP AS TIMESTAMP)")
     name = node.name.upper() if isinstance(node, exp.Anonymous) else ""

@@ -70,10 +70,10 @@ class Outcome:
         return {text: dialect for text, dialect in read.items() if dialect != "duckdb"}
 
 
-LEAD = re.compile(r"\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
+LEAD = re.compile(r"\A\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
 MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
 THOUGHT = re.compile(r"\A(?:.*</(?:think(?:ing)?|reasoning)>|\s*<think.*)", re.IGNORECASE | re.DOTALL)
-# A line "Select the names:" is none; a comment may end so.
+# "Select the names:" on a line of its own is none.
 QUERY = r'(?:select\b(?![^\n/-]*[.:]\s*\n)|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
 OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
 STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
@@ -86,7 +86,7 @@ def extract(text: str) -> str:
     Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
     beginning of a line if there is one. What stands behind the first statement is left out where it is run.
     """
-    text = THOUGHT.sub("", MARK.split(LEAD.sub("", text, count=1), maxsplit=1)[0])
+    text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
     text, fenced, *_ = [*re.split("`{3,}", text), ""]
     fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE)
     if (STATEMENT.match(fenced) or QUERIES[1].search(fenced)) and not QUERIES[0].search(text):

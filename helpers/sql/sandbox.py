@@ -39,7 +39,7 @@ MEANING |= {"old_implicit_casting": True, "scalar_subquery_error_on_multiple_row
 MEANING |= {"default_null_order": "nulls_first_on_asc_last_on_desc"}
 # Where prose may begin behind a query, or the query again; what it ends with for certain, outside of texts.
 PROSE = re.compile(r";|\n\s*\n|\n(?=\W*(?:[A-Z]'?[a-z]+|(?i:select|with)|this|it|the|[^\W\x00-\x7f].*)\b)")
-TAGS = re.compile(dialects.TEXT + r"|(?:\s<[A-Za-z]\w*>|</\w+>|\[/\w+\]|\*\*\s*\Z|\\[gG]\s*\Z).*", re.S)
+TAGS = re.compile(dialects.TEXT + r"|(?:\n\s*<[A-Za-z]\w*>|</\w+>|\[/\w+\]|\*\*\s*\Z|\\[gG]\s*\Z).*", re.S)
 
 
 class Refused(duckdb.Error):
