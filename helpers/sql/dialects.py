@@ -1,9 +1,11 @@
 """SQL of other databases for DuckDB, by sqlglot: `statements` splits, `contexts` and `queries` give readings to try.
 
-Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, views. Keys, indexes,
-owners, comments and settings go; types become wide (64 bits, doubles, texts). Not translated, and run with
-another meaning: `+` between texts; LIKE, which here minds the case; days of the week, here from Sunday as 0; T-SQL's
-FORMAT and CONVERT with a style; NULL for a column that numbers itself.
+Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, TRUNCATE, views, what ALTER
+does to columns, defaults and names, rows of pg_dump's COPY. Keys, indexes, owners, comments and settings go; types
+become wide (64 bits, doubles, texts). Not translated, and run with another meaning: `+` between texts; LIKE, which
+here minds the case; days of the week, here from Sunday as 0; T-SQL's FORMAT and CONVERT with a style; NULL for a column
+that numbers itself, and its next number after rows that bring theirs; a column of SQLite without a type, here a text;
+REPLACE and ON CONFLICT, which only add, for want of keys; ROLLBACK and a changed type, which change nothing.
 """
 
 import logging
@@ -22,48 +24,82 @@ DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "oracle")
 # sqlglot was not written against hostile text: a tree it did not foresee ends in any of these.
 FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError)
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
-PROSE = re.compile(r";|\n\s*\n|\n(?=\W*[A-Z][a-z]+\b)")  # where it may begin, behind a query
+# What begins a statement at the beginning of a line, unless the one before it goes on; signs of MySQL's texts.
+STARTS = r"(?:CREATE|INSERT|UPDATE|DELETE|TRUNCATE|PRINT|COMMIT|BEGIN(?= TRAN)|USE(?! INDEX)|"
+STARTS += (
+    r"SET(?= @|[^=\n]* O(?:N|FF)\b)|(?:ALTER|DROP) (?:TABLE|VIEW|DATABASE|SCHEMA|TYPE|PROC\w*|FUNCTION))\b"
+)
+STARTS = re.compile(STARTS, re.I)
+GOES_ON = r"\A(?:WITH|MERGE|GRANT|REVOKE|CREATE .{0,40}?(?:TRIGGER|RULE|PROC|FUNCTION|POLICY|EVENT))\b|"
+GOES_ON = re.compile(GOES_ON + r"(?:\b(?:KEY|DO|FOR|OR|THEN)|,)\Z", re.I | re.S)
+MYSQL = re.compile(r"\\'(?!\s*[,);])|^\s*#|\s#\s|`|\bENGINE\s*=|\bAUTO_INCREMENT\b", re.I | re.M)
+# A comment or a text, so that what is looked for is not found inside; the group is to be kept.
+TEXT = r"(--[^\n]*|'[^'\\]*(?:\\.[^'\\]*)*')"
 # Routines of MySQL's client; lines for psql and for Oracle's; texts of Postgres.
 DELIMITED = re.compile(r"^\s*DELIMITER\s+(?!;\s*$).*?^\s*DELIMITER\s+;\s*$", re.I | re.M | re.S)
 LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)  # a text may have a line "Prompt reply"
-DOLLARS = re.compile(r"\$(\w*)\$(.*?)\$\1\$", re.S)
-MAKES = re.compile(r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|COPY|LOAD|REPLACE)\b", re.I | re.S)
+COPY = re.compile(r"^COPY ([^;]*?) FROM stdin\b[^;]*;\n(.*?)^\\\.$", re.I | re.M | re.S)
+DOLLARS = re.compile(TEXT + r"|\$([A-Za-z_]\w*|)\$(.*?)\$\2\$", re.S)
+MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|(?:COPY|LOAD|INSERT|REPLACE)\b|"
+MAKES += r"(?:BEGIN|DO|EXEC\w*|CALL|IF|WHILE|DECLARE)\b.*?\b(?:INSERT (?:INTO|\[)|CREATE TABLE)|"
+MAKES = re.compile(MAKES + r"ALTER .*? (?:ADD|DROP) COLUMN)", re.I | re.S)
+# Between columns: what makes no rows, and sqlglot does not read everywhere.
+CLAUSES = r"|(?<=[\w)\]\"'`] )(?:(?:NON)?CLUSTERED|ROWGUIDCOL|SPARSE|(?:EN|DIS)ABLE|(?:NO)?VALIDATE|"
+CLAUSES += r"NOT VALID|(?:DIST|SORT)KEY|MATCH FULL|USING INDEX|(?:PCTFREE|INITRANS|TABLESPACE|ON CONFLICT) \"?\w+\"?|"
+CLAUSES += r"(?:STORAGE|COMPRESSION) \w+|(?:STORAGE|OPTIONS) ?\([^()]*\))(?= ?[,() ])"
+CLAUSES = re.compile(TEXT + CLAUSES, re.I)
+DEFAULTS = re.compile(r"\A(ALTER TABLE .*?) ADD (?:CONSTRAINT \S+ )?DEFAULT (.*) FOR (\S+)\Z", re.I | re.S)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
-WIDE = {"BLOB|BINARY|BYTEA": "BLOB", "ARRAY|JSON|UUID|INTERVAL": "", "(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT"}
-WIDE |= {"(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE", "BOOL": "BOOLEAN"}
-WIDE |= {"DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
+WIDE = {"RANGE|BIT VAR": "TEXT", "BLOB|BINARY|BYTEA": "BLOB", "ARRAY|JSON|UUID|INTERVAL|STRUCT|MAP": ""}
+WIDE |= {"(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT", "(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE"}
+WIDE |= {"BOOL": "BOOLEAN", "DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
 MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
+ALTERS = (exp.ColumnDef, exp.AlterRename, exp.RenameColumn)
 FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
 
+# Of TO_CHAR; with names in capitals, or another word, it does not run.
+WORDS = "YYYY=%Y YY=%y MM=%m Month=%B Mon=%b DD=%d Day=%A Dy=%a HH24=%H HH12=%I HH=%I MI=%M SS=%S "
+WORDS = dict(word.split("=") for word in (WORDS + "AM=%p PM=%p FM=").split())
+
 logging.getLogger("sqlglot").disabled = True  # its warnings
+Dialect.get_or_raise("postgres").parser_class.FUNCTIONS.pop("TO_CHAR")  # it would leave names as they are
 
 
 def tokens(text: str) -> list[list[Token]]:
     """The tokens of each statement, without comments, semicolons and T-SQL's GO. Raises sqlglot's TokenError.
 
-    A line that begins with CREATE or INSERT after a bracket begins a statement, with a semicolon before it or not.
+    A line that begins as statements do begins one, with a semicolon before it or not.
     """
-    mysql = re.search(r"\\'|^\s*#", text, re.MULTILINE)  # its escapes, its comments
     found, depth = [[]], 0
-    for token in Dialect.get_or_raise("mysql" if mysql else "sqlite").tokenize(text):
+    for token in Dialect.get_or_raise("mysql" if MYSQL.search(text) else "sqlite").tokenize(text):
         kind, last = token.token_type, found[-1][-1] if found[-1] else None
         ends = kind == TokenType.SEMICOLON or token.text.upper() == "GO"
-        glued = kind in (TokenType.CREATE, TokenType.INSERT) and last and last.text == ")"
-        if not depth and (ends or glued and "\n" in text[last.end : token.start]):
+        glued = last and "\n" in text[last.end : token.start] and STARTS.match(text, token.start)
+        if not depth and (ends or glued and not GOES_ON.search(text[found[-1][0].start : last.end + 1])):
             found.append([])
         if depth or not ends:
-            opens = kind in OPENS and (last or kind != TokenType.BEGIN)  # BEGIN alone is a transaction
+            begins = found[-1] and token.text.upper() == "BEGIN"  # not a transaction's, nor MySQL's START
+            opens = kind in OPENS and (begins or kind != TokenType.BEGIN)
             depth = max(0, depth + bool(opens) - (kind in CLOSES))
             found[-1].append(token)
     return [statement for statement in found if statement]
 
 
+def _insert(match: re.Match) -> str:
+    """The rows of a COPY, as pg_dump writes it, as an INSERT."""
+    rows = match[2].replace("'", "''").replace("\t", "', '")
+    rows = re.sub(r"(.*)\n", r"('\1'), ", rows).replace(r"'\N'", "NULL")
+    rows = re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1]), rows)
+    return f"INSERT INTO {match[1]} VALUES {rows[:-2]};" if rows else ""
+
+
 def statements(text: str) -> list[str]:
     """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
-    text, found = LINES.sub(";", DELIMITED.sub("", text.lstrip("\ufeff"))), []
-    text = DOLLARS.sub(lambda match: exp.Literal.string(match[2]).sql(), text)
+    text, found = LINES.sub(";", DELIMITED.sub("", COPY.sub(_insert, text.lstrip("\ufeff")))), []
+    text = re.sub(r"(^|;)\s*REPLACE\s+INTO\b", r"\1INSERT INTO", text, flags=re.I | re.M)
+    text = DOLLARS.sub(lambda match: match[1] or exp.Literal.string(match[3]).sql(), text)
     for statement in tokens(text):
         parts = [text[token.start : token.end + 1] for token in statement]
         gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
@@ -72,17 +108,18 @@ def statements(text: str) -> list[str]:
 
 
 def bare(statement: str) -> str:
-    """A CREATE TABLE without what says how it is stored: all behind its columns but a query, and Oracle's ENABLE."""
+    """A CREATE TABLE without what says how it is stored: all behind its columns but a query, and CLAUSES."""
     if not re.match(r"CREATE (\w+ ){0,3}TABLE\b", statement, re.I):
-        return statement
+        return DEFAULTS.sub(r"\1 ALTER COLUMN \3 SET DEFAULT \2", statement)
     (found,), depth = tokens(statement), 0
     for token, after in pairwise(found):
         depth += (token.text == "(") - (token.text == ")")
         if token.text == ")" and not depth:
             tail = after.text.upper() not in ("AS", "SELECT", "(")
-            statement = statement[: token.end + 1] if tail else statement
+            kept = "".join(re.findall(r" AUTO_INCREMENT ?= ?\d+", statement[token.end :], re.I)[:1])
+            statement = statement[: token.end + 1] + kept if tail else statement
             break
-    return re.sub(r"\b(NULL|KEY|UNIQUE|\)) ENABLE\b", r"\1", statement, flags=re.I)
+    return CLAUSES.sub(r"\1", statement)
 
 
 def normal(statement: str) -> str:
@@ -93,34 +130,22 @@ def normal(statement: str) -> str:
     return " ".join(words).lower().replace("if not exists ", "")
 
 
-def first_query(text: str) -> str:
-    """The first statement of a text, without prose behind it; the whole text where nothing of it is a query."""
-    for end in [len(text), *(cut.start() for cut in reversed(list(PROSE.finditer(text))))]:
-        try:
-            statement = statements(text[:end])[0]
-        except FAILURES:
-            continue
-        if any(isinstance(tree, exp.Query) for _, tree in _trees(statement)):
-            return statement
-    return text
-
-
 def is_ordered(query: str) -> bool:
     """Whether the outermost SELECT of a query has an ORDER BY."""
-    return any(tree.unnest().args.get("order") for _, tree in islice(_trees(query), 1))
+    return any(tree.unnest().args.get("order") for _, tree in islice(trees(query), 1))
 
 
 def queries(text: str) -> Iterator[tuple[str, str]]:
     """(dialect, query for DuckDB): as it stands, then translated."""
     yield "duckdb", text
-    for dialect, tree in _trees(text):
+    for dialect, tree in trees(text):
         try:
             yield dialect, _translate(tree, dialect)
         except FAILURES:
             continue
 
 
-def _trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
+def trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
     for dialect in DIALECTS:
         try:
             yield dialect, sqlglot.parse_one(text, read=dialect)
@@ -131,10 +156,10 @@ def _trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
 def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
     """(dialect, statements for DuckDB) that make the tables and their rows. Raises ValueError when none reads it."""
     failures = []
-    for dialect in DIALECTS:
+    for dialect in sorted(DIALECTS, key=lambda name: bool(MYSQL.search(text)) and name != "mysql"):
         try:
-            trees = [sqlglot.parse_one(bare(statement), read=dialect) for statement in statements(text)]
-            yield dialect, [sql for number, tree in enumerate(trees) for sql in _makes(tree, dialect, number)]
+            parts = enumerate(map(bare, statements(text)))
+            yield dialect, [sql for number, part in parts for sql in _makes(part, dialect, number)]
         except FAILURES as error:
             failures.append(str(error))
     if len(failures) == len(DIALECTS):
@@ -145,6 +170,12 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
     for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
         name.set("db", None)
         name.set("catalog", None)
+    for node in list(tree.find_all(exp.Introducer)):  # MySQL's _utf8mb4'x'
+        node.replace(node.expression)
+    for node in list(tree.find_all(exp.ToChar)):
+        words = re.compile("|".join(WORDS) + '|[a-z"]', re.I)
+        form = words.sub(lambda word: WORDS.get(word[0]) or WORDS[word[0].upper()], node.args["format"].name)
+        node.replace(exp.Anonymous(this="STRFTIME", expressions=[exp.Literal.string(form), node.this]))
     tree = tree.transform(_date, copy=False)
     if dialect == "sqlite":  # a quoted name that is none is a text; before, the query was tried as it stands
         for node in tree.find_all(exp.EQ, exp.NEQ, exp.Like, exp.GT, exp.LT, exp.In, exp.Tuple):
@@ -204,9 +235,12 @@ def _pick_values(select: exp.Select) -> None:
             column.replace(exp.alias_(picked, name) if column.parent is select else picked)
 
 
-def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
+def _makes(statement: str, dialect: str, number: int) -> list[str]:
     """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
-    serials, columns, table = [], tree.args.get("actions") or [None], tree.find(exp.Table)
+    tree = sqlglot.parse_one(statement, read=dialect)
+    serials, changes, table = [], [tree], tree.find(exp.Table)
+    counter = tree.find(exp.AutoIncrementProperty, exp.GeneratedAsIdentityColumnConstraint)
+    counter = [node.name for node in counter.find_all(exp.Literal)] if counter else []
     if table and table.name.startswith("sqlite_"):  # its own, such as sqlite_sequence
         return []
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
@@ -216,17 +250,22 @@ def _makes(tree: exp.Expr, dialect: str, number: int) -> list[str]:
             columns = [part for part in parts if isinstance(part, exp.ColumnDef | exp.Identifier)]
             serials = [f"serial_{number}_{at}" for at in range(len(columns))]
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
-    elif isinstance(tree, exp.Alter) and all(isinstance(node, exp.ColumnDef) for node in columns):
-        tree.set("actions", [_column(node) for node in columns])
+    elif isinstance(tree, exp.Alter) and "nextval" not in statement.lower():
+        kept = [_column(node) if isinstance(node, exp.ColumnDef) else node for node in tree.args["actions"]]
+        kept = [
+            n for n in kept if isinstance(n, ALTERS) or n.args.get("default") or n.text("kind") == "COLUMN"
+        ]
+        changes = [exp.Alter(this=tree.this, kind="TABLE", actions=[node]) for node in kept]
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)
-    elif isinstance(tree, exp.Copy | exp.Merge) or MAKES.match(tree.sql()):
-        raise ValueError(f"{tree.sql()[:60]!r} may make rows, and is not understood")
-    elif not isinstance(tree, exp.Update | exp.Delete):
+    elif isinstance(tree, exp.Copy | exp.Merge) or MAKES.match(statement) or MAKES.match(tree.sql()):
+        raise ValueError(f"{statement[:60]!r} may make rows, and is not understood")
+    elif not isinstance(tree, exp.Update | exp.Delete | exp.TruncateTable):
         return []
-    sql = _translate(tree, dialect, ErrorLevel.IGNORE)
-    return [f"CREATE SEQUENCE {name}" for name in serials if f"'{name}'" in sql] + [sql]
+    made = [_translate(each, dialect, ErrorLevel.IGNORE) for each in changes]
+    counts = "".join(f" {word} {at}" for word, at in zip(("MINVALUE", "INCREMENT"), counter))
+    return [f"CREATE SEQUENCE {name}{counts}" for name in serials if f"'{name}'" in made[0]] + made
 
 
 def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.ColumnDef:
@@ -236,8 +275,10 @@ def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.Col
     for node in (node for node in kept if isinstance(node, exp.ComputedColumnConstraint)):
         node.args.update(this=exp.paren(node.this), persisted=None, not_null=None)
     kind = column.args.get("kind")
-    named = kind.sql().upper().partition("(")[0] if kind else ""
+    named = re.split(r"[(<]", kind.sql().upper())[0] if kind else ""
     wide = next((wide for known, wide in WIDE.items() if re.search(known, named)), "TEXT")
+    if not kind and any(isinstance(node, exp.ComputedColumnConstraint) for node in kept):
+        wide = ""  # that of what it computes
     key = wide == "BIGINT" and any(isinstance(node, exp.PrimaryKeyColumnConstraint) for node in constraints)
     counts = "SERIAL" in named or any(isinstance(node, COUNTS) for node in constraints)
     if serial and (key or counts or any("nextval" in node.sql().lower() for node in kept)):

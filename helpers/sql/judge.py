@@ -70,27 +70,32 @@ class Outcome:
         return {text: dialect for text, dialect in read.items() if dialect != "duckdb"}
 
 
+LEAD = re.compile(r"\A\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
 MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
-QUERY = r'(?:select\b|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
+THOUGHT = re.compile(r"\A(?:.*</(?:think(?:ing)?|reasoning)>|\s*<think.*)", re.IGNORECASE | re.DOTALL)
+# "Select the names:" on a line of its own is none.
+QUERY = r'(?:select\b(?![^\n/-]*[.:]\s*\n)|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
 OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
 STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
 QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in (r"^\s*", r"\b")]
 
 
 def extract(text: str) -> str:
-    """The SQL in a model's answer, without fences, prose before it, and end-of-turn marks.
+    """The SQL in a model's answer, without its thoughts, fences, prose before it, and end-of-turn marks.
 
     Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
     beginning of a line if there is one. What stands behind the first statement is left out where it is run.
     """
-    text, _, fenced = MARK.split(text, maxsplit=1)[0].partition("```")
-    fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE).partition("```")[0]
-    if STATEMENT.match(fenced) and not QUERIES[0].search(text):
+    text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
+    text, fenced, *_ = [*re.split("`{3,}", text), ""]
+    fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE)
+    if (STATEMENT.match(fenced) or QUERIES[1].search(fenced)) and not QUERIES[0].search(text):
         text = fenced
     if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
-        inline = text[: found.start()].rstrip().endswith("`")
+        quotes = re.search(r'"""\s*\Z|[`"]*\Z', text[: found.start()])[0].strip()
         text = text[found.start() :]
-        text = text.partition("`")[0] if inline else text  # as Markdown ends it
+        if quotes:  # as Markdown, Python or JSON ends it
+            text = re.split(rf"(?<!\\){quotes}", text)[0].replace(r"\n", "\n").replace(r"\"", '"')
     return text.strip().rstrip(";").rstrip()
 
 

@@ -11,6 +11,7 @@ import datetime
 import decimal
 import json
 import math
+import re
 import resource
 import signal
 import sys
@@ -36,6 +37,9 @@ CLOSED += ("autoload_known_extensions", "autoinstall_known_extensions")
 MEANING = {"TimeZone": "UTC", "integer_division": True, "error_on_division_by_zero": False}
 MEANING |= {"old_implicit_casting": True, "scalar_subquery_error_on_multiple_rows": False}
 MEANING |= {"default_null_order": "nulls_first_on_asc_last_on_desc"}
+# Where prose may begin behind a query, or the query again; what it ends with for certain, outside of texts.
+PROSE = re.compile(r";|\n\s*\n|\n(?=\W*(?:[A-Z]'?[a-z]+|(?i:select|with)|this|it|the|[^\W\x00-\x7f].*)\b)")
+TAGS = re.compile(dialects.TEXT + r"|(?:\n\s*<[A-Za-z]\w*>|</\w+>|\[/\w+\]|\*\*\s*\Z|\\[gG]\s*\Z).*", re.S)
 
 
 class Refused(duckdb.Error):
@@ -125,7 +129,7 @@ def read(db: Database, answer: str, limits: dict) -> dict:
     """The rows of an answer's first SELECT, and whether it orders them."""
     if len(answer.encode()) > MEGABYTE:
         raise Refused("timed out", "a query of more than 1 MB")
-    query = dialects.first_query(answer)
+    query = first_query(answer)
     word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
     if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
         raise Refused("not SELECT", f"begins with {word[0][:20]!r}" if word else "")
@@ -134,6 +138,19 @@ def read(db: Database, answer: str, limits: dict) -> dict:
     )
     found = {"columns": columns, "rows": rows, "ordered": dialects.is_ordered(query), "dialect": dialect}
     return {"kind": "rows", **found}
+
+
+def first_query(text: str) -> str:
+    """The first statement of a text, without prose behind it; the whole text where nothing of it is a query."""
+    text = TAGS.sub(r"\1", text)
+    for end in [len(text), *(cut.start() for cut in reversed(list(PROSE.finditer(text))))]:
+        try:
+            statement = dialects.statements(text[:end])[0]
+        except dialects.FAILURES:
+            continue
+        if any(isinstance(tree, sqlglot.exp.Query) for _, tree in dialects.trees(statement)):
+            return statement
+    return text
 
 
 def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple[str, Any]:

@@ -233,6 +233,7 @@ JUDGED = [
     ("SELECT name FROM scores", "EXPLAIN SELECT name FROM scores", "not SELECT", ""),
     ("SELECT name FROM scores", "", "empty", ""),
     ("SELECT name FROM scores", "```sql\n```<end_of_turn>", "empty", ""),
+    ("SELECT name FROM scores", "<think>\nSELECT name FROM scores", "empty", ""),
     (
         "SELECT nome FROM scores",
         "SELECT name FROM scores",
@@ -323,6 +324,20 @@ def test_a_context_as_databases_give_it(case):
     assert result.rows == [[1]], result.detail
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "DO $$ BEGIN INSERT INTO t VALUES (3, 'z'); END $$",
+        "IF 1 = 1 BEGIN INSERT INTO t VALUES (3, 'z') END",
+        "EXEC('INSERT INTO t VALUES (3, ''z'')')",
+        "INSERT ALL INTO t VALUES (3, 'z') INTO t VALUES (4, 'w') SELECT * FROM dual",
+    ],
+)
+def test_a_block_that_may_make_rows_is_not_left_out(block):
+    result = run(TABLE + block, "SELECT a FROM t")
+    assert result.kind == "does not run" and "may make rows, and is not understood" in result.detail
+
+
 def test_an_order_is_one_of_the_outermost_select():
     queries = {
         "SELECT a FROM t ORDER BY a": True,
@@ -389,6 +404,10 @@ FOREIGN = {
     "SELECT DATEPART(year, d) FROM o": [[2024], [2024], [2023]],
     "SELECT DATE_FORMAT(d, '%Y-%m') FROM o WHERE id = 1": [["2024-01"]],
     "SELECT TO_CHAR(d, 'YYYY-MM') FROM o WHERE id = 1": [["2024-01"]],
+    "SELECT TO_CHAR(ts, 'FMMonth Mon Day Dy dd HH:MI PM') FROM o WHERE id = 2": [
+        ["March Mar Tuesday Tue 05 11:00 PM"]
+    ],
+    "SELECT TO_CHAR(ts::timestamp, 'HH24:MI:SS') FROM o WHERE id = 1": [["08:30:00"]],
     "SELECT TOP 2 id FROM o ORDER BY id": [[1], [2]],
     "SELECT id FROM o ORDER BY id FETCH FIRST 2 ROWS ONLY": [[1], [2]],
     "SELECT DATEDIFF(day, d, '2024-04-01') FROM o": [[77], [27], [92]],
@@ -512,8 +531,9 @@ def test_other_dialects(foreign, text):
     assert foreign[text].rows == (FOREIGN | FOREIGN_CONTEXTS)[text]
 
 
-def test_what_has_no_counterpart_does_not_run():
-    assert run(ORDERS, "SELECT SOUNDEX(name) FROM o").kind == "does not run"
+@pytest.mark.parametrize("what", ["SOUNDEX(name)", "TO_CHAR(d, 'MONTH')", "TO_CHAR(d, 'Q')"])
+def test_what_has_no_counterpart_does_not_run(what):
+    assert run(ORDERS, f"SELECT {what} FROM o").kind == "does not run"
 
 
 def test_outcome_names_what_was_translated():
