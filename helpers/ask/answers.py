@@ -24,12 +24,25 @@ from helpers.core import files
 CUT_OFF, THOUGHT = "cut off by max_tokens", "of which its thinking took a part"
 OLD_NAME, NEW_NAME = "max_tokens", "max_completion_tokens"
 THINKERS = re.compile(r"(?:openai/)?(?:gpt-[5-9]|o\d)")  # OpenAI's models that think, and refuse OLD_NAME
+COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "reasoning_tokens")  # in a usage
 ROOM = 4000  # tokens to think in, beside those of the answer
-# What begins and ends the thoughts of DeepSeek and Qwen, of Seed, Magistral, and gpt-oss without a parser.
-THINKING = re.compile(r"\s*(?:<(?:seed:)?think(?:ing)?>|\[THINK\]|<\|channel\|>analysis)")
-THOUGHT_END = re.compile(r"</(?:seed:)?think(?:ing)?>|\[/THINK\]|<\|channel\|>final<\|message\|>")
+# What begins and ends the thoughts of DeepSeek and Qwen, of Seed, Magistral, Kimi, and gpt-oss without a parser.
+_TAG = r"(?:(?:seed:)?think(?:ing)?|thought|reasoning)>"
+THINKING = re.compile(rf"(?i)\s*(?:<{_TAG}|\[THINK\]|◁think▷|<\|channel\|>analysis)")
+THOUGHT_END = re.compile(rf"(?i)</{_TAG}|\[/THINK\]|◁/think▷|<\|channel\|>final[^{{]{{0,30}}?<\|message\|>")
 REFUSED = (400, 413, 422)  # this text will not be taken another time either
 LOST, UNSENT = "lost", "unreachable"  # on a broken connection: perhaps billed, or not
+_LONG = r"maximum context|context.(?:length|size)"
+_TEXT = rf".*(?:flagged|moderation|content.(?:filter|management policy)|{_LONG})"
+SAYS = {  # what an error is about, by its status and its words
+    "account": rf"^40[12]|^403(?!{_TEXT})|^429.*(?:per.?day|daily)|^[45].*(?:credit balance|billing.(?:hard|not)|"
+    r"insufficient.(?:quota|credit|balance)|budget.{0,12}exceeded|not active|api key (?:exp|not v)|location is not)",
+    "text": rf"^413|^4(?:00|03|22){_TEXT}",
+    "room": rf"^4(?:00|13|22).*(?:too large|maximum (?:allowed|value)|valid range|{_LONG})",
+    "old name": rf"{NEW_NAME}(?!'? is too large)",
+    "system": r"developer instruction is not enabled|system role.{0,4}not supp|not support.{0,9}system",
+    "schema": r"response_format|json_schema",
+}
 
 
 @dataclass(frozen=True)
@@ -47,27 +60,35 @@ class Wants:
 
     def __init__(self, model: str, outcomes: list[dict] = ()):  # rows of a journal
         self.model, self.thinks = model, bool(THINKERS.match(model))
-        self.limit_name = NEW_NAME if self.thinks else OLD_NAME
+        self.refuses = {"old name"} if self.thinks else set()  # what it does not take, as in SAYS
         self.flaws: dict[str, str] = {}  # of malformed answers, by key
+        self.learnt, self.halved = set(), Counter()  # of keys: what was refused, how often their room
         for row in outcomes:
             if row["model"] == model and row["text"] is None:
-                self.learn(row.get("reason", ""), row["key"] if row["finish_reason"] == "malformed" else "")
+                reason, malformed = row.get("reason", ""), row["finish_reason"] == "malformed"
+                self.learn(row["key"], Reply(problem=reason).says, reason if malformed else "")
 
-    def learn(self, problem: str, key: str = "") -> bool:
-        """From an error, or from the flaw of a key's answer; whether max_tokens has its newer name from now on."""
-        self.flaws.update({key: problem} if key else {})
-        self.thinks |= THOUGHT in problem
-        newer = self.limit_name == OLD_NAME and NEW_NAME in problem
-        self.limit_name = NEW_NAME if newer else self.limit_name
-        return newer
+    def learn(self, key: str, said=(), flaw: str = "", roomy: bool = False) -> bool:
+        """From an error, or an answer's flaw; whether it can now be asked otherwise, if `roomy` in half the room."""
+        self.flaws.update({key: flaw} if flaw else {})
+        self.thinks |= THOUGHT in flaw
+        new = {(key, name) for name in {"old name", "system", "schema"}.intersection(said)} - self.learnt
+        self.learnt, self.refuses = self.learnt | new, self.refuses.union(said)
+        smaller = roomy and "room" in said
+        self.halved[key] += smaller
+        return smaller or bool(new)
 
     def body(self, request: Request, form: dict) -> dict:
         """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""
-        messages = [{"role": name, "content": getattr(request, name)} for name in ("system", "user")]
+        texts = {"system": request.system, "user": request.user}
+        texts = {"user": "\n\n".join(texts.values())} if "system" in self.refuses else texts
+        messages = [{"role": role, "content": text} for role, text in texts.items()]
         flaw = self.flaws.get(request.key, "")
         times = 8 if THOUGHT in flaw else 2 if CUT_OFF in flaw else 1
-        room = request.max_tokens * times + ROOM * self.thinks
-        return {"model": self.model, "messages": messages, self.limit_name: room} | form
+        room = request.max_tokens * times + ROOM * self.thinks >> self.halved[request.key]
+        limit = {NEW_NAME if "old name" in self.refuses else OLD_NAME: max(room, request.max_tokens)}
+        form = {} if "schema" in self.refuses else form
+        return {"model": self.model, "messages": messages} | limit | form
 
 
 def most(body: dict) -> tuple[int, int]:
@@ -98,22 +119,29 @@ class Reply:
     finish_reason: str = ""
     tokens: tuple[int, int] | None = None  # in and out; None where the server does not say
     refused: str = ""  # why there is no answer to use
-    cut_off: str = ""  # by max_tokens, as a reason
+    cut_off: str = ""  # by max_tokens, or empty but for thoughts: as a reason
     problem: str = ""  # in the server's words
     status: int = 200  # that of the error; 0 for what is neither a completion nor an error
     code: str = ""
     wait: float = 0.0  # seconds for which the server asks to be left alone
 
+    @property
+    def says(self) -> set[str]:
+        """What an error is about, by the names of SAYS."""
+        said = f"{self.problem} {self.code}"
+        return {name for name, form in SAYS.items() if re.search(f"(?is){form}", said)}
+
 
 def read_reply(status: int, body: object) -> Reply:
     """What a server sent, live or as a line of a batch. `body` is JSON, or its text."""
     if isinstance(body, str):
-        with contextlib.suppress(json.JSONDecodeError):
-            body = json.loads(body)
+        body = re.sub(r"\A(?:\s|\ufeff|:.*\n)+", "", body)  # OpenRouter's comments keep a connection open
+        with contextlib.suppress(ValueError, RecursionError):
+            body = json.loads(body, strict=False)
     whole = body[0] if isinstance(body, list) and body else body  # Gemini's errors are lists
     with contextlib.suppress(AttributeError, LookupError, TypeError):
         if status < 400 and not (choice := whole["choices"][0]).get("error"):
-            return _completion(choice, whole.get("usage") or {})
+            return _completion(choice, whole.get("usage"))
         whole = choice if status < 400 else whole  # the provider behind OpenRouter failed while it answered
     # The forms of OpenAI, Ollama, FastAPI and vLLM; a page of a gateway is its own error.
     names = ("error", "detail", "message") if status >= 400 else ("error",)
@@ -121,7 +149,7 @@ def read_reply(status: int, body: object) -> Reply:
     if error := next(filter(None, found), None):
         return _error(status, error)
     problem = f"{status} without a chat completion: {str(body)[:200]!r}"
-    if isinstance(body, str) and body.lstrip().startswith("{"):  # its end is missing
+    if isinstance(body, str) and body.startswith("{"):  # its end is missing
         return Reply(problem=problem, status=503, code=LOST)
     return Reply(problem=problem, status=status if status >= 400 else 0)
 
@@ -133,26 +161,36 @@ def _error(status: int, error: object) -> Reply:
     more = fields.get("metadata")
     detail = more.get("raw") if isinstance(more, dict) else more  # of the provider behind OpenRouter
     problem = ": ".join(str(part) for part in (fields.get("message") or error, detail) if part)
+    code = code or "404" * problem.startswith("Unexpected endpoint")  # LM Studio's
     status = status if status >= 400 else int(code) if code.isdigit() else 500
     return Reply(problem=writable(f"{status} {problem}"), status=status, code=code)
 
 
-def _completion(choice: dict, usage: dict) -> Reply:
-    message, why = choice["message"], choice.get("finish_reason") or "stop"
+def _completion(choice: dict, usage: object) -> Reply:
+    why = re.sub("(?i)^max_tokens$", "length", choice.get("finish_reason") or "stop")
     filtered = "the provider filtered its content" if why == "content_filter" else ""
-    content = message.get("content") or ""
-    if isinstance(content, list):  # of parts, some of which may be thinking
-        content = "".join(part.get("text") or "" for part in content)
+    message = choice.get("message") or ({} if filtered else choice["message"])
+    calls = message.get("tool_calls") or message.get("function_call")
+    content = _plain(message.get("content")) or _plain(calls)
     text = THOUGHT_END.split(content)[-1]
     text = "" if THINKING.match(text) else text
-    details = usage.get("completion_tokens_details") or {}
-    beside = message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens")
-    tokens, total = (usage.get("prompt_tokens"), usage.get("completion_tokens")), usage.get("total_tokens")
-    if None not in (*tokens, total) and total > sum(tokens):  # Gemini and Grok count thoughts apart
-        tokens, beside = (tokens[0], total - tokens[0]), True
-    tokens, refused = None if None in tokens else tokens, writable(message.get("refusal") or filtered)
-    cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or text != content else CUT_OFF
-    return Reply(writable(text), why, tokens, refused, cut_off if why == "length" else "")
+    thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
+    counts = re.findall(r'"(\w+_tokens)": "?(\d+)', json.dumps(usage))  # 12, 12.0 or "12", also in a part
+    into, out, total, beside = map({name: int(count) for name, count in counts}.get, COUNTS)
+    if None not in (into, out, total) and total > into + out:  # Gemini and Grok count thoughts apart
+        out, beside = total - into, True
+    tokens = (into, out) if None not in (into, out) and into + out else None
+    cut_off = f"{CUT_OFF}, {THOUGHT}" if beside or thoughts or text != content else CUT_OFF
+    aside = "empty but for reasoning_content" if thoughts and not text.strip() else ""
+    refused = writable(message.get("refusal") or filtered)
+    return Reply(writable(text), why, tokens, refused, cut_off if why == "length" else aside)
+
+
+def _plain(content: object) -> str:
+    """The text of a message, of its parts that are not thinking, or of the call of a function."""
+    if isinstance(content, dict):
+        content = [content.get(name) for name in ("text", "value", "function", "arguments")]
+    return "".join(map(_plain, content)) if isinstance(content, list) else content or ""
 
 
 def all_json(text: str) -> Iterator[dict | None]:
@@ -160,11 +198,11 @@ def all_json(text: str) -> Iterator[dict | None]:
     at = text.find("{")
     while at >= 0:
         try:
-            value, end = json.JSONDecoder().raw_decode(text, at)
-            yield writable(value)
-        except json.JSONDecodeError:
-            end = at + 1
-            yield None
+            value, end = json.JSONDecoder(strict=False).raw_decode(text, at)
+            value = writable(value)
+        except (ValueError, RecursionError):  # also for a looping model's brackets and digits
+            value, end = None, at + 1
+        yield value
         at = text.find("{", end)
 
 
@@ -186,7 +224,7 @@ def estimate(requests: list[Request], model: str) -> dict:
     """`calls`, `prompt_tokens` (4 characters per token), and at most `completion_tokens` and `usd`."""
     prompt = sum((len(request.system) + len(request.user)) // 4 for request in requests)
     completion = sum(request.max_tokens for request in requests) + ROOM * Wants(model).thinks * len(requests)
-    usd = prices.cost(model, prompt, completion)
+    usd = prices.cost(prices.price(model), prompt, completion)
     return {"calls": len(requests), "prompt_tokens": prompt, "completion_tokens": completion, "usd": usd}
 
 

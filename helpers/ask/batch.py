@@ -12,6 +12,7 @@ charged; lines come in any order; files are kept for 30 days.
 
 import contextlib
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -91,7 +92,7 @@ class _Run(Run):
 
     def _most(self, key: str) -> float:
         body = self.wants.body(self.requests[key], self.format)
-        return PRICE_SHARE * prices.cost(self.model, *answers.most(body))
+        return PRICE_SHARE * prices.cost(self.price, *answers.most(body))
 
     def _send(self) -> None:
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
@@ -173,12 +174,17 @@ class _Run(Run):
         gone = f'They are kept {KEPT_DAYS} days. To pay for new ones, set its state to "failed" in qa_batches.json'
         replies, content = {}, self.client.with_options(max_retries=RETRIES).files.content
         with self._explained(f"at downloading the results of {ended.id}", absent=gone):
-            ids = filter(None, (ended.output_file_id, ended.error_file_id))
-            lines = "\n".join(content(name).content.decode() for name in ids).split("\n")
-            for line in map(json.loads, filter(str.strip, lines)):
-                response = line.get("response") or {}
-                body = response.get("body") or {"error": line.get("error") or "no answer"}
-                replies[line.get("custom_id")] = answers.read_reply(response.get("status_code") or 500, body)
+            ids = filter(None, (ended.error_file_id, ended.output_file_id))  # of two lines, a success counts
+            whole = "\n".join(content(name).content.decode("utf-8-sig", "replace") for name in ids)
+            for text in filter(str.strip, whole.split("\n")):
+                with contextlib.suppress(AttributeError, TypeError, ValueError):  # a torn line loses itself
+                    line = json.loads(text)
+                    response = line.get("response") or {}
+                    body = response.get("body") or {"error": line.get("error") or "no answer"}
+                    reply = answers.read_reply(int(response.get("status_code") or 500), body)
+                    replies[line.get("custom_id")] = reply
+            if whole.strip() and not replies:
+                json.loads(whole)  # raises: it is a page of a proxy
         return replies
 
     def _collect(self, batch: dict, ended) -> None:
@@ -186,11 +192,11 @@ class _Run(Run):
         if ended.status == "failed":
             self._save(batch, state="failed")
             errors = (ended.errors and ended.errors.data) or []
-            why = "; ".join(f"{error.code}: {error.message}" for error in errors) or "no reason was given"
-            raise TeacherError(
-                f"{ended.id} was refused, unpaid: {why[:600]}. Where it is too long for the account's queue, lower "
-                "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
-            )
+            listed = {f"{error.code}: {error.message}": 0 for error in errors}  # each once
+            why = "; ".join(listed) or "no reason was given"
+            fix = "lower MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
+            fix = f" Where it was too much, {fix}" if re.search("(?i)limit|large|queue|too many", why) else ""
+            raise TeacherError(f"{ended.id} was refused, unpaid: {why[:600]}.{fix}")
         results = self._results(ended)
         self.works |= not all(reply.problem for reply in results.values())
         absent = Reply(problem=f"its batch is {ended.status}", status=0)
@@ -203,15 +209,12 @@ class _Run(Run):
 
     def _row(self, key: str, reply: Reply) -> dict | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        problem = reply.problem or ("" if reply.tokens else "no usage in its reply")
-        if not problem:
-            return self.end(key, reply, "" if reply.text.strip() else reply.cut_off, reply.tokens)
-        if answers.NEW_NAME in problem and key not in self.wants.flaws:
-            self.wants.learn(problem, key)
-            return self.settle(key, None, "400", reason=problem)
-        if not self.works or reply.status not in answers.REFUSED:  # all are refused: not for their texts
-            return self.fail(key, problem)
-        return self.settle(key, "", "refused", reason=f"refused ({problem})")
+        most = answers.most(self.wants.body(self.requests[key], self.format))
+        if not reply.problem:
+            return self.end(key, reply, "" if reply.text.strip() else reply.cut_off, reply.tokens or most)
+        if self.wants.learn(key, reply.says, roomy=most[1] > self.requests[key].max_tokens):
+            return self.settle(key, None, str(reply.status), reason=reply.problem)
+        return self.refusal(key, reply) or self.fail(key, reply.problem)
 
     @contextlib.contextmanager
     def _explained(self, doing: str, absent: str = "") -> Iterator[None]:

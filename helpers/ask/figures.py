@@ -7,34 +7,36 @@ from helpers.clean import texts
 
 # Up to three digits and groups of three, or digits; then decimals.
 NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d+)?")
-PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por ciento|procent)")
+PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por (?:ciento|cento)|procent|процент|pct\b)")
 LONG_WORD = re.compile(r"[^\W\d]{4,}")
-VALUES = [*map(str, range(2, 21)), "30", "50", "100", "1000"]
-CLAIMS = set(VALUES[1:19])  # three to twenty: "two", "a hundred" and the like often mean no number
+WORD = re.compile(r"[^\W\d]+(?:-[^\W\d]+)*(?: (?:hundred|thousand)\b)?")
+VALUES = [*map(str, range(1, 21)), *map(str, range(30, 101, 10)), "1000"]
+CLAIMS = set(VALUES[2:20])  # three to twenty: alone, "two", "fifty" and the like often mean no number
 WORDS = {
-    "en": "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty fifty hundred thousand",
-    "de": "zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-    "achtzehn neunzehn zwanzig dreißig fünfzig hundert tausend",
-    "fr": "deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
-    "dix-neuf vingt trente cinquante cent mille",
-    "es": "dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
-    "dieciocho diecinueve veinte treinta cincuenta cien mil",
-    "it": "due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-    "diciassette diciotto diciannove venti trenta cinquanta cento mille",
-    "nl": "twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien zeventien "
-    "achttien negentien twintig dertig vijftig honderd duizend",
+    "en": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand",
+    "de": "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
+    "achtzehn neunzehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert tausend",
+    "fr": "un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
+    "dix-neuf vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent mille",
+    "es": "uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
+    "dieciocho diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien mil",
+    "it": "uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
+    "diciassette diciotto diciannove venti trenta quaranta cinquanta sessanta settanta ottanta novanta cento mille",
+    "nl": "een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien zeventien "
+    "achttien negentien twintig dertig veertig vijftig zestig zeventig tachtig negentig honderd duizend",
 }
 WORDS = {language: dict(zip(words.split(), VALUES, strict=True)) for language, words in WORDS.items()}
-ANY_WORD = {word: number for words in WORDS.values() for word, number in words.items()}
+ANY_WORD = {word: number for words in WORDS.values() for word, number in words.items()} | {"dozen": "12"}
 
 
 def invented(text: str, source: str, language: str | None = "en") -> list[str]:
-    """The numbers of `text` that `source` lacks, also the words in `language` (ISO 639-1) from 3 to 20."""
-    stated = {word: number for word, number in WORDS.get(language or "en", {}).items() if number in CLAIMS}
-    stated = {word: stated[word] for word in stated.keys() - {"neuf", "sei"}}  # new, and you are
-    allowed = _values(f"{source} | {source.replace(' ', '  ')}")  # "5 100" is one number or two
-    return [number for number, values in _numbers(text, stated).items() if not values & allowed]
+    """The numbers of `text` that `source` lacks, also words in `language` (ISO 639-1): 3 to 20, and compounds."""
+    words = WORDS.get(language or "en", {})
+    often = {word for word in words if words[word] not in CLAIMS} | {"neuf", "sei"}  # new, and you are
+    clock = re.sub(r"\b([01]?\d|2[0-3])[.:]([0-5]\d)\b", r"\1:\2 \1.\2", source)  # as 9.30 or as 9:30
+    allowed = _values(f"{source} | {source.replace(' ', '  ')} | {clock}")  # "5 100" is one number or two
+    return [name for name, v in _numbers(text, words).items() if name not in often and not v & allowed]
 
 
 def named(fact: str, text: str) -> bool:
@@ -60,10 +62,17 @@ def _numbers(text: str, words: dict[str, str]) -> dict[str, set[str]]:
         values = {float(f"{re.sub(r'[^0-9]', '', whole)}.{decimals or 0}")}
         if re.fullmatch(r"\d{1,3}[.,]\d{3}", number):
             values.add(float(number.replace(",", ".")))
-        if re.match(r"\s?p\.?m\b", text[match.end() :]):
+        if re.match(r"(?::\d\d)?\s?p\.?m\b", text[match.end() :]):
             values |= {value + 12 for value in values}
-        numbers[number + unit] = {f"{value:.12g}{unit}" for value in values}
-    for word in re.findall(r"[^\W\d]+(?:-[^\W\d]+)*", text):
-        parts = [word] if word in words else word.split("-")  # dix-sept, but ten-hour
-        numbers |= {part: {words[part]} for part in parts if part in words}
+        values |= {1000 * value for value in values if re.match(r"k\b", text[match.end() :])}
+        numbers.setdefault(number + unit, set()).update(f"{value:.12g}{unit}" for value in values)
+    for match in WORD.finditer(text):
+        word, unit = match.group(), "%" if PERCENT.match(text, match.end()) else ""
+        first, _, times = word.partition(" ")
+        whole = ([first], *map(first.split, ("-", "und", "en")))  # dix-sept, vierundzwanzig, vierentwintig
+        if parts := next((parts for parts in whole if {*parts} <= words.keys()), None):
+            value = sum(int(words[part]) for part in parts) * int(words.get(times, 1))
+            numbers[word + unit] = {f"{value}{unit}"}
+        else:  # ten-hour
+            numbers |= {part: {words[part]} for part in [*first.split("-"), times] if part in words}
     return numbers

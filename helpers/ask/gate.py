@@ -20,14 +20,19 @@ STEM = 6  # letters by which two forms of a word are taken for the same
 LANGUAGE_WORDS = 8  # from which on a text's language is judged
 LEAST_PAIRS = 10  # fewer make neither a training set nor a held-out one
 
-PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]")
-SOURCE = re.compile(r"\b(th(is|at) review|th[eo]se reviews|(the|this|that|one) reviewers?)\b", re.IGNORECASE)
+PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_ -]+\]|\[(?:Company|Customer|Product|Your)\b[\w ]*\]|\{[\w ]+\}")
+SOURCE = re.compile(
+    r"(?i)\b(th(is|at) review|th[eo]se reviews|(the|this|that|one) reviewers?|dieser (bewertung|rezension)"
+    r"|(according to|based on) the (\w+ )?review|the provided reviews|the review (mention|say|state)s)\b"
+)
+URL = re.compile(r"(?:https?://|www\.)[^\s)]+")
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
 REFUSAL = re.compile(
-    r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |i (can['’]?t|can ?not|am unable)\b|es tut mir leid|ich kann (leider )?nicht|"
-    r"désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|het spijt me|ik kan (helaas )?niet)"
-    r"|\b(as an? (ai\b|(large )?language model)|als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
-    r"como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|als (een )?(ai|taalmodel)\b)"
+    r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |(unfortunately,? )?i (can['’]?t|can ?not|am unable)\b|es tut mir leid|"
+    r"ich kann (leider )?nicht|désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|"
+    r"het spijt me|ik kan (helaas )?niet)|\b(als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
+    r"as an? (ai\b|(large )?language model)|como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|"
+    r"als (een )?(ai|taalmodel)\b)"
 )
 # What a chunk says about its reviews, but for their titles.
 HEADER = r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
@@ -86,6 +91,8 @@ def _foreign(p: Judged) -> str | None:
 
 
 def _copied(p: Judged) -> str | None:
+    if {*p.says} <= {*p.asks}:
+        return "all of it from its question"
     fives, source = texts.ngrams(p.says, 5), texts.ngrams(p.source_words, 5)
     share = len(fives & source) / len(fives)
     return f"{share:.0%}" if share > COPIED_SHARE and not p.overview else None
@@ -124,6 +131,8 @@ RULES = [
     ("copies too much", f"at most {COPIED_SHARE:.0%} of its runs of five words", _copied),
     ("number not in the review", "no digits, percentages, words from three to twenty but its own",
      lambda p: ", ".join(figures.invented(p.both, f"{p.source} {p.companies}", _language(p.both))) or None),
+    ("link not in the review", "no address of the web but its own",
+     lambda p: next((url for url in URL.findall(p.both) if url not in p.source), None)),
     ("fact not named", "each fact of an overview pair stands on its sheet and in its answer", _unnamed),
     *((f"duplicate {field}", "the same words in their order", lambda p: None) for field in NEAR_DUPLICATE),  # _repeated
     *((f"near-duplicate {field}", f"at most {most:.0%} of its word 3-grams in common", lambda p: None)

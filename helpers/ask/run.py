@@ -10,9 +10,9 @@ from helpers.ask.answers import Answer, Reply, Request
 FIXES = {
     400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
     401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
-    402: "Add credit to the account, or choose a cheaper teacher_model",
+    402: "Add credit to the account, renew its key, or choose a cheaper teacher_model",
     403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
-    429: "If the account's quota is used up, add credit; otherwise lower max_concurrency",
+    429: "If the account's quota is used up, add credit or wait a day; otherwise lower max_concurrency",
 }
 FIXES[0] = FIXES[404] = "OPENAI_BASE_URL usually ends in /v1"  # 0 is the status of what is no completion
 FIXES |= dict.fromkeys(answers.REFUSED, FIXES[400])
@@ -40,10 +40,10 @@ class Run:
         outcomes, self.in_flight = answers.read(self.journal)
         self.have, self.failed = answers.answered(self.journal), {}
         self.works = any(answer.model == model for answer in self.have.values())  # has ever answered
-        self.wants, self.url = answers.Wants(model, outcomes), prices.base_url()
+        self.wants = answers.Wants(model, outcomes)
         self.spent = sum(row["cost_usd"] for row in outcomes + self.in_flight)
         if self.missing():
-            prices.price(model)
+            self.price, self.url = prices.price(model), prices.base_url()
             self.key = prices.api_key(self.url)
 
     def missing(self) -> list[Request]:
@@ -56,7 +56,7 @@ class Run:
 
     def row(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
         """A row of the journal."""
-        usd = self.price_share * prices.cost(self.model, *tokens)
+        usd = self.price_share * prices.cost(self.price, *tokens)
         return asdict(Answer(key, self.model, text, why, *tokens, usd, self._keyless(reason)))
 
     def settle(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
@@ -74,8 +74,15 @@ class Run:
             return self.settle(key, text, why, tokens, f"refused ({reply.refused})")
         if not flaw or key in self.wants.flaws:
             return self.settle(key, text, why, tokens, flaw and f"malformed twice ({flaw})")
-        self.wants.learn(flaw, key)
+        self.wants.learn(key, flaw=flaw)
         return self.settle(key, None, "malformed", tokens, flaw)
+
+    def refusal(self, key: str, reply: Reply) -> dict | None:
+        """The row of a request that is refused for its text, or for the room that it lacked; None for others."""
+        anyway = self.works and reply.status in answers.REFUSED and "account" not in reply.says
+        flaw = "room" in reply.says and self.wants.flaws.get(key)
+        reason = f"malformed twice ({flaw})" if flaw else f"refused ({reply.problem})"
+        return self.settle(key, "", "refused", reason=reason) if anyway or "text" in reply.says else None
 
     def fail(self, key: str, problem: str) -> None:
         self.failed[key] = Answer(**self.row(key, "", "failed", reason=f"failed ({problem})"))
@@ -90,8 +97,9 @@ class Run:
 
     def error(self, doing: str, problem: str, status: int, fix: str = "") -> TeacherError:
         """What concerns all requests, with what to change: by default, what the status says."""
-        if status == 404 and "model" in problem.lower():
+        if status == 404 and any(word in problem.lower() for word in ("model", "deployment")):
             fix = fix or "Choose a teacher_model that the server has"
+        status = 402 if status in answers.REFUSED and "account" in Reply(problem=problem).says else status
         fix = fix or FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
         return TeacherError(
             f"The teacher {self.model!r} at {urlsplit(self.url).hostname} failed {doing}: {self._keyless(problem)}. "

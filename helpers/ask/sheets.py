@@ -50,8 +50,9 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
             topic, detail = map(injection.neutralised, said)
             whole = 1 <= label.review <= len(ids) and topic and detail
             if whole and not injection.planted(f"{topic} {detail}"):
-                row = {"review_id": ids[label.review - 1], "topic": topic}
-                rows.append(row | {"sentiment": label.sentiment.strip().lower(), "detail": detail})
+                moods = [mood for mood in ("negative", "positive") if mood[:5] in label.sentiment.lower()]
+                row = {"review_id": ids[label.review - 1], "topic": topic, "detail": detail}
+                rows.append(row | {"sentiment": moods[0] if len(moods) == 1 else "neutral"})
     return rows
 
 

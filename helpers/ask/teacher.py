@@ -19,7 +19,7 @@ import httpx
 from tqdm import tqdm
 
 from helpers.ask import answers, prices
-from helpers.ask.answers import LOST, UNSENT, Answer, Reply, Request, answered, estimate, summary
+from helpers.ask.answers import LOST, THOUGHT, UNSENT, Answer, Reply, Request, answered, estimate, summary
 from helpers.ask.run import BudgetReached, Run, TeacherError
 from helpers.core import files
 
@@ -123,9 +123,11 @@ class _Run(Run):
         """What to send, as soon as the limit, the server's wishes and the budget allow it; None after a failure."""
         while not self.failure:
             if time.monotonic() >= max(task.due, self.resume_at) and len(self.reserved) < int(self.limit):
-                schema = {} if task.plain and not self.format_works else self.format
+                flaw = self.wants.flaws.get(task.request.key, THOUGHT)
+                plain = task.plain or THOUGHT not in flaw  # the schema may have broken the answer
+                schema = {} if plain and not self.format_works else self.format
                 body = self.wants.body(task.request, schema)
-                usd = prices.cost(self.model, *answers.most(body))
+                usd = prices.cost(self.price, *answers.most(body))
                 if self.spent + sum(self.reserved.values()) + usd <= self.max_cost_usd:
                     self.reserved[task.request.key] = usd
                     return body
@@ -158,31 +160,35 @@ class _Run(Run):
 
     def _completion(self, task: _Task, body: dict, reply: Reply) -> dict:
         """The row of an answer, or of a flawed one."""
+        key, formed = task.request.key, "response_format" in body
         self.answers_now, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
-        self.format_works |= "response_format" in body
-        if not self.format_works:
+        if not (formed or self.format_works or key in self.wants.flaws):
             self.format = {}  # the server doesn't know JSON schemas: plain text from here on
         flaw = "not in the form that was asked for" if reply.text.strip() else "empty"
         flaw = reply.cut_off or ("" if self.readable(reply.text) else flaw)
-        return self.end(task.request.key, reply, flaw, reply.tokens or answers.most(body))
+        self.format_works |= formed and not flaw
+        if not (flaw or self.format_works) and len(self.wants.flaws) > 1:  # it was the schema, not chance
+            self.wants.refuses.add("schema")
+        return self.end(key, reply, flaw, reply.tokens or answers.most(body))
 
     def _problem(self, task: _Task, body: dict, reply: Reply) -> dict:
         """The row of an error. What it says: ask again, ask otherwise, give up this request, or stop."""
-        status, problem, key = reply.status, reply.problem, task.request.key
-        for_all = status in (401, 402, 403) or reply.code == "insufficient_quota"
-        again = status >= 500 or status in (408, 409, 429) or reply.code == "json_validate_failed"  # Groq's
-        passing = not for_all and (again or status == 0 and self.works)
-        otherwise = self.wants.learn(problem)
+        status, problem, key, says = reply.status, reply.problem, task.request.key, reply.says
+        again = (
+            status >= 500 or status in (408, 409, 424, 429, 498, 499) or reply.code == "json_validate_failed"
+        )
+        passing = "account" not in says and (again or status == 0 and self.works)
+        otherwise = self.wants.learn(key, says, roomy=answers.most(body)[1] > task.request.max_tokens)
         broken = status == 0 or reply.code in (LOST, UNSENT)  # the server did not speak
         untried = "response_format" in body and not self.format_works
-        if untried and not (for_all or broken or status == 429):
+        if untried and not ({"account", "text"} & says or broken or status == 429):
             task.plain = task.tries > 0 or not passing  # perhaps it cannot take a schema, whatever it answers
             otherwise |= not passing
         if passing and not otherwise:
             self._later(task, reply)
-        elif not otherwise and self.works and status in answers.REFUSED:
-            return self.settle(key, "", "refused", reason=f"refused ({problem})")
+        elif not otherwise and (row := self.refusal(key, reply)):
+            return row
         elif not otherwise:
             self.failure = self.failure or self.error(f"on {key!r}", problem, status)
         lost = passing and broken and reply.code != UNSENT

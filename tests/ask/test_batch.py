@@ -145,8 +145,9 @@ def test_a_batch_that_is_refused_as_a_whole_says_why_and_blocks_nothing(ask, jou
     with FakeBatches() as server:
         with pytest.raises(
             teacher.TeacherError, match="batch_0 was refused, unpaid: model_not_found: .*not supp"
-        ):
+        ) as caught:
             ask(server, some(3), model="no-such-model")
+        assert "MAX_REQUESTS" not in str(caught.value)
         assert states(journal) == ["failed"]
         assert len(ask(server, some(3))) == 3
 
@@ -201,6 +202,79 @@ def test_thinking_that_left_nothing_of_an_answer_gets_more_room_once(ask, journa
         assert ask(server, some(3), max_cost_usd=0.0) == answers
     rows = files.read_jsonl(journal)
     assert [row["finish_reason"] for row in rows[:3]] == ["malformed"] * 3 and rows[0]["cost_usd"] > 0
+
+
+def edited(server, edit):
+    """The server, the lines of whose first output file are changed by `edit`."""
+    carry_out = server._carry_out
+
+    def then(batch, *how):
+        carry_out(batch, *how)
+        if batch["id"] == "batch_0":
+            name = batch["output_file_id"]
+            server.files[name] = b"\n".join(edit(server.files[name].splitlines()))
+
+    server._carry_out = then
+
+
+def without_usage(lines):
+    return [json.dumps(json.loads(line) | {"response": {"status_code": 200, "body": {
+        "choices": json.loads(line)["response"]["body"]["choices"]}}}).encode() for line in lines]  # fmt: skip
+
+
+@pytest.mark.parametrize("edit, lost", [
+    (without_usage, 0), (lambda lines: [*lines[:-1], lines[-1][:40]], 1), (lambda lines: [b"null", *lines], 0),
+    (lambda lines: [b"\xef\xbb\xbf" + lines[0], *lines[1:]], 0),
+    (lambda lines: [lines[0][:-2], b"\xff", *lines[1:]], 1),
+    (lambda lines: [line.replace(b'"status_code": 200', b'"status_code": "200"') for line in lines], 0),
+])  # fmt: skip
+def test_an_odd_line_of_results_costs_itself_alone(ask, journal, edit, lost):
+    """All results of the batch were beyond reach, or were paid for again."""
+    with FakeBatches() as server:
+        edited(server, edit)
+        answers = ask(server, some(4))
+        assert sum(bool(answer.reason) for answer in answers.values()) == lost
+        assert not any(answer.reason for answer in ask(server, some(4)).values())
+    assert server.billed.total() == 4 + lost
+    most = files.read_jsonl(journal)[0]["completion_tokens"]
+    assert (most == 1024) is (edit is without_usage), "what is unknown counts at the most"
+
+
+def test_of_a_success_and_an_error_the_success_counts(ask):
+    with FakeBatches() as server:
+        carry_out = server._carry_out
+
+        def then(batch, *how):
+            carry_out(batch, *how)
+            batch["error_file_id"] = "file-9"
+            server.files["file-9"] = b'{"custom_id": "k1", "response": null, "error": {"message": "expired"}}'
+
+        server._carry_out = then
+        assert not any(answer.reason for answer in ask(server, some(3)).values())
+
+
+def test_a_refused_schema_is_learnt_in_a_batch(ask):
+    says = {
+        "error": {"message": "Invalid parameter: 'response_format' of type 'json_schema' is not supported."}
+    }
+    with FakeBatches(answer_with=lambda body: (400, says) if "response_format" in body else None) as server:
+        assert not any(answer.reason for answer in ask(server, some(3)).values())
+        assert len(server.batches) == 2
+        ask(server, some(5))
+    assert len(server.batches) == 3 and set(server.billed.values()) == {1}, "forgotten by the next call"
+
+
+@pytest.mark.parametrize("says, reason", [
+    ("Billing hard limit has been reached", "failed"), ("Your input was flagged", "refused"),
+])  # fmt: skip
+def test_what_an_error_is_about_counts_in_a_batch_too(ask, says, reason):
+    def answer(body):
+        return (400, {"error": {"message": says}}) if "text 0" in body["messages"][1]["content"] else None
+
+    with FakeBatches(answer_with=answer) as server:
+        assert ask(server, some(3))["k0"].reason == f"{reason} (400 {says})"
+        server.answer_with = lambda body: None
+        assert bool(ask(server, some(3))["k0"].reason) is (reason == "refused")
 
 
 def test_an_error_within_a_200_is_an_error_in_a_batch_too(ask):

@@ -78,6 +78,18 @@ GERMAN = (
     (pair(answer=ANSWER + " Of all customers, 50 % say so."), "number not in the review (50%)"),
     (pair(answer=ANSWER + " It takes seven weeks."), "number not in the review (seven)"),
     (pair(answer=ANSWER + " About 73 agree.", teacher="sample"), "number not in the review (73)"),
+    (pair(answer=ANSWER + " According to the review, it squeals."), "mentions its source (According to the review)"),
+    (pair(answer=ANSWER + " Based on the provided reviews, it squeals."), "mentions its source (the provided reviews)"),
+    (pair(answer=ANSWER + " The review mentions brakes."), "mentions its source (The review mentions)"),
+    (pair(answer=GERMAN + " Laut dieser Bewertung quietscht es."), "mentions its source (dieser Bewertung)"),
+    (pair(answer="Unfortunately, I cannot answer this. " + ANSWER), "refusal (Unfortunately, I cannot)"),
+    (pair(answer=ANSWER + " Ask [Company Name]."), "leaked placeholder ([Company Name])"),
+    (pair(answer=ANSWER + " Ask {company}."), "leaked placeholder ({company})"),
+    (pair(answer=ANSWER + " See https://velo.example.com/help for it."), "link not in the review (https://velo"),
+    (pair(answer=f"{QUESTION} {QUESTION} {QUESTION}"), "copies too much (all of it from its question)"),
+    (pair(answer=ANSWER + " About twenty percent leave."), "number not in the review (twenty%)"),
+    (pair(answer=ANSWER + " Some twenty-five leave."), "number not in the review (twenty-five)"),
+    (pair(answer=ANSWER + " It costs five hundred euros."), "number not in the review (five hundred)"),
     (pair(chunk_id="gone"), "unknown chunk"),
 ])  # fmt: skip
 def test_each_reason_of_the_gate(bad, reason):
@@ -112,6 +124,12 @@ def test_what_the_gate_lets_pass(good):
     ("Nach fünf Wochen.", "five weeks", True), ("Après dix-sept jours.", "17 days", True),
     ("It took 9 weeks.", "nine weeks", True), ("Acht Wochen.", "nine weeks", False),
     ("Open until 6pm.", "18:00", True), ("Fermé à 18 h.", "6 p.m.", True), ("Until 6pm.", "7 p.m.", False),
+    ("It took forty minutes.", "40 minutes", True), ("Ninety days.", "90 days", True), ("A dozen.", "12 eggs", True),
+    ("forty-five minutes", "45 minutes", True), ("two hundred euros", "200 euros", True), ("1k euros", "1,000", True),
+    ("twenty percent off", "20 %", True), ("20 % off", "twenty percent", True), ("20 days", "twenty percent", False),
+    ("9.30 Uhr", "9:30", True), ("At 9:30", "9.30", True), ("Until 2:30 pm.", "14:30", True), ("50 pct", "50 %", True),
+    ("Nach vierundzwanzig Tagen", "24 days", True), ("soixante-dix euros", "70", True), ("50 por cento", "50%", True),
+    ("cuarenta minutos", "40 minutes", True), ("quaranta minuti", "40 minutes", True), ("veertig minuten", "40", True),
     ("a ten-minute job", "10 minutes", True), ("it was eleven", "once again", True),
 ])  # fmt: skip
 def test_numbers_are_compared_as_they_are_meant(review, claim, passes):

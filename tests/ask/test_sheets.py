@@ -194,6 +194,18 @@ def test_topics_are_read_where_the_teacher_gave_any(text, count):
     assert rows == [label(f"r{at}", "delivery", detail="late again") for at in range(count)]
 
 
+@pytest.mark.parametrize("said, mood", [
+    ("Negative.", "negative"), ("very negative", "negative"), ("negativ", "negative"), ("positiv", "positive"),
+    ("mixed", "neutral"), ("positive and negative", "neutral"), ("unclear", "neutral"),
+])  # fmt: skip
+def test_a_sentiment_in_other_words_is_one_of_three(said, mood):
+    """In no line of a sheet was a count of the others."""
+    piece, text = chunk_of(["r0"], [1]), json.dumps({"topics": [TOPIC | {"sentiment": said}]})
+    key = f"{piece['id']}/1"
+    (row,) = sheets.topics_from({key: teacher.Answer(key, "m", text, "stop", 1, 1, 0.0)}, [piece])
+    assert row["sentiment"] == mood
+
+
 @pytest.fixture(scope="module")
 def pages() -> list[dict]:
     return sheets.fact_sheets(sheet_pairs.sample_topics(), chunking.sample())

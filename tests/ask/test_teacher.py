@@ -484,6 +484,8 @@ def test_openai_needs_a_key_and_says_where(monkeypatch, tmp_path):
     ("http://host.docker.internal:1/v1", True), ("https://api.openai.com/v1", False),
     ("https://127.0.0.1.example.com/v1", False), ("http://192.168.1.5:11434/v1", True), ("http://gpubox:8000/v1", True),
     ("http://10.1.2.3/v1", True), ("http://nas.local/v1", True), ("http://8.8.8.8/v1", False), ("", False),
+    ("http://localhost.:1/v1", True), ("http://box.lan/v1", True), ("http://box.home.arpa/v1", True),
+    ("http://127.1:8/v1", True),
     ("http://172.32.0.1/v1", False), ("http://[2606:4700::1111]/v1", False), ("https://api.together.xyz/v1", False),
 ])  # fmt: skip
 def test_which_servers_are_ones_own(url, own):
@@ -506,7 +508,11 @@ def test_estimate(monkeypatch):
     ("https://me.openai.azure.com/openai/v1", "gpt-4o", (2.5, 10)),
     ("https://api.mistral.ai/v1", "mistral-small-latest", (0.15, 0.6)),
     ("https://generativelanguage.googleapis.com/v1beta/openai/", "gemini-2.5-flash", (0.3, 2.5)),
-    ("http://localhost:4000/v1", "gpt-4o", (2.5, 10)),
+    ("http://localhost:4000/v1", "gpt-4o", (2.5, 10)), ("http://gateway:4000/v1", "xai/grok-4", (3, 15)),
+    ("http://localhost:4000/v1", "anthropic/claude-sonnet-4-5", (3.75, 15)),
+    ("http://localhost:4000/v1", "gemini/gemini-2.5-flash", (0.3, 2.5)),
+    ("https://openrouter.ai/api/v1", "google/gemini-2.5-flash", (0.3, 2.5)),
+    ("https://api.deepseek.com", "deepseek-chat", (0.27, 1.1)),
     ("https://llm.example.com/v1", "gpt-4o", (2.5, 10)),
     ("http://localhost:8080/v1", "openai/gpt-oss-20b", (0, 0)),
     ("http://localhost:8080/v1", "gpt-oss-20b", (0, 0)), ("http://100.101.1.2/v1", "gemma3:4b", (0, 0)),
@@ -530,8 +536,11 @@ def test_a_paid_model_without_a_price_is_refused_before_the_first_call(monkeypat
     assert not (tmp_path / "j").exists(), "something was sent"
     monkeypatch.setattr(prices, "PRICES", {})
     prices.use(model, None)
-    with pytest.raises(ValueError, match="must be two numbers.*0.25, 2.0"):
-        prices.use(model, "0.25")
+    for price in ("0.25", "12", [-1, 2], [float("nan"), 1], "[0.25]"):
+        with pytest.raises(ValueError, match="must be two numbers.*0.25, 2.0"):
+            prices.use(model, price)
+    prices.use(model, "[0.25, 2.0]")  # as papermill's -p gives it
+    assert prices.price(model) == (0.25, 2.0)
     prices.use(model, [1, "2"])
     assert teacher.estimate(some(1, max_tokens=10**6), model)["usd"] == pytest.approx(2.0, abs=0.01)
 
@@ -654,6 +663,182 @@ def test_json_that_the_server_could_not_make_is_asked_again(ask):
     with FakeOpenAI(answer_with=lambda body: (400, failed.pop()) if failed else None) as server:
         answers = ask(server, some(3))
     assert [answer.reason for answer in answers.values()] == ["", "", ""]
+
+
+TURN = "<|channel|>final <|constrain|>json<|message|>"
+
+
+@pytest.mark.parametrize("begin, end", [
+    ("<|channel|>analysis<|message|>", TURN), ("<thought>", "</thought>"), ("<reasoning>", "</reasoning>"),
+    ("◁think▷", "◁/think▷"), ("<THINK>", "</THINK>"),
+])  # fmt: skip
+def test_thoughts_in_other_marks_are_no_answer(begin, end):
+    thought = read_reply(200, {"choices": [a_choice(f'{begin}{{"a": 1}}{end}{{"pairs": []}}')]})
+    assert thought.text == '{"pairs": []}' and not read_reply(200, {"choices": [a_choice(begin + "{}")]}).text
+
+
+@pytest.mark.parametrize("choice, said", [
+    (a_choice("{", "MAX_TOKENS"), "cut off by max_tokens"),
+    (a_choice(None, reasoning_content="{}"), "reasoning_content"),
+])  # fmt: skip
+def test_why_an_answer_is_not_whole_is_named(ask, choice, said):
+    with FakeOpenAI(reply=lambda body: choice) as server:
+        assert said in ask(server, some(1))["k0"].reason
+
+
+CALL = {"function": {"name": "QAPairs", "arguments": '{"pairs": []}'}}
+TOKENS = {"prompt_tokens": 9, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize("choice, usage, tokens", [
+    (a_choice(['{"pairs": []}']), TOKENS, (9, 5)), (a_choice([{"text": {"value": '{"pairs": []}'}}]), TOKENS, (9, 5)),
+    (a_choice(None, tool_calls=[CALL]), TOKENS, (9, 5)), (a_choice("", function_call=CALL["function"]), TOKENS, (9, 5)),
+    (a_choice('{"pairs": []}'), {"prompt_tokens": "9", "completion_tokens": 5.0, "total_tokens": "14"}, (9, 5)),
+    (a_choice('{"pairs": []}'), TOKENS | {"total_tokens": "many", "completion_tokens_details": [1]}, (9, 5)),
+    (a_choice('{"pairs": []}'), [1], None),
+    (a_choice('{"pairs": []}'), {"prompt_tokens": 0, "completion_tokens": 0}, None),
+    (a_choice('{"pairs": []}'), {"prompt_tokens": -1, "completion_tokens": -1}, None),
+])  # fmt: skip
+@pytest.mark.parametrize("before", ["", "\ufeff", ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n"])
+def test_an_answer_in_an_odd_form_is_read(choice, usage, tokens, before):
+    """Each was paid for, thrown away, and paid for again."""
+    reply = read_reply(200, before + json.dumps({"choices": [choice], "usage": usage}))
+    assert reply.text == '{"pairs": []}' and reply.tokens == tokens and not reply.problem
+
+
+@pytest.mark.parametrize(
+    "choice", [{"finish_reason": "content_filter"}, a_choice(None, "content_filter") | {"message": None}]
+)
+def test_a_filtered_answer_without_a_message_is_a_refusal(choice):
+    assert "filtered" in read_reply(200, {"choices": [choice]}).refused
+
+
+@pytest.mark.parametrize(
+    "text", ['{"pairs": ' + "[" * 3000, '{"pairs": [{"n": ' + "9" * 5000, '{"a":' * 3000]
+)
+def test_a_looping_answer_is_malformed_and_never_an_error(ask, text):
+    with FakeOpenAI(reply=lambda body: text) as server:
+        assert ask(server, some(1))["k0"].reason.startswith("malformed twice")
+    assert not any(all_json(text)) and read_reply(200, text).problem
+
+
+def test_a_line_break_in_a_text_of_the_json_is_read():
+    assert [*all_json('{"a": "b\n\tc"}')] == [{"a": "b\n\tc"}]
+
+
+@pytest.mark.parametrize("status, says", [
+    (400, an_error("Your credit balance is too low to access the Anthropic API.")),
+    (400, an_error("Billing hard limit has been reached", "billing_hard_limit_reached")),
+    (400, an_error("Budget has been exceeded! Current cost: 1.2", "400")), (400, [an_error("API key expired.", 400)]),
+    (400, an_error("User location is not supported for the API use.")), (429, an_error("x", "billing_not_active")),
+    (429, an_error("Rate limit exceeded: free-models-per-day", 429)),
+])  # fmt: skip
+def test_what_is_about_the_account_stops_and_the_rerun_asks_again(ask, status, says):
+    """A 400 in the middle refused each remaining chunk for good; a daily limit was knocked at once a second."""
+    poor = []
+    with FakeOpenAI(answer_with=lambda body: (status, says) if poor else None) as server:
+        ask(server, some(2))
+        poor.append(True)
+        with pytest.raises(teacher.TeacherError, match="dd credit"):
+            ask(server, some(9), max_concurrency=1)
+        assert len(server.asked) == 3
+        poor.clear()
+        assert not any(answer.reason for answer in ask(server, some(9)).values())
+    assert len(server.billed) == 9
+
+
+@pytest.mark.parametrize("status, says", [
+    (403, an_error("gpt-4o requires moderation. Your input was flagged", 403)), (413, "<html>Request Entity Too Large"),
+    (400, an_error("The prompt triggered the content management policy", "content_filter")),
+    (400, an_error("This model's maximum context length is 8192 tokens.", "context_length_exceeded")),
+])  # fmt: skip
+def test_what_is_about_one_text_refuses_it_and_stops_nothing(ask, status, says):
+    """Also when it is the first."""
+
+    def refuse(body):
+        return (status, says) if "text 0" in body["messages"][-1]["content"] else None
+
+    with FakeOpenAI(answer_with=refuse) as server:
+        answers = ask(server, some(4), max_concurrency=1)
+        assert [key for key in answers if answers[key].reason.startswith(f"refused ({status}")] == ["k0"]
+        assert len(server.asked) == 4 and ask(server, some(4), max_cost_usd=0.0) == answers
+
+
+@pytest.mark.parametrize("status, says", [
+    (400, [an_error("Developer instruction is not enabled for models/gemma-3-27b-it", 400)]),
+    (400, an_error("System role not supported")), (500, an_error("System role not supported", 500)),
+    (400, an_error("Unsupported value: 'messages[0].role' does not support 'system' with this model.")),
+])  # fmt: skip
+def test_a_model_without_a_system_role_gets_one_message(ask, status, says):
+    def picky(body):
+        return (status, says) if body["messages"][0]["role"] == "system" else None
+
+    with FakeOpenAI(answer_with=picky) as server:
+        assert not any(answer.reason for answer in ask(server, some(6), max_concurrency=2).values())
+        assert len(server.asked) <= 6 + 4 and len(server.billed) == 6
+        server.asked.clear()
+        ask(server, some(8))
+    assert [len(body["messages"]) for body in server.asked] == [1, 1], "forgotten by the next run"
+    assert server.asked[0]["messages"][0]["content"].startswith("You are a teacher.\n\ntext ")
+
+
+@pytest.mark.parametrize("fits, reason, asked", [
+    (8192, "", [1024, 12192, 6096]),
+    (1500, "malformed twice (cut off by max_tokens, of", [1024, 12192, 6096, 3048, 1524, 1024]),
+])  # fmt: skip
+def test_more_room_than_the_model_has_is_asked_for_no_more(ask, fits, reason, asked):
+    """It was refused, with the words of the server, for good."""
+    says = "'max_tokens' or 'max_completion_tokens' is too large: {}. This model's maximum context length is 8192"
+
+    def small(body):
+        room = body["max_tokens"]
+        if room >= fits:
+            return 400, an_error(says.format(room))
+        usage = {"prompt_tokens": 9, "completion_tokens": 9}
+        cut = {"choices": [a_choice("", "length", reasoning_content="Hm")], "usage": usage}
+        return (200, cut) if room <= 3048 else None
+
+    with FakeOpenAI(answer_with=small) as server:
+        assert ask(server, some(1))["k0"].reason.startswith(reason)
+    assert [body["max_tokens"] for body in server.asked] == asked
+
+
+@pytest.mark.parametrize("broken", [a_choice(""), a_choice('{"pairs": [\n\n\n', "length")])
+def test_a_schema_that_breaks_each_answer_is_given_up(ask, broken):
+    def reply(body):
+        return broken if "response_format" in body else qa_reply(body)
+
+    with FakeOpenAI(reply=reply) as server:
+        assert not any(answer.reason for answer in ask(server, some(9), max_concurrency=1).values())
+    assert len(server.billed) == 9 + 2, "two chunks are paid for twice, and then it is known"
+
+
+@pytest.mark.parametrize("status", [424, 498, 499])
+def test_more_statuses_that_pass(ask, status):
+    with FakeOpenAI(faults=[None, status]) as server:
+        assert not any(answer.reason for answer in ask(server, some(3), max_concurrency=1).values())
+
+
+@pytest.mark.parametrize("status, body, fix", [
+    (200, {"error": "Unexpected endpoint or method. (POST /chat/completions)"}, "ends in /v1"),
+    (404, an_error("The API deployment for this resource does not exist.", "DeploymentNotFound"),
+     "Choose a teacher_model"),
+])  # fmt: skip
+def test_a_wrong_address_and_a_missing_deployment_are_told_apart(ask, status, body, fix):
+    with FakeOpenAI(answer_with=lambda _: (status, body)) as server:
+        with pytest.raises(teacher.TeacherError, match=fix):
+            ask(server, some(1))
+
+
+def test_the_address_is_looked_for_as_the_key_is(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert prices.base_url() == prices.OPENAI
+    (tmp_path / ".env").write_text("OPENAI_BASE_URL=http://localhost:11434/v1 \n")
+    assert prices.base_url() == "http://localhost:11434/v1"
+    for wrong in ("localhost:11434/v1", "http:///v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", wrong)
+        with pytest.raises(ValueError, match=f"OPENAI_BASE_URL is '{wrong}': it must begin as http://"):
+            prices.base_url()
 
 
 @pytest.mark.parametrize(
