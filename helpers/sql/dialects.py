@@ -123,11 +123,11 @@ def bare(statement: str) -> str:
 
 
 def normal(statement: str) -> str:
-    """A statement without case, quotes and blanks, and with one name for INT and INTEGER."""
+    """A statement without case, quotes, blanks and the next number, and with one name for INT and INTEGER."""
     own = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
     (found,) = tokens(statement)
     words = [t.token_type.name if t.token_type not in own and t.text[:1].isalpha() else t.text for t in found]
-    return " ".join(words).lower().replace("if not exists ", "")
+    return re.sub("if not exists | auto_increment = .*$", "", " ".join(words).lower())
 
 
 def is_ordered(query: str) -> bool:
