@@ -260,8 +260,8 @@ def test_07_asks_as_many_questions_as_it_says():
 
 
 def test_08_speaks_of_sizes_as_its_table_has_them():
-    cells = re.findall(r">([\w/.-]+)</td>\s*<td[^>]*>([\d,]+)<", text(book(8)))
-    size = {name: int(number.replace(",", "")) / 1000 for name, number in cells}  # MB
+    cells = re.findall(r">([\w/.-]+)</td>\s*<td[^>]*>([\d,.]+)<", text(book(8)))
+    size = {name: float(number.replace(",", "")) / 1000 for name, number in cells}  # MB
     assert "the adapter's few megabytes, and beside them the tokenizer, which is larger" in prose(8)
     assert 1 < size["adapter/adapter_model.safetensors"] < 10
     assert size["adapter/tokenizer.json"] > size["adapter/adapter_model.safetensors"]
