@@ -1,8 +1,5 @@
 """What goes to the Hub: the data set, a scan for secrets and personal data, the push (04 and 08).
 
-    dataset.save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
-    dataset.push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
-
 A push is private, stops when the scan finds something, and is one commit: after an interruption the Hub has all of
 it or nothing, and the same call goes on.
 """

@@ -1,8 +1,5 @@
 """Export the tuned model: adapter, merged 16-bit weights, GGUF with an Ollama Modelfile (stage 08).
 
-    export.merge(model, tokenizer, work_dir / "publish" / "merged")
-    export.to_gguf(work_dir / "publish" / "merged", work_dir / "publish" / "gguf", "q8_0", tokenizer)
-
 Every folder appears whole or not at all. A step whose result stands and whose input is unchanged is not done again.
 """
 

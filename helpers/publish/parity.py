@@ -1,7 +1,5 @@
 """The parity gate: adapter, merged weights and GGUF are the same model, or nothing is published (stage 08).
 
-    rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"], [*prompts, parity.DIFFICULT])
-
 Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
 then greedy answers are walked up to the first token that differs, and each form must stop where the adapter's ends.
 """
