@@ -123,9 +123,9 @@ def report(verdicts: dict) -> str:
     if check["refused"]:
         return f"{model} is refused as a judge: {check['refused']}. It is asked nothing else."
     counts = ", ".join(f"{side} {verdicts[side]}" for side in SIDES.values())
-    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})".format(
-        **verdicts["difference"]
-    )
+    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})"
     share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**check["agreement"])
     examined = f"examined on {check['pairs']} planted pairs: right in {share}"
-    return f"{model} prefers: {counts}\ntuned minus base: {change}\n{examined}"
+    return (
+        f"{model} prefers: {counts}\ntuned minus base: {change.format(**verdicts['difference'])}\n{examined}"
+    )
