@@ -66,8 +66,7 @@ def measure(
 ) -> list[dict]:
     """One row per pair: `question`, `reference`, `answer` (greedy) and the metrics of METRICS.
 
-    `examples`, (prompt, answer) each, stand in the prompt as turns before the question. An answer may have half as
-    many tokens again as the longest reference, or `max_new_tokens`.
+    `examples`, (prompt, answer) each, come first. An answer may have 1.5 times the tokens of the longest reference.
     """
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import CHRF
@@ -127,8 +126,7 @@ def describe(answers: list[str], train_answers=()) -> list[dict]:
 def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     """One row per question of common knowledge: `right`, `answer_loss` of the right answer, and which was `chosen`.
 
-    It is right (1.0, else 0.0) where the right sentence is more probable than each wrong one. Nothing is generated,
-    so it does not matter in which form the model likes to answer.
+    It is right (1.0) where the right sentence is more probable than each wrong one, whatever would be generated.
     """
     facts, rows = files.read_jsonl(path), []
     choices = [(fact, choice) for fact in facts for choice in (fact["right"], *fact["wrong"])]

@@ -62,7 +62,7 @@ def planted(rows: list[dict], seed: int = 3407) -> list[Pair]:
     """Pairs with a known winner for the first EXAMINED of `rows` (question, reference): one per kind of loser.
 
     The good answer is the reference without its last sentence, so that it is not the reference to the letter. A loser
-    with the same words is left out. Of a single row too few are made for a judge to pass.
+    with the same words is left out. A judge needs two rows to pass.
     """
     planted_pairs, draw = [], random.Random(seed)
     for number, row in enumerate(rows[:EXAMINED]):
@@ -104,10 +104,9 @@ def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: 
 
 
 def count(pairs: list[Pair], model: str, journal: Path, check: dict, max_cost_usd: float = 1.0) -> dict:
-    """How often the judge prefers the tuned answer, the base's or neither, beside its examination.
+    """How often the judge, unless it was refused, prefers the tuned answer, the base's or neither.
 
     `difference` is the mean of +1 (tuned), −1 (base) and 0 (neither, or unusable) with its 95 % bootstrap interval.
-    A refused judge is not asked.
     """
     if check["refused"]:
         return {"model": model, "check": check}
@@ -123,9 +122,7 @@ def report(verdicts: dict) -> str:
     if check["refused"]:
         return f"{model} is refused as a judge: {check['refused']}. It is asked nothing else."
     counts = ", ".join(f"{side} {verdicts[side]}" for side in SIDES.values())
-    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})"
+    change = "tuned minus base: {mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})"
     share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**check["agreement"])
     examined = f"examined on {check['pairs']} planted pairs: right in {share}"
-    return (
-        f"{model} prefers: {counts}\ntuned minus base: {change.format(**verdicts['difference'])}\n{examined}"
-    )
+    return "\n".join([f"{model} prefers: {counts}", change.format(**verdicts["difference"]), examined])

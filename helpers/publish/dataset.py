@@ -29,10 +29,6 @@ MODEL_FILES = ["README.md", "NOTICE", "parity.json", "adapter/*", "merged/*", "g
 NOT_SCANNED = ("*.safetensors", "*.gguf", "tokenizer.json", "tokenizer.model")
 
 
-class Unsafe(ValueError):
-    """What was to be uploaded holds a secret or personal data; the message says where, never what."""
-
-
 def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -> None:
     """A `datasets.DatasetDict` and its card (README.md) in `folder`, whole or not at all."""
     from datasets import Dataset, DatasetDict
@@ -121,12 +117,12 @@ def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
 def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only=None) -> str:
     """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
 
-    With `only`, those that match it, in the place of all that match it there. Raises Unsafe for what the scan finds,
+    With `only`, those that match it, in the place of all that match it there. ValueError for what the scan finds,
     PermissionError when `repo` is public and `private` is wanted, ConnectionError when the Hub fails.
     """
     if unsafe := list(islice(scan(folder, reviewers), 10)):
         places = "".join("\n  {file}, row {row}: {kind}: {excerpt}".format(**row) for row in unsafe)
-        raise Unsafe(
+        raise ValueError(
             f"Nothing was uploaded to {repo}: it would hold secrets or personal data.{places}\nTake them out where "
             "they come from (for data: the reviews, and then again from stage 02), and run the notebook again."
         )

@@ -24,10 +24,6 @@ TOP = 20  # likeliest tokens that are kept at each step
 TOLERANCE = 0.5
 
 
-class Differs(ValueError):
-    """A form that would be published is not the model that was tuned; the message says where and why."""
-
-
 @dataclass(frozen=True)
 class Answer:
     """What a form of the model was shown for a question, and its greedy answer."""
@@ -59,10 +55,10 @@ def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, 
 
 
 def to_the_end(model, tokenizer, question: str) -> list[int]:
-    """The ids of prompt and greedy answer without its stop token; Differs where none comes within TO_THE_END tokens."""
+    """The ids of prompt and greedy answer without its stop token; ValueError where TO_THE_END tokens hold none."""
     (answer,) = models.generate_ids(model, tokenizer, [question], TO_THE_END)
     if answer[-1] not in models.stop_ids(tokenizer):
-        raise Differs(
+        raise ValueError(
             f"Nothing may be published: the adapter's answer to {question!r} does not stop by itself within "
             f"{TO_THE_END} tokens. It has not learned to end its turn; train it longer, in notebook 05."
         )
@@ -158,7 +154,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
 
 
 def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[str]) -> list[dict]:
-    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
+    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises ValueError."""
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, questions[0])
     adapter, marks = from_model(model, tokenizer, stops, whole, questions), (plain.bos_token_id, stops[-1])
@@ -177,10 +173,10 @@ def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[st
 
 
 def gate(rows: list[dict]) -> None:
-    """Raises Differs for rows with something `wrong`, naming each form and its causes."""
+    """Raises ValueError for rows with something `wrong`, naming each form and its causes."""
     causes = dict.fromkeys(f"\n  {row['form']}: {row['wrong']}" for row in rows if row["wrong"])
     if causes:
-        raise Differs(
+        raise ValueError(
             f"Nothing may be published, because what would go out is not the model that was tuned.{''.join(causes)}\n"
             "Delete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
             "merge=False, gguf=False."
