@@ -108,10 +108,7 @@ def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Ans
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
-    """Print both answers as they come; return them, their tokens per second and what ended them as one row.
-
-    `found` is what both read before the question, as `search` gives it.
-    """
+    """Print both answers as they come, to what `search` found and the question; return them as one row."""
     row: dict = {"question": question, **(found or {"source": "", "context": ""})}
     print(f"❯ {question}" + (f"\n  reads the {row['source']}" if found else ""))
     for name, answer in both(model, tokenizer, models.prompt(question, row["context"]), **settings):

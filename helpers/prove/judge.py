@@ -59,10 +59,9 @@ def pairs(base: list[dict], tuned: list[dict]) -> list[Pair]:
 
 
 def planted(rows: list[dict], seed: int = 3407) -> list[Pair]:
-    """Pairs with a known winner for the first EXAMINED of `rows` (question, reference): one per kind of loser.
+    """Pairs with a known winner for the first EXAMINED of `rows`, which must be two or more: one per kind of loser.
 
-    The good answer is the reference without its last sentence, so that it is not the reference to the letter. A loser
-    with the same words is left out. A judge needs two rows to pass.
+    The good answer is the reference without its last sentence; a loser with the same words is left out.
     """
     planted_pairs, draw = [], random.Random(seed)
     for number, row in enumerate(rows[:EXAMINED]):
@@ -87,10 +86,7 @@ def winners(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -
 
 
 def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: float = 1.0) -> dict:
-    """How far the judge agrees with the known winners, and why it is `refused`; that is "" for a fit judge.
-
-    A pair counts as agreed when the judge names its winner in both orders, so a liking for a place agrees with none.
-    """
+    """How often the judge names the known winner in both orders, and why it is `refused`: "" for a fit one."""
     from scipy.stats import binomtest
 
     verdicts = winners(planted_pairs, model, journal, max_cost_usd)

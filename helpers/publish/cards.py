@@ -54,10 +54,7 @@ def notice(adapter: Path) -> str:
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
-    """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out.
-
-    Raises ValueError for a training.json or an evaluation.json of another adapter.
-    """
+    """The card of work_dir/publish, which says what is unknown; ValueError for records of another adapter."""
     base = export.base_name(adapter)
     for record in ("training.json", "evaluation.json"):
         if why := workdir.stale(work_dir / record, adapter):
