@@ -5,8 +5,9 @@ Each pair is shown in both orders, because judges prefer what stands first (Zhen
 """
 
 import random
+from collections import namedtuple
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pydantic
 
@@ -18,6 +19,7 @@ from helpers.prove import evaluation
 LEAST_AGREEMENT = 0.7  # with the known winners: where the interval's lower end is less, the judge is refused
 SIDES = {"b": "tuned", "a": "base", "tie": "tie", "unusable": "unusable"}
 EXAMINED = 8  # questions, each with a planted pair per kind of loser
+Pair = namedtuple("Pair", "question reference a b")  # of two answers; in a planted pair a is the better
 
 SYSTEM_PROMPT = """\
 You compare two answers to a question. The reference is the answer that was wanted. The better answer is closer to \
@@ -29,15 +31,6 @@ Reply with JSON alone: {"winner": "first"}, {"winner": "second"} or {"winner": "
 class Verdict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
     winner: Literal["first", "second", "tie"]
-
-
-class Pair(NamedTuple):
-    """Two answers to one question; in a planted pair a is the better one."""
-
-    question: str
-    reference: str
-    a: str
-    b: str
 
 
 def requests(pairs: list[Pair], model: str) -> list[teacher.Request]:

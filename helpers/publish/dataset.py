@@ -17,7 +17,6 @@ from pathlib import Path
 from helpers.clean import names, redaction
 from helpers.core import files, hub, runtime, workdir
 
-KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "BRIGHTDATA_API_KEY")
 SECRETS = (
     r"\bhf_[A-Za-z0-9]{16,}|\bsk-[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:gh[pousr]_|github_pat_)\w{20,}"
     r"|\bAIza[\w-]{30,}|\bxox[abeoprs]-[\w-]{10,}|\b[0-9a-f]{64}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
@@ -66,11 +65,11 @@ def _full_names(text: str, reviewers: set) -> list[str]:
 def scan(folder: Path, reviewers: set = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are our own
-    KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
+    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are keys of
+    our own: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
     """
     secrets = SECRETS
-    for name in KEYS:
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "BRIGHTDATA_API_KEY"):
         with contextlib.suppress(runtime.MissingSecret):
             secrets = f"{re.escape(runtime.secret(name))}|{secrets}"
     paths = (file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, NOT_SCANNED)))
