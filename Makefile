@@ -37,7 +37,7 @@ lab: setup
 notebooks: demo
 	$(PY) -m helpers.pipeline run --work-dir $(WORK_DIR) --only 00,09
 	for name in notebooks/*.ipynb; do \
-		$(PY) -m helpers.pipeline.notebooks clean $(WORK_DIR)/executed/$$(basename $$name) $$name --work-dir $(WORK_DIR) || exit 1; \
+		$(PY) -m helpers.pipeline.notebooks $(WORK_DIR)/executed/$$(basename $$name) $$name $(WORK_DIR) || exit 1; \
 	done
 
 bench: setup

@@ -1,12 +1,12 @@
 """Tools on notebook files: their title, their parameters, and a clean copy to commit.
 
-`python -m helpers.pipeline.notebooks clean IN OUT --work-dir DIR` cleans an executed notebook.
+`python -m helpers.pipeline.notebooks IN OUT WORK_DIR` cleans an executed notebook; the folder's path becomes a word.
 """
 
-import argparse
 import ast
 import copy
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -40,9 +40,7 @@ def title(notebook: NotebookNode, default: str) -> str:
 
 
 def parameters(path: Path) -> dict[str, object]:
-    """Names and defaults of the one cell tagged `parameters`; ValueError where there is not exactly one, where it holds
-    anything but constants, and where the injected cell of an earlier run would take new values without effect.
-    """
+    """Names and defaults in the cell tagged `parameters`; ValueError where new values could not be set in its place."""
     notebook = read(path)
     if authored(notebook) != notebook.cells:
         raise ValueError(f"{path.name}: delete the cell tagged `{INJECTED}`, which papermill added")
@@ -56,7 +54,7 @@ def parameters(path: Path) -> dict[str, object]:
 
 
 def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs without stderr, widgets and progress lines; text printed in pieces becomes one output."""
+    """Outputs without stderr, widgets, progress and counts; text printed in pieces becomes one output."""
     kept: list[NotebookNode] = []
     for output in copy.deepcopy(outputs):
         if output.get("name") == "stderr" or WIDGET in output.get("data", {}):
@@ -68,6 +66,8 @@ def settled(outputs: list[NotebookNode]) -> list[NotebookNode]:
     for output in kept:
         if output.output_type == "stream":  # a progress bar redraws its line with \r
             output.text = re.sub(r"[^\n]*\r[^\n]*\n?", "", output.text.replace("\r\n", "\n"))
+        if output.output_type == "execute_result":
+            output.execution_count = None
     return [output for output in kept if output.get("text") != ""]
 
 
@@ -84,24 +84,14 @@ def clean(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = settled(cell.outputs)
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = None
     return cleaned
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m helpers.pipeline.notebooks")
-    add = parser.add_subparsers(required=True).add_parser("clean", help="strip what a run left").add_argument
-    add("source", type=Path, metavar="IN")
-    add("target", type=Path, metavar="OUT")
-    add("--work-dir", type=Path, metavar="DIR", help="its path becomes the word work_dir")
-    options = parser.parse_args(arguments)
-    text = nbformat.writes(clean(read(options.source)))
-    if options.work_dir:  # as the pipeline passed it to the notebook
-        text = re.sub(rf"{re.escape(str(options.work_dir.resolve()))}(?![\w-])", "work_dir", text)
-    files.write_text(options.target, text + "\n")
+def main(source: Path, target: Path, work_dir: Path) -> None:
+    path = re.escape(str(work_dir.resolve()))  # as the pipeline passed it to the notebook
+    text = re.sub(rf"{path}(?![\w-])", "work_dir", nbformat.writes(clean(read(source))))
+    files.write_text(target, text + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""One click to Colab and Kaggle: the repository's address in every badge, link and set-up cell, and the forms.
+"""One click to Colab and Kaggle: the repository's address in every badge, link and set-up cell.
 
 `python -m helpers.pipeline.one_click [--address OWNER/NAME] [--ref REF]` writes them into notebooks/ and the README;
 again, it changes nothing. By default it asks git for its origin, and for the branch or tag that is checked out.
@@ -20,9 +20,6 @@ IN_A_LINK = re.compile(r"(github(?:\.com)?/)[^\s/]+/[^\s/]+/blob/[^\s\"')]+?/not
 # Pictures and files: found from the notebook at home, and on Colab and Kaggle by a whole address, once there is one.
 PICTURE = re.compile(r"\]\((?:https://\S+/)?(pictures/\w+\.svg)(?:\?sanitize=true)?\)")
 FILE = re.compile(r"\]\((?:https://github\.com/\S+?/blob/\S+?/|\.\./)((?:helpers|docs|benchmarks)/[^)]+)\)")
-# A line of a form. What stands behind it (Colab would take it for a part of the kind) moves into the table.
-FIELD = re.compile(r"(\w+) = (.+?)  # @param (\{.+?\}|\[.+?\](?: \{.+?\})?)(?: # (.+))?")
-TABLE = re.compile(r"\n\n\| parameter \|.*(?:\n\|.*)*|\Z")
 
 
 def with_address(text: str, address: str, ref: str) -> str:
@@ -39,34 +36,14 @@ def setup_cell(address: str, ref: str) -> str:
     return with_address(Path(__file__).with_name("setup_cell.txt").read_text("utf-8").rstrip(), address, ref)
 
 
-def form(parameters: list[tuple[str, str, str, str]]) -> tuple[str, str]:
-    """A parameters cell and the table above it, from (name, default as Python, Colab's kind, explanation) of each."""
-    rows = [f"\n| `{name}` | {explanation} |" for name, _, _, explanation in parameters]
-    lines = [f"{name} = {default}  # @param {kind}" for name, default, kind, _ in parameters]
-    return "\n".join(lines), "| parameter | what it does |\n|---|---|" + "".join(rows)
-
-
-def parameters(cell: str, above: str) -> list[tuple[str, str, str, str]]:
-    """What `form` made these of; ValueError shows how a line is written, with its explanation behind it at first."""
-    fields = [FIELD.fullmatch(line) for line in cell.splitlines()]
-    explained = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", above, re.MULTILINE))
-    explained |= {field[1]: field[4] for field in fields if field and field[4]}
-    if not all(field and field[1] in explained for field in fields):
-        raise ValueError(f"each line must be `name = default  # @param {{type:…}} # what it does`:\n{cell}")
-    return [(*field.group(1, 2, 3), explained[field[1]]) for field in fields]
-
-
 def with_one_click(notebook: nbformat.NotebookNode, address: str, ref: str) -> nbformat.NotebookNode:
-    """The notebook, changed in place: its links, the set-up cell, folded, and the form of the parameters."""
-    for above, cell in zip([None, *notebook.cells], notebook.cells):
+    """The notebook, changed in place: its links, and the set-up cell, folded."""
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_address(cell.source, address, ref)
         elif "colab_setup.py" in cell.source:
             cell.source = setup_cell(address, ref)
             cell.metadata |= {"cellView": "form", "jupyter": {"source_hidden": True}}
-        elif "parameters" in notebooks.tags(cell):
-            cell.source, table = form(parameters(cell.source, above.source))
-            above.source = TABLE.sub(lambda _, table=table: f"\n\n{table}", above.source, count=1)
     return notebook
 
 

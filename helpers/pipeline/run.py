@@ -3,7 +3,6 @@
 `python -m helpers.pipeline run --work-dir DIR [--only 01,02] [-p NAME VALUE …] [--timeout-minutes 180]`
 leaves the executed copies in DIR/executed and the page in DIR/report.html. After Ctrl-C or a failure the
 same command continues. Exit codes: 0 done, 1 a notebook failed, 2 nothing was started, 130 Ctrl-C.
-A notebook is done when its manifest stands, its copy has the same cells and parameters, and no file named there is new.
 """
 
 import argparse
@@ -15,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import papermill
+import pydantic
 import yaml
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -26,17 +26,17 @@ REASONS = {  # where nbclient's own words do not name the fix
     CellTimeoutError: "It took longer than --timeout-minutes allows",
     DeadKernelError: "The kernel died. Most often it has run out of memory",
 }
+KINDS = {str: str, bool: bool, int: int | float, float: int | float}  # by the kind of the default
 say = partial(print, flush=True)  # stdout may be a pipe, and somebody is waiting
 
 
 def select(only: str) -> list[Path]:
     """The notebooks whose numbers stand in `only`, in order; all for "". Raises ValueError."""
-    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    numbers = {path.name[:2] for path in paths}
-    wanted = set(only.replace(" ", "").split(",")) if only else numbers
-    if unknown := ", ".join(sorted(wanted - numbers)):
+    paths = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = only.replace(" ", "").split(",") if only else paths
+    if unknown := ", ".join(sorted(set(wanted) - paths.keys())):
         raise ValueError(f"--only {only}: there is no notebook with the number {unknown}")
-    return [path for path in paths if path.name[:2] in wanted]
+    return [path for number, path in paths.items() if number in wanted]
 
 
 def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path, dict[str, object]]:
@@ -54,18 +54,12 @@ def plan(paths: list[Path], given: dict[str, str], work_dir: Path) -> dict[Path,
 
 
 def value_of(name: str, text: str, default: object) -> object:
-    """What -p NAME TEXT means: the text itself where the default is one, else YAML. Raises ValueError."""
-    if isinstance(default, str):
-        return text  # a question such as `42` or `what: this` is still a text
+    """What -p NAME TEXT means where the default is a text, yes or no, or a number; else YAML. Raises ValueError."""
+    kind = KINDS.get(type(default))
     try:
-        value = yaml.safe_load(text)
-        if type(default) in (int, float) and type(value) not in (int, float):
-            value = float(text)  # YAML takes 2e-4 for a text
-        if type(default) is bool and type(value) is not bool:
-            raise ValueError
-    except (yaml.YAMLError, ValueError):
+        return pydantic.TypeAdapter(kind).validate_strings(text) if kind else yaml.safe_load(text)
+    except (yaml.YAMLError, pydantic.ValidationError):
         raise ValueError(f"-p {name} {text}: expected {type(default).__name__}, such as {default}") from None
-    return value
 
 
 def is_done(path: Path, executed: Path, parameters: dict[str, object]) -> bool:
@@ -146,7 +140,5 @@ def main(arguments: list[str] | None = None) -> None:
         if why := workdir.stale(work_dir / "evaluation.json", work_dir / "adapter"):
             say(f"no scores: {why}")
         say(f"report: {report.write(work_dir)}")
-    except OSError as error:
-        parser.exit(1, f"{error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nStopped. What is finished is kept; the same command continues from here.\n")

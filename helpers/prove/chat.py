@@ -1,10 +1,7 @@
 """Talk to the tuned model, and to the base beside it (stage 07).
 
-    for answer in stream(model, tokenizer, "Why?"):  # answers that grow; the last one says why it ended
-    row = side_by_side(model, tokenizer, "Why?")     # prints both as they come
-    python -m helpers.prove.chat answers.jsonl       # ends with 1 where the tuned answers do not stop
-
 The same seed gives the same answer; every question is asked on its own, as in training.
+`python -m helpers.prove.chat answers.jsonl` ends with 1 where the tuned answers do not stop.
 """
 
 import sys
@@ -12,9 +9,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
+from typing import NamedTuple
 
 from helpers.core import files
 from helpers.train import data, models
@@ -38,8 +35,7 @@ def first_questions(adapter: Path) -> list[str]:
     return [pair["question"] for pair in pairs["test"][:4]] if foreign else QUESTIONS
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer so far; `seconds` run from the first look at the question, the end token counts as a token."""
 
     text: str
@@ -63,13 +59,10 @@ def stream(
 
     `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
     top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
-    Raises ValueError for an empty question and for a temperature below 0.
     """
     import torch
     from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    if not question.strip():
-        raise ValueError("question is empty; ask something")
     ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
     ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
     sampling["temperature"] *= 1.0  # transformers takes no whole number, and a slider at its end gives one
@@ -115,10 +108,7 @@ def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Ans
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
-    """Print both answers as they come; return them, their tokens per second and what ended them as one row.
-
-    `found` is what both read before the question, as `search` gives it.
-    """
+    """Print both answers as they come, to what `search` found and the question; return them as one row."""
     row: dict = {"question": question, **(found or {"source": "", "context": ""})}
     print(f"❯ {question}" + (f"\n  reads the {row['source']}" if found else ""))
     for name, answer in both(model, tokenizer, models.prompt(question, row["context"]), **settings):

@@ -27,10 +27,8 @@ def open_page(model, tokenizer, web_chat=True, questions=chat.QUESTIONS, index=N
     """Open the page on 127.0.0.1, past any proxy, print where, and return the gradio.Blocks; .close() ends it.
 
     `index`, a search.Search, finds what is read with a question, unless the person chooses it. web_chat="share" makes
-    a public link, through Gradio's servers; another raises ValueError. Sliders begin at `settings`, of chat.stream.
+    a public link, through Gradio's servers. Sliders begin at `settings`, of chat.stream.
     """
-    if web_chat not in (True, "share"):
-        raise ValueError(f"web_chat = {web_chat!r}: True opens a page for you, 'share' also a public link")
     settings = {"max_new_tokens": 256, "seed": 3407, **models.SAMPLING, **settings}
     sources = {source["source"]: source for source in index.sources.values()} if index else {}
 

@@ -1,47 +1,24 @@
-"""Base versus tuned, in numbers: one loaded model, its adapter off and on (stage 06).
-
-    with model.disable_adapter():
-        base = measure(model, tokenizer, pairs)
-        prompted = measure(model, tokenizer, pairs, examples=examples(train_pairs, open_book))
-    tuned = measure(model, tokenizer, pairs)
-    result = compare(base, tuned, prompted=prompted)  # a paired bootstrap interval for each difference
+"""Base versus tuned, in numbers: `measure` each, then `compare` (stage 06).
 
 Of truth it sees numbers and names that the context lacks, and facts that are named; a wrong claim in known words
 passes: read the answers too, or ask `helpers.prove.judge`.
 """
 
 import math
-import operator
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from itertools import zip_longest
 from pathlib import Path
+from types import SimpleNamespace
 
 from helpers.ask import figures
 from helpers.clean import texts
 from helpers.core import files, runtime
 from helpers.train import data, models
 
-METRICS = {  # name: what it says, better direction, format
-    "answer_loss": ("answer loss (nats per token)", "lower", "{:.3f}"),
-    "perplexity": ("perplexity of the answers", "lower", "{:.1f}"),
-    "rouge_l": ("ROUGE-L (F1)", "higher", "{:.3f}"),
-    "chrf": ("chrF (0 to 100)", "higher", "{:.1f}"),
-    "end": ("probability of the end where the reference ends", "higher", "{:.2f}"),
-    "invented_number": ("states a number that its context lacks (share of answers)", "lower", "{:.2f}"),
-    "invented_name": ("states a name that its context lacks (share of answers)", "lower", "{:.2f}"),
-    "facts": ("facts named (share)", "higher", "{:.2f}"),
-    "stopped": ("stops by itself (share of answers)", "higher", "{:.2f}"),
-    "words": ("words per answer", "", "{:.0f}"),
-    "distinct_2": ("distinct-2 (share of word pairs)", "", "{:.2f}"),
-    "copied": ("copied from training (share of words)", "", "{:.2f}"),
-}
+# Each metric's name with what it says, its better direction and its format.
+METRICS, KNOWLEDGE_METRICS = files.read_json(Path(__file__).with_name("metrics.json")).values()
 TRUTH = {name: METRICS[name] for name in "answer_loss invented_number invented_name facts stopped".split()}
-KNOWLEDGE_METRICS = {
-    "right": ("right answer preferred (share)", "higher", "{:.2f}"),
-    "answer_loss": ("loss of the right answer (nats per token)", "lower", "{:.3f}"),
-}
 SIDES = {"base": "base", "base with examples": "prompted", "tuned": "tuned", "reference": "reference"}
 OVER = {"base": ("difference", "tuned − base"), "prompted": ("over_prompted", "tuned − with examples")}
 DERIVED = {"perplexity": ("answer_loss", math.exp)}  # shown as a function of another metric's mean
@@ -57,10 +34,8 @@ def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, exampl
 
     plain, nats = models.text_tokenizer(tokenizer), [[]] * len(pairs)
     rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"], examples) for pair in pairs]
-    sizes = [
-        len(row) - len(models.chat_ids(tokenizer, pair["question"], None, examples))
-        for row, pair in zip(rows, pairs)
-    ]
+    asked = [models.chat_ids(tokenizer, pair["question"], examples=examples) for pair in pairs]
+    sizes = [len(row) - len(prompt) for row, prompt in zip(rows, asked)]
     in_order = sorted(range(len(rows)), key=lambda at: len(rows[at]))  # so that little is padded
     for start in trange(0, len(rows), batch_size, unit="batch", mininterval=5):
         batch = in_order[start : start + batch_size]
@@ -91,11 +66,8 @@ def measure(
 ) -> list[dict]:
     """One row per pair: `question`, `reference`, `answer` (greedy) and the metrics of METRICS.
 
-    `examples`, (prompt, answer) each, stand in the prompt as turns before the question. An answer may have half as
-    many tokens again as the longest reference, or `max_new_tokens`.
+    `examples`, (prompt, answer) each, come first. An answer may have 1.5 times the tokens of the longest reference.
     """
-    from types import SimpleNamespace
-
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import CHRF
 
@@ -103,7 +75,7 @@ def measure(
     # rouge-score's own tokenizer drops all but a to z and digits.
     any_script = SimpleNamespace(tokenize=lambda text: [texts.stem(word) for word in texts.words(text)])
     rouge, asked = RougeScorer(["rougeL"], tokenizer=any_script), data.prompts(pairs, open_book)
-    prompted = [{"question": prompt, "answer": pair["answer"]} for prompt, pair in zip(asked, pairs)]
+    prompted = [pair | {"question": prompt} for prompt, pair in zip(asked, pairs)]
     nats = answer_nats(model, tokenizer, prompted, examples=examples)
     most = max_new_tokens or round(1.5 * max(map(len, nats)))
     ids = models.generate_ids(model, tokenizer, asked, most, examples=examples)
@@ -119,10 +91,9 @@ def measure(
 
 
 def truth(pair: dict, answer: str) -> dict:
-    """What can be counted of an answer's truth, against its context: 1.0 for an invented number or name, and facts.
+    """Against the pair's context: 1.0 for an invented number or name, and the share of `facts` named; {} without one.
 
-    Empty for a pair without context; `facts`, the share that is named, is for pairs that list some. Only the
-    first words count, a quarter more than the reference has: whoever recites the whole sheet names everything.
+    Facts count in the first words alone, a quarter more than the reference has: who recites a sheet names all of it.
     """
     if not pair.get("context"):
         return {}
@@ -136,7 +107,7 @@ def truth(pair: dict, answer: str) -> dict:
     return row
 
 
-def describe(answers: list[str], train_answers: Iterable[str] = ()) -> list[dict]:
+def describe(answers: list[str], train_answers=()) -> list[dict]:
     """What needs no reference, one row per answer: `words`, `distinct_2` and `copied`.
 
     distinct-2 is the share of word pairs that are no repetition within the answer (Li et al. 2016, arXiv 1510.03055);
@@ -155,8 +126,7 @@ def describe(answers: list[str], train_answers: Iterable[str] = ()) -> list[dict
 def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
     """One row per question of common knowledge: `right`, `answer_loss` of the right answer, and which was `chosen`.
 
-    It is right (1.0, else 0.0) where the right sentence is more probable than each wrong one. Nothing is generated,
-    so it does not matter in which form the model likes to answer.
+    It is right (1.0) where the right sentence is more probable than each wrong one, whatever would be generated.
     """
     facts, rows = files.read_jsonl(path), []
     choices = [(fact, choice) for fact in facts for choice in (fact["right"], *fact["wrong"])]
@@ -171,10 +141,10 @@ def general_knowledge(model, tokenizer, path: Path = KNOWLEDGE) -> list[dict]:
 
 
 def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, reference=(), prompted=()) -> dict:
-    """The means of each side, tuned − base with its 95 % interval, and how many rows got worse.
+    """The means of each side, tuned − base and tuned − prompted with 95 % intervals, and how many rows got worse.
 
-    `reference` are the references described. With `prompted`, the base model's rows with examples in its prompt, also
-    tuned − prompted. A metric is taken over the rows that have it, and left out where none has.
+    `prompted` are the base's rows with examples in its prompt, `reference` the references described. A metric is taken
+    over the rows that have it, and left out where none has.
     """
     sides = {"base": base, "tuned": tuned, "prompted": prompted, "reference": reference}
     result: dict = {"count": len(base), "worse": {}, **{side: {} for side, rows in sides.items() if rows}}
@@ -189,8 +159,10 @@ def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, refere
             if side in OVER:
                 result[OVER[side][0]][metric] = paired_interval(values[side], values["tuned"], of)
         if better and column == metric:
-            wanted, other = ("base", "tuned") if better == "lower" else ("tuned", "base")
-            result["worse"][metric] = sum(map(operator.lt, values[wanted], values[other]))
+            sign = 1 if better == "lower" else -1
+            result["worse"][metric] = sum(
+                sign * b < sign * t for b, t in zip(values["base"], values["tuned"])
+            )
     return result
 
 

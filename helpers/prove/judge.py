@@ -1,15 +1,13 @@
 """A language model that compares base's and tuned's answers in pairs, and is examined first (stage 06).
 
-    check = examine(planted(base), model, journal, max_cost_usd=1.0)
-    verdicts = count(pairs(base, tuned), model, journal, check, max_cost_usd=1.0)
-
 Each pair is shown in both orders, because judges prefer what stands first (Zheng et al. 2023, arXiv 2306.05685, section
 3.3); a verdict that changes with the order is a tie. Any server with OpenAI's chat-completions API works.
 """
 
 import random
+from collections import namedtuple
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pydantic
 
@@ -21,6 +19,7 @@ from helpers.prove import evaluation
 LEAST_AGREEMENT = 0.7  # with the known winners: where the interval's lower end is less, the judge is refused
 SIDES = {"b": "tuned", "a": "base", "tie": "tie", "unusable": "unusable"}
 EXAMINED = 8  # questions, each with a planted pair per kind of loser
+Pair = namedtuple("Pair", "question reference a b")  # of two answers; in a planted pair a is the better
 
 SYSTEM_PROMPT = """\
 You compare two answers to a question. The reference is the answer that was wanted. The better answer is closer to \
@@ -32,15 +31,6 @@ Reply with JSON alone: {"winner": "first"}, {"winner": "second"} or {"winner": "
 class Verdict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
     winner: Literal["first", "second", "tie"]
-
-
-class Pair(NamedTuple):
-    """Two answers to one question; in a planted pair a is the better one."""
-
-    question: str
-    reference: str
-    a: str
-    b: str
 
 
 def requests(pairs: list[Pair], model: str) -> list[teacher.Request]:
@@ -62,13 +52,10 @@ def pairs(base: list[dict], tuned: list[dict]) -> list[Pair]:
 
 
 def planted(rows: list[dict], seed: int = 3407) -> list[Pair]:
-    """Pairs with a known winner for the first EXAMINED of `rows` (question, reference): one per kind of loser.
+    """Pairs with a known winner for the first EXAMINED of `rows`, which must be two or more: one per kind of loser.
 
-    The good answer is the reference without its last sentence, so that it is not the reference to the letter. A loser
-    with the same words is left out. Raises ValueError for fewer than two rows.
+    The good answer is the reference without its last sentence; a loser with the same words is left out.
     """
-    if len(rows) < 2:
-        raise ValueError(f"{len(rows)} question is too few to examine a judge: set max_examples to 2 or more")
     planted_pairs, draw = [], random.Random(seed)
     for number, row in enumerate(rows[:EXAMINED]):
         question, reference = row["question"], row["reference"]
@@ -84,41 +71,31 @@ def winners(pairs: list[Pair], model: str, journal: Path, max_cost_usd: float) -
     """For each pair "a" or "b", where it wins in both orders, "tie" or "unusable"; raises as `teacher.ask_all` does."""
     asked = requests(pairs, model)
     replies = teacher.ask_all(asked, journal, model=model, response_model=Verdict, max_cost_usd=max_cost_usd)
-    places = [_place(replies[request.key].text) for request in asked]
+    read = [next(answers.all_items(replies[request.key].text, Verdict), None) for request in asked]
+    places = [verdict and verdict.winner for verdict in read]
     won = {("first", "second"): "a", ("second", "first"): "b"}
     orders = zip(places[::2], places[1::2])
     return ["unusable" if None in both else won.get(both, "tie") for both in orders]
 
 
-def _place(text: str) -> str | None:
-    verdict = next(answers.all_items(text, Verdict), None)
-    return verdict and verdict.winner
-
-
 def examine(planted_pairs: list[Pair], model: str, journal: Path, max_cost_usd: float = 1.0) -> dict:
-    """How far the judge agrees with the known winners, and why it is `refused`; that is "" for a fit judge.
-
-    A pair counts as agreed when the judge names its winner in both orders, so a liking for a place agrees with none.
-    """
+    """How often the judge names the known winner in both orders, and why it is `refused`: "" for a fit one."""
     from scipy.stats import binomtest
 
     verdicts = winners(planted_pairs, model, journal, max_cost_usd)
     agreed, pairs = verdicts.count("a"), len(verdicts)
     # Wilson's interval holds for few pairs, and where all or none agree, too.
     low, high = map(float, binomtest(agreed, pairs).proportion_ci(method="wilson"))
-    missed = (
-        f"it names the known winner of {agreed} of {pairs} planted pairs in both orders (95 % interval {low:.2f} to "
-        f"{high:.2f}, whose lower end must reach {LEAST_AGREEMENT})"
-    )
+    missed = f"it names the known winner of {agreed} of {pairs} planted pairs in both orders (95 % interval {low:.2f}"
+    missed += f" to {high:.2f}, whose lower end must reach {LEAST_AGREEMENT})"
     result = {"pairs": pairs, "agreed": agreed, "refused": missed if low < LEAST_AGREEMENT else ""}
     return result | {"agreement": {"mean": agreed / pairs, "low": low, "high": high}}
 
 
 def count(pairs: list[Pair], model: str, journal: Path, check: dict, max_cost_usd: float = 1.0) -> dict:
-    """How often the judge prefers the tuned answer, the base's or neither, beside its examination.
+    """How often the judge, unless it was refused, prefers the tuned answer, the base's or neither.
 
     `difference` is the mean of +1 (tuned), −1 (base) and 0 (neither, or unusable) with its 95 % bootstrap interval.
-    A refused judge is not asked.
     """
     if check["refused"]:
         return {"model": model, "check": check}
@@ -134,8 +111,7 @@ def report(verdicts: dict) -> str:
     if check["refused"]:
         return f"{model} is refused as a judge: {check['refused']}. It is asked nothing else."
     counts = ", ".join(f"{side} {verdicts[side]}" for side in SIDES.values())
-    by, right = verdicts["difference"], check["agreement"]
-    change = "{mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})".format(**by)
-    share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**right)
+    change = "tuned minus base: {mean:+.2f} a question (95 % interval {low:+.2f} … {high:+.2f})"
+    share = "{mean:.0%} (95 % interval {low:.0%} to {high:.0%})".format(**check["agreement"])
     examined = f"examined on {check['pairs']} planted pairs: right in {share}"
-    return f"{model} prefers: {counts}\ntuned minus base: {change}\n{examined}"
+    return "\n".join([f"{model} prefers: {counts}", change.format(**verdicts["difference"]), examined])

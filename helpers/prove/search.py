@@ -1,8 +1,5 @@
 """What a model reads with a question: the fact sheet or the chunk that it is about (07, 08 and the page).
 
-    index = search.of_adapter(adapter)           # of the pairs that it was trained and tested on; None: a closed book
-    index.find("How is the support perceived?")  # [{"source": "fact sheet: customer support", "context": …}]
-
 A question of the pairs has its own context, unless that is the sheet of a part, which it seldom names. Others get first
 what is about a company that they name, then a sheet whose name they hold, then the most words in common (cosine of
 TF-IDF vectors, English stems: no synonym, no other language); where that is too little, the sheet of all reviews.

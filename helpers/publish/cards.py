@@ -1,7 +1,6 @@
 """What a data set or a model says of itself: the cards, from what the notebooks left in work_dir (04 and 08)."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.ask import answers
@@ -37,20 +36,16 @@ def _render(name: str, **values: object) -> str:
     return jinja2.Template(Path(__file__).with_name(name).read_text(encoding="utf-8")).render(values)
 
 
-def dataset_card(
-    train: list[dict], test: list[dict], *, company: str, source: str, rejected: Iterable[dict] = (),
-    redacted: Counter[str] | None = None, licence: str = "", languages: Iterable[str] = (), **facts: object
-) -> str:  # fmt: skip
+def dataset_card(train, test, *, company, source, rejected=(), redacted=None, languages=(), **facts) -> str:
     """A Markdown card with YAML front matter. `redacted` counts placeholders by kind, None where it is not known.
 
-    `licence` is for a person to give, as an identifier of the Hub's. Without one, the bundled pairs are
-    apache-2.0, and all others `other`, because neither reviews nor a teacher's answers are ours to license.
+    Only the bundled pairs have a licence, apache-2.0: neither reviews nor a teacher's answers are ours to license.
     """
     reasons = Counter(row["reason"].split(" (")[0] for row in rejected)
     names = {name for pair in train + test for name in pair["review_ids"]}
     values = {"train": train, "test": test, "reviews": len(names), "company": " ".join(company.split())}
     values |= {"source": source, "facts": facts, "languages": sorted(languages), "reasons": reasons}
-    return _render("dataset_card.md.jinja", redacted=redacted, licence=licence, **values)
+    return _render("dataset_card.md.jinja", redacted=redacted, **values)
 
 
 def notice(adapter: Path) -> str:
@@ -59,10 +54,7 @@ def notice(adapter: Path) -> str:
 
 
 def model_card(work_dir: Path, adapter: Path, forms: list[str]) -> str:
-    """The card of work_dir/publish; what an earlier notebook did not leave is said to be unknown, not left out.
-
-    Raises ValueError for a training.json or an evaluation.json of another adapter.
-    """
+    """The card of work_dir/publish, which says what is unknown; ValueError for records of another adapter."""
     base = export.base_name(adapter)
     for record in ("training.json", "evaluation.json"):
         if why := workdir.stale(work_dir / record, adapter):

@@ -1,8 +1,5 @@
 """What goes to the Hub: the data set, a scan for secrets and personal data, the push (04 and 08).
 
-    dataset.save_dataset(train, test, work_dir / "qa_dataset", cards.dataset_card(train, test, …))
-    dataset.push_dataset(work_dir / "qa_dataset", "your-name/reviews-qa")
-
 A push is private, stops when the scan finds something, and is one commit: after an interruption the Hub has all of
 it or nothing, and the same call goes on.
 """
@@ -20,7 +17,6 @@ from pathlib import Path
 from helpers.clean import names, redaction
 from helpers.core import files, hub, runtime, workdir
 
-KEYS = ("HF_TOKEN", "OPENAI_API_KEY", "BRIGHTDATA_API_KEY")
 SECRETS = (
     r"\bhf_[A-Za-z0-9]{16,}|\bsk-[\w-]{16,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\b(?:gh[pousr]_|github_pat_)\w{20,}"
     r"|\bAIza[\w-]{30,}|\bxox[abeoprs]-[\w-]{10,}|\b[0-9a-f]{64}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
@@ -30,10 +26,6 @@ IDS = dict.fromkeys(("id", "chunk_id", "review_ids"))  # of a pair; they are has
 MODEL_FILES = ["README.md", "NOTICE", "parity.json", "adapter/*", "merged/*", "gguf/*"]  # of notebook 08
 # Weights are numbers, and the tokenizer's words are those of the base model, which anybody can read.
 NOT_SCANNED = ("*.safetensors", "*.gguf", "tokenizer.json", "tokenizer.model")
-
-
-class Unsafe(ValueError):
-    """What was to be uploaded holds a secret or personal data; the message says where, never what."""
 
 
 def save_dataset(train: list[dict], test: list[dict], folder: Path, card: str) -> None:
@@ -73,11 +65,11 @@ def _full_names(text: str, reviewers: set) -> list[str]:
 def scan(folder: Path, reviewers: set = frozenset()) -> Iterator[dict]:
     """Every secret and every piece of personal data in the text files of `folder`: file, row, kind, excerpt.
 
-    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are our own
-    KEYS: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
+    The row is the line, and the excerpt is masked. Secrets are known by their form, as in SECRETS, or are keys of
+    our own: a password in plain words is not found. IDS and NOT_SCANNED are passed over; any other file must be text.
     """
     secrets = SECRETS
-    for name in KEYS:
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "BRIGHTDATA_API_KEY"):
         with contextlib.suppress(runtime.MissingSecret):
             secrets = f"{re.escape(runtime.secret(name))}|{secrets}"
     paths = (file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, NOT_SCANNED)))
@@ -124,12 +116,12 @@ def push_model(work_dir: Path, repo: str, private: bool = True) -> str:
 def push(folder: Path, repo: str, kind: str, reviewers: set, private: bool, only=None) -> str:
     """Upload the files of `folder` to the Hub repository `repo` in one commit; returns its address.
 
-    With `only`, those that match it, in the place of all that match it there. Raises Unsafe for what the scan finds,
+    With `only`, those that match it, in the place of all that match it there. ValueError for what the scan finds,
     PermissionError when `repo` is public and `private` is wanted, ConnectionError when the Hub fails.
     """
     if unsafe := list(islice(scan(folder, reviewers), 10)):
         places = "".join("\n  {file}, row {row}: {kind}: {excerpt}".format(**row) for row in unsafe)
-        raise Unsafe(
+        raise ValueError(
             f"Nothing was uploaded to {repo}: it would hold secrets or personal data.{places}\nTake them out where "
             "they come from (for data: the reviews, and then again from stage 02), and run the notebook again."
         )

@@ -1,8 +1,5 @@
 """Export the tuned model: adapter, merged 16-bit weights, GGUF with an Ollama Modelfile (stage 08).
 
-    export.merge(model, tokenizer, work_dir / "publish" / "merged")
-    export.to_gguf(work_dir / "publish" / "merged", work_dir / "publish" / "gguf", "q8_0", tokenizer)
-
 Every folder appears whole or not at all. A step whose result stands and whose input is unchanged is not done again.
 """
 
@@ -100,9 +97,8 @@ def weights(model, dtype: str = "bfloat16") -> Iterator[tuple]:
 def check_room(model, folder: Path, forms: list[str], dtype: str = "bfloat16") -> str:
     """What the export takes and what is free; raises MemoryError where that is less.
 
-    On the disk it is a copy of the merged weights for each form beside the adapter, and in the memory of the model's
-    device one, to check them. Not looked at: a third on the disk for llama-quantize, and what llama.cpp's converter
-    holds in memory, up to three float32 copies of the largest matrix (benchmarks/publish.json).
+    On the disk a copy of the merged weights for each form beside the adapter, in the memory of the model's device one,
+    to check them. Not looked at: what llama-quantize and the converter hold besides (benchmarks/publish.json).
     """
     import psutil
     import torch
@@ -164,13 +160,9 @@ def unlike(model, merged) -> str:
 
 
 def available(quantization: str) -> tuple[str, str]:
-    """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know."""
-    from gguf import LlamaFileType
-
+    """The kind of GGUF that can be made here, and why; one that does not exist is refused by llama-quantize itself."""
     if quantization.lower() in CONVERTED:
         return quantization.lower(), "as the parameter asks, written by llama.cpp's converter"
-    if f"MOSTLY_{quantization.upper()}" not in LlamaFileType.__members__:
-        raise ValueError(f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q6_k, bf16, f16, …")
     if shutil.which("llama-quantize"):
         return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
     program = "llama.cpp's program llama-quantize, which no package for Python brings: install llama.cpp"

@@ -1,7 +1,5 @@
 """The parity gate: adapter, merged weights and GGUF are the same model, or nothing is published (stage 08).
 
-    rows = parity.check(model, tokenizer, work_dir, ["adapter", "merged", "gguf"], [*prompts, parity.DIFFICULT])
-
 Each form is asked the same questions. The prompt must be the same to the byte and the token, with exactly one <bos>;
 then greedy answers are walked up to the first token that differs, and each form must stop where the adapter's ends.
 """
@@ -24,10 +22,6 @@ TOP = 20  # likeliest tokens that are kept at each step
 # Nats between the log-probabilities of the adapter's token in two forms. Rounding Gemma 3 270M to bfloat16 moved them
 # by up to 0.13, Q8_0 by up to 0.29, half of the adapter's strength by 0.5 (benchmarks/publish.json): hence `unlike`.
 TOLERANCE = 0.5
-
-
-class Differs(ValueError):
-    """A form that would be published is not the model that was tuned; the message says where and why."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +55,10 @@ def from_model(model, tokenizer, stops: list[int], whole: list[int], questions, 
 
 
 def to_the_end(model, tokenizer, question: str) -> list[int]:
-    """The ids of prompt and greedy answer without its stop token; Differs where none comes within TO_THE_END tokens."""
+    """The ids of prompt and greedy answer without its stop token; ValueError where TO_THE_END tokens hold none."""
     (answer,) = models.generate_ids(model, tokenizer, [question], TO_THE_END)
     if answer[-1] not in models.stop_ids(tokenizer):
-        raise Differs(
+        raise ValueError(
             f"Nothing may be published: the adapter's answer to {question!r} does not stop by itself within "
             f"{TO_THE_END} tokens. It has not learned to end its turn; train it longer, in notebook 05."
         )
@@ -160,7 +154,7 @@ def wrong(ours: Answer, theirs: Answer, together: int, gap: float, bos: int, end
 
 
 def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[str]) -> list[dict]:
-    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises Differs."""
+    """Ask all of `forms`, and write publish/parity.json when they are the same model; else raises ValueError."""
     publish, plain, stops = work_dir / "publish", models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)
     whole = to_the_end(model, tokenizer, questions[0])
     adapter, marks = from_model(model, tokenizer, stops, whole, questions), (plain.bos_token_id, stops[-1])
@@ -179,10 +173,10 @@ def check(model, tokenizer, work_dir: Path, forms: list[str], questions: list[st
 
 
 def gate(rows: list[dict]) -> None:
-    """Raises Differs for rows with something `wrong`, naming each form and its causes."""
+    """Raises ValueError for rows with something `wrong`, naming each form and its causes."""
     causes = dict.fromkeys(f"\n  {row['form']}: {row['wrong']}" for row in rows if row["wrong"])
     if causes:
-        raise Differs(
+        raise ValueError(
             f"Nothing may be published, because what would go out is not the model that was tuned.{''.join(causes)}\n"
             "Delete work_dir/publish and run the notebook again. If it says the same, keep the adapter alone: "
             "merge=False, gguf=False."

@@ -17,7 +17,6 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import nbformat
 import papermill
 import pytest
 import yaml
@@ -184,43 +183,12 @@ def test_a_tag_is_a_ref_and_without_an_origin_on_github_the_options_are_named(tm
     assert "github.com/a/b/blob/v1.0/notebooks/" in (tmp_path / "README.md").read_text()
 
 
-def test_a_form_is_parsed_back_and_a_comment_behind_a_line_moves_into_the_table():
-    rows = [
-        ("name", '"a # b"', '["a", "b"] {allow-input: true}', "one of two, `a` or another"),
-        ("share", "-0.5", '{type:"number"}', "0 to 1"),
-        ("more", '{"a": [1]}', '{type:"raw"}', 'fields, {"a": True}'),
-    ]
-    cell, table = one_click.form(rows)
-    assert one_click.parameters(cell, f"## Parameters\n\n{table}\n\nMore.") == rows
-    assert not re.search(r"@param .*#", cell)
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_markdown_cell(
-                "## Parameters\n\nBefore.\n\n| parameter | what it does |\n|---|---|\n| `gone` | old |\n\nAfter."
-            ),
-            nbformat.v4.new_code_cell(
-                'a = 1  # @param {type:"integer"} # how many', metadata={"tags": ["parameters"]}
-            ),
-        ]
-    )
-    one_click.with_one_click(notebook, ADDRESS, REF)
-    assert notebook.cells[1].source == 'a = 1  # @param {type:"integer"}'
-    table = "| parameter | what it does |\n|---|---|\n| `a` | how many |"
-    assert notebook.cells[0].source == f"## Parameters\n\nBefore.\n\n{table}\n\nAfter."
-    notebook.cells[1].source += "\nb = 2"
-    with pytest.raises(ValueError, match="each line must be"):
-        one_click.with_one_click(notebook, ADDRESS, REF)
-
-
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_colab_forms_parse_and_papermill_still_sees_the_parameters(path):
     defaults = notebooks.parameters(path)
     cells = notebooks.read(path).cells
     [at] = [at for at, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
-    cell, rows = cells[at], one_click.parameters(cells[at].source, cells[at - 1].source)
-    assert one_click.form(rows)[0] == cell.source and cells[at - 1].source.endswith(one_click.form(rows)[1])
-    assert [name for name, *_ in rows] == list(defaults) and all(len(why) > 5 for *_, why in rows)
-    for line in cell.source.splitlines():
+    for line in cells[at].source.splitlines():
         found = FORM.fullmatch(line)
         assert found, f"not a form: {line}"
         default = defaults[found["name"]]

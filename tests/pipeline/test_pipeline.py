@@ -186,6 +186,7 @@ def test_refuses_a_notebook_without_exactly_one_plain_parameters_cell(folder, wo
         ("0.5", 1, 0.5),
         ("true", False, True),
         ("no", True, False),
+        ("1", False, True),
         ("", "auto", ""),
         ("42", "a question", "42"),
         ("yes", "a question", "yes"),
@@ -200,9 +201,7 @@ def test_reads_a_value_as_yaml_that_fits_the_default(text, default, value):
     assert found == value and type(found) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("text", "default"), [("ture", False), ("1", False), ("many", 3), ("true", 3), ("[1", {})]
-)
+@pytest.mark.parametrize(("text", "default"), [("ture", False), ("many", 3), ("true", 3), ("[1", {})])
 def test_refuses_a_value_that_does_not_fit_the_default(text, default):
     """`confirm_spend ture` would be a non-empty text, and so a yes."""
     with pytest.raises(ValueError, match=re.escape(f"name {text}: expected")):
@@ -422,7 +421,7 @@ def test_clean_keeps_what_reads_well_and_drops_what_differs(tmp_path):
     )
     source, target = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     nbformat.write(executed, source)
-    notebooks.main(["clean", str(source), str(target), "--work-dir", str(work_dir)])
+    notebooks.main(source, target, work_dir)
     cleaned = notebooks.read(target)
     nbformat.validate(cleaned)
 

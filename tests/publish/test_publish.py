@@ -76,14 +76,12 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
         assert line in card
 
 
-def test_the_licence_is_a_persons_to_give_except_for_the_samples():
+def test_no_licence_is_given_except_for_the_samples():
     train, test = splits.split_pairs(some(20))
     facts = {"company": "Velo", "source": "s"}
     other = cards.dataset_card(train, test, **facts)
     assert front_matter(other)["license"] == "other" and "No licence is granted here" in other
     assert "Whether personal data was replaced is not recorded" in other
-    given = cards.dataset_card(train, test, licence="cc-by-4.0", **facts)
-    assert front_matter(given)["license"] == "cc-by-4.0" and "`cc-by-4.0`" in given.split("## Licence")[1]
     ours = cards.dataset_card(*splits.split_pairs(some(20, teacher="sample")), **facts)
     assert front_matter(ours)["license"] == "apache-2.0" and "Apache License 2.0" in ours
 
@@ -250,7 +248,7 @@ def test_a_push_is_private_and_notebook_05_reads_the_same_rows_back_but_for_the_
 def test_a_secret_stops_the_push_before_anything_is_sent(hub, tmp_path):
     rows = some(20)
     rows[7]["answer"] += " Ask ada@example.com with hf_" + "aB3dE5gH7jK9mN1pQ3sT5v."
-    with pytest.raises(dataset.Unsafe) as stopped:
+    with pytest.raises(ValueError) as stopped:
         dataset.push_dataset(saved(tmp_path / "qa_dataset", rows), REPO)
     said = str(stopped.value)
     assert not hub.requests and not hub.repos
@@ -385,7 +383,7 @@ def test_a_key_an_address_or_a_reviewer_in_the_models_texts_stops_the_push(
     path.write_text((path.read_text() if path.exists() else "") + f"\nWritten by {secret} in May\n")
     made = [f"publish/{form}" for form in ("adapter", "merged", "gguf")]
     workdir.finish_stage(model_dir, "08_publish.parity", made, ["publish/parity.json"])
-    with pytest.raises(dataset.Unsafe, match=rf"{path.name}, row \d: {kind}") as stopped:
+    with pytest.raises(ValueError, match=rf"{path.name}, row \d: {kind}") as stopped:
         dataset.push_model(model_dir, MODEL)
     assert secret not in str(stopped.value) and not hub.requests and not hub.repos
 
