@@ -62,21 +62,18 @@ class Wants:
         self.model, self.thinks = model, bool(THINKERS.match(model))
         self.refuses = {"old name"} if self.thinks else set()  # what it does not take, as in SAYS
         self.flaws: dict[str, str] = {}  # of malformed answers, by key
-        self.learnt, self.halved = set(), Counter()  # of keys: what was refused, how often their room
+        self.halved: Counter[str] = Counter()  # keys: how often their room was too much
         for row in outcomes:
             if row["model"] == model and row["text"] is None:
                 reason, malformed = row.get("reason", ""), row["finish_reason"] == "malformed"
                 self.learn(row["key"], Reply(problem=reason).says, reason if malformed else "")
 
-    def learn(self, key: str, said=(), flaw: str = "", roomy: bool = False) -> bool:
-        """From an error, or an answer's flaw; whether it can now be asked otherwise, if `roomy` in half the room."""
+    def learn(self, key: str, says: set[str] = frozenset(), flaw: str = "") -> None:
+        """From what an error says, or from an answer's flaw: where `body` is another now, it is worth asking again."""
         self.flaws.update({key: flaw} if flaw else {})
         self.thinks |= THOUGHT in flaw
-        new = {(key, name) for name in {"old name", "system", "schema"}.intersection(said)} - self.learnt
-        self.learnt, self.refuses = self.learnt | new, self.refuses.union(said)
-        smaller = roomy and "room" in said
-        self.halved[key] += smaller
-        return smaller or bool(new)
+        self.refuses |= says
+        self.halved[key] += "room" in says
 
     def body(self, request: Request, form: dict) -> dict:
         """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""

@@ -58,6 +58,7 @@ class _Run(Run):
         super().__init__(*job)
         self.state = self.journal.with_name(f"{self.journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
+        self.sent = {key: self._body(key) for key in self.requests}
 
     def all(self, poll_seconds: float) -> None:
         import openai
@@ -90,9 +91,11 @@ class _Run(Run):
         batch |= changes
         files.write_json(self.state, self.batches)
 
+    def _body(self, key: str) -> dict:
+        return self.wants.body(self.requests[key], self.format)
+
     def _most(self, key: str) -> float:
-        body = self.wants.body(self.requests[key], self.format)
-        return PRICE_SHARE * prices.cost(self.price, *answers.most(body))
+        return PRICE_SHARE * prices.cost(self.price, *answers.most(self._body(key)))
 
     def _send(self) -> None:
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
@@ -104,9 +107,9 @@ class _Run(Run):
 
     def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
-        sent = {_custom_id(key): self.wants.body(self.requests[key], self.format) for key in keys}
+        self.sent |= {key: self._body(key) for key in keys}
         line = {"method": "POST", "url": ENDPOINT}
-        lines = [json.dumps({"custom_id": name} | line | {"body": body}) for name, body in sent.items()]
+        lines = [json.dumps({"custom_id": _custom_id(k)} | line | {"body": self.sent[k]}) for k in keys]
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "keys": keys}
@@ -209,10 +212,11 @@ class _Run(Run):
 
     def _row(self, key: str, reply: Reply) -> dict | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        most = answers.most(self.wants.body(self.requests[key], self.format))
         if not reply.problem:
-            return self.end(key, reply, "" if reply.text.strip() else reply.cut_off, reply.tokens or most)
-        if self.wants.learn(key, reply.says, roomy=most[1] > self.requests[key].max_tokens):
+            flaw = "" if reply.text.strip() else reply.cut_off
+            return self.end(key, reply, flaw, reply.tokens or answers.most(self.sent[key]))
+        self.wants.learn(key, reply.says)
+        if self._body(key) != self.sent[key]:
             return self.settle(key, None, str(reply.status), reason=reply.problem)
         return self.refusal(key, reply) or self.fail(key, reply.problem)
 

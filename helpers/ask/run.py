@@ -36,7 +36,7 @@ class Run:
     ):
         self.requests = {request.key: request for request in requests}
         self.journal, self.model, self.max_cost_usd = Path(journal), model, max_cost_usd
-        self.response_model, self.format = response_model, answers.response_format(response_model)
+        self.format = answers.response_format(response_model)
         outcomes, self.in_flight = answers.read(self.journal)
         self.have, self.failed = answers.answered(self.journal), {}
         self.works = any(answer.model == model for answer in self.have.values())  # has ever answered

@@ -9,10 +9,10 @@ import random
 import re
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -26,6 +26,7 @@ from helpers.core import files
 __all__ = ["Answer", "BudgetReached", "Request", "TeacherError", "answered", "estimate", "summary"]
 
 TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
+PASSING = 408, 409, 424, 429, 498, 499  # statuses below 500 that say nothing about the request
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
@@ -42,7 +43,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     model without a price, or runtime.MissingSecret, after what was in flight is in the journal.
     """
     run = _Run(requests, journal_path, model, response_model, max_cost_usd)
-    run.readable = readable or run.fits
+    run.readable = readable or (lambda text: any(answers.all_items(text, response_model)))
     if run.waiting:
         with ThreadPoolExecutor(1) as thread:  # a notebook's own event loop is running
             try:
@@ -53,24 +54,19 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return run.ends()
 
 
-@dataclass
-class _Task:
-    """A request on its way to its end."""
-
-    request: Request
-    tries: int = 0
-    due: float = 0.0  # not before this time.monotonic()
-    plain: bool = False  # failed with a schema
-
-
 class _Run(Run):
     """A call of ask_all: how fast to send, when to stop, and what is in flight."""
 
     def __init__(self, *job):
         super().__init__(*job)
-        self.waiting = deque(map(_Task, self.missing()))
+        self.waiting = deque(self.missing())
         self.answers_now, self.format_works, self.failure = False, False, None
         self.reserved, self.rows = {}, []  # USD by key, and what is not on the disk yet
+        self.tries, self.due, self.plain = (
+            Counter(),
+            Counter(),
+            set(),
+        )  # by key; not before due; failed with a schema
         self.resume_at = self.cut_at = 0.0
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         if self.in_flight:
@@ -101,10 +97,10 @@ class _Run(Run):
                 await self._ask(client, self.waiting.popleft())
             self._flush()
 
-    async def _ask(self, client, task: _Task) -> None:
+    async def _ask(self, client, request: Request) -> None:
         """Ask until an answer or a reason ends the request, or a failure ends the run."""
-        key = task.request.key
-        while key not in self.have and key not in self.failed and (body := await self._admitted(task)):
+        key = request.key
+        while key not in self.have and key not in self.failed and (body := await self._admitted(request)):
             self.rows.append(self.row(key, None, "sent", answers.most(body)))
             await asyncio.sleep(0)  # one flush for the rows of all places at this moment
             self._flush()
@@ -113,23 +109,26 @@ class _Run(Run):
             if reply.status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             outcome = self._problem if reply.problem else self._completion
-            row = outcome(task, body, reply)
+            row = outcome(request, body, reply)
             del self.reserved[key]  # its real cost has taken the place of it
             self.bar.set_postfix_str(f"${self.spent:.4f}, {len(self.reserved)} in flight", refresh=False)
             self.bar.update(key in self.have)
             self.rows.append(row)  # for the next flush, which does not wait for anything on its way
 
-    async def _admitted(self, task: _Task) -> dict | None:
+    def _body(self, request: Request) -> dict:
+        """What to send: as `wants` knows, and in plain text where the schema may have broken the last attempt."""
+        plain = request.key in self.plain or THOUGHT not in self.wants.flaws.get(request.key, THOUGHT)
+        return self.wants.body(request, {} if plain and not self.format_works else self.format)
+
+    async def _admitted(self, request: Request) -> dict | None:
         """What to send, as soon as the limit, the server's wishes and the budget allow it; None after a failure."""
         while not self.failure:
-            if time.monotonic() >= max(task.due, self.resume_at) and len(self.reserved) < int(self.limit):
-                flaw = self.wants.flaws.get(task.request.key, THOUGHT)
-                plain = task.plain or THOUGHT not in flaw  # the schema may have broken the answer
-                schema = {} if plain and not self.format_works else self.format
-                body = self.wants.body(task.request, schema)
+            due = max(self.due[request.key], self.resume_at)
+            if time.monotonic() >= due and len(self.reserved) < int(self.limit):
+                body = self._body(request)
                 usd = prices.cost(self.price, *answers.most(body))
                 if self.spent + sum(self.reserved.values()) + usd <= self.max_cost_usd:
-                    self.reserved[task.request.key] = usd
+                    self.reserved[request.key] = usd
                     return body
                 if not self.reserved:  # nothing in flight can turn out cheaper
                     self.failure = self.budget_reached()
@@ -158,59 +157,49 @@ class _Run(Run):
         wait = float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
         return replace(answers.read_reply(response.status_code, response.text), wait=wait)
 
-    def _completion(self, task: _Task, body: dict, reply: Reply) -> dict:
+    def _completion(self, request: Request, body: dict, reply: Reply) -> dict:
         """The row of an answer, or of a flawed one."""
-        key, formed = task.request.key, "response_format" in body
+        key, formed, flaws = request.key, "response_format" in body, self.wants.flaws
         self.answers_now, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
-        if not (formed or self.format_works or key in self.wants.flaws):
-            self.format = {}  # the server doesn't know JSON schemas: plain text from here on
         flaw = "not in the form that was asked for" if reply.text.strip() else "empty"
         flaw = reply.cut_off or ("" if self.readable(reply.text) else flaw)
         self.format_works |= formed and not flaw
-        if not (flaw or self.format_works) and len(self.wants.flaws) > 1:  # it was the schema, not chance
-            self.wants.refuses.add("schema")
+        if not (formed or self.format_works) and (key not in flaws or (len(flaws) > 1 and not flaw)):
+            self.wants.refuses.add("schema")  # unknown to the server, or what broke two answers, not chance
         return self.end(key, reply, flaw, reply.tokens or answers.most(body))
 
-    def _problem(self, task: _Task, body: dict, reply: Reply) -> dict:
-        """The row of an error. What it says: ask again, ask otherwise, give up this request, or stop."""
-        status, problem, key, says = reply.status, reply.problem, task.request.key, reply.says
-        again = (
-            status >= 500 or status in (408, 409, 424, 429, 498, 499) or reply.code == "json_validate_failed"
-        )
+    def _problem(self, request: Request, body: dict, reply: Reply) -> dict:
+        """The row of an error. What it says: ask later, ask otherwise, give up this request, or stop."""
+        status, problem, key, says = reply.status, reply.problem, request.key, reply.says
+        again = status >= 500 or status in PASSING or reply.code == "json_validate_failed"
         passing = "account" not in says and (again or status == 0 and self.works)
-        otherwise = self.wants.learn(key, says, roomy=answers.most(body)[1] > task.request.max_tokens)
         broken = status == 0 or reply.code in (LOST, UNSENT)  # the server did not speak
-        untried = "response_format" in body and not self.format_works
-        if untried and not ({"account", "text"} & says or broken or status == 429):
-            task.plain = task.tries > 0 or not passing  # perhaps it cannot take a schema, whatever it answers
-            otherwise |= not passing
-        if passing and not otherwise:
-            self._later(task, reply)
-        elif not otherwise and (row := self.refusal(key, reply)):
-            return row
-        elif not otherwise:
+        self.wants.learn(key, says)
+        if not ({"account", "text"} & says or broken or status == 429) and (self.tries[key] or not passing):
+            self.plain.add(key)  # perhaps it cannot take a schema, whatever it answers
+        if passing:
+            self._later(key, reply)
+        elif self._body(request) == body:  # nothing would be asked otherwise
+            if row := self.refusal(key, reply):
+                return row
             self.failure = self.failure or self.error(f"on {key!r}", problem, status)
         lost = passing and broken and reply.code != UNSENT
         why = LOST if lost else UNSENT if reply.code == UNSENT else str(status or "no completion")
         return self.settle(key, None, why, answers.most(body) if lost else (0, 0), problem)
 
-    def _later(self, task: _Task, reply: Reply) -> None:
+    def _later(self, key: str, reply: Reply) -> None:
         """Ask again after a wait. What failed too often is given up; where nothing is answered, so are all."""
-        now, busy, key = time.monotonic(), reply.status == 429, task.request.key
-        for_all = reply.wait or busy or not self.works
-        wait = reply.wait or BACK_OFF_SECONDS * 2**task.tries * random.uniform(1.0, 1.2)
-        task.tries, task.due = task.tries + (not busy), now + wait
-        problem = f"{reply.problem}, after {task.tries} tries" if task.tries else reply.problem
-        too_often = task.tries >= TRIES
+        now, busy = time.monotonic(), reply.status == 429
+        wait = reply.wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
+        self.tries[key] += not busy
+        self.due[key] = now + wait
+        problem = f"{reply.problem}, after {self.tries[key]} tries" if self.tries[key] else reply.problem
+        too_often = self.tries[key] >= TRIES
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS or (too_often and not self.answers_now):
             problem += f" (next in {wait:.0f} s)"
             self.failure = self.failure or self.error(f"on {key!r}", problem, reply.status or 503)
         elif too_often:
             self.fail(key, problem)
-        elif for_all:
-            self.resume_at = max(self.resume_at, task.due)
-
-    def fits(self, text: str) -> bool:
-        """A server without schemas may answer in another form."""
-        return any(answers.all_items(text, self.response_model)) or not self.format
+        elif reply.wait or busy or not self.works:  # for all
+            self.resume_at = max(self.resume_at, self.due[key])
