@@ -58,7 +58,7 @@ def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tup
     for key, answer in answers.items():
         sheet = by_id[key.split("/")[0]]
         parsed = [*all_items(answer.text, SheetPair, "pairs")][:PAIRS]
-        pairs += [_pair(sheet, one.question, one.answer, one.facts, model, PROMPT_VERSION) for one in parsed]
+        pairs += [_pair(sheet, dict(one), model, PROMPT_VERSION) for one in parsed]
         if not parsed:
             reason = f"no usable answer ({answer.reason or 'no pair with question, answer and facts'})"
             row = {"chunk_id": sheet["id"], "teacher": model, "text": answer.text}
@@ -66,9 +66,9 @@ def pairs_from(answers: dict[str, Answer], pages: list[dict], model: str) -> tup
     return pairs, rejected
 
 
-def _pair(sheet: dict, question: str, answer: str, facts: list[str], teacher: str, version: str) -> dict:
-    texts = question.strip(), answer.strip()
-    return qa.make_pair(sheet["id"], [], texts, teacher, version, sheet["text"], facts)
+def _pair(sheet: dict, said: dict, teacher: str, version: str) -> dict:
+    texts = said["question"].strip(), said["answer"].strip()
+    return qa.make_pair(sheet["id"], [], texts, teacher, version, sheet["text"], said["facts"])
 
 
 def sample_topics() -> list[dict]:
@@ -79,10 +79,9 @@ def sample_topics() -> list[dict]:
 
 def sample_pairs(pages: list[dict]) -> list[dict]:
     """The bundled pairs about those `pages` that are, to the letter, the bundled sample's."""
-    by_id, rows, pairs = {sheet["id"]: sheet for sheet in pages}, files.read_jsonl(SAMPLE), []
-    for row in rows:
-        if sheet := by_id.get(row["sheet_id"]):
-            pairs.append(_pair(sheet, row["question"], row["answer"], row["facts"], "sample", "sample"))
+    by_id, rows = {sheet["id"]: sheet for sheet in pages}, files.read_jsonl(SAMPLE)
+    known = [row for row in rows if row["sheet_id"] in by_id]
+    pairs = [_pair(by_id[row["sheet_id"]], row, "sample", "sample") for row in known]
     if pages and (absent := len(rows) - len(pairs)):
         print(f"{absent} of {len(rows)} sample overview pairs are left out: no sheet has their counts")
     return pairs
