@@ -1,18 +1,15 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-It may be killed, and continued on another day: the same call takes up what is under way, from
-`qa_batches.json` beside the journal, and finds a batch that was never noted by its tag, a hash of its
-requests. A cut off or malformed answer is kept, since another would take a day; one of which thinking has
-left nothing is asked for once more. One process at a time; it cancels nothing.
+It may be killed, and continued on another day: the same call takes up what is under way, from `qa_batches.json` beside
+the journal, and finds a batch that was never noted by its tag, a hash of its requests. A cut off or malformed answer is
+kept, since another would take a day; one of which thinking has left nothing is asked for once more.
 
-Facts from platform.openai.com/docs/guides/batch, read in November 2026: 50,000 requests and 200 MB a file,
-and a limit of input tokens in the queue; after 24 hours unfinished requests expire and finished ones are
-charged; lines come in any order; files are kept for 30 days.
+By platform.openai.com/docs/guides/batch, read in November 2026: 50,000 requests and 200 MB a file, a limit of input
+tokens in the queue, 24 hours, after which what is finished is charged, lines in any order, files for 30 days.
 """
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -95,7 +92,7 @@ class _Run(Run):
         return self.wants.body(self.requests[key], self.format)
 
     def _most(self, key: str) -> float:
-        return PRICE_SHARE * prices.cost(self.price, *answers.most(self._body(key)))
+        return prices.cost(self.price, *answers.most(self._body(key)))
 
     def _send(self) -> None:
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
@@ -195,11 +192,11 @@ class _Run(Run):
         if ended.status == "failed":
             self._save(batch, state="failed")
             errors = (ended.errors and ended.errors.data) or []
-            listed = {f"{error.code}: {error.message}": 0 for error in errors}  # each once
-            why = "; ".join(listed) or "no reason was given"
-            fix = "lower MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
-            fix = f" Where it was too much, {fix}" if re.search("(?i)limit|large|queue|too many", why) else ""
-            raise TeacherError(f"{ended.id} was refused, unpaid: {why[:600]}.{fix}")
+            why = "; ".join(dict.fromkeys(f"{error.code}: {error.message}" for error in errors))
+            raise TeacherError(
+                f"{ended.id} was refused, unpaid: {why[:600] or 'no reason was given'}. Where it was too much, lower "
+                "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
+            )
         results = self._results(ended)
         self.works |= not all(reply.problem for reply in results.values())
         absent = Reply(problem=f"its batch is {ended.status}", status=0)

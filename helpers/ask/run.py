@@ -1,11 +1,14 @@
 """What asking live (`teacher`) and in batches (`batch`) have in common: one call's requests, money and rows."""
 
+import contextlib
+import re
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, Reply, Request
+from helpers.core import runtime
 
 FIXES = {
     400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
@@ -43,8 +46,10 @@ class Run:
         self.wants = answers.Wants(model, outcomes)
         self.spent = sum(row["cost_usd"] for row in outcomes + self.in_flight)
         if self.missing():
-            self.price, self.url = prices.price(model), prices.base_url()
-            self.key = prices.api_key(self.url)
+            self.price = tuple(self.price_share * usd for usd in prices.price(model))
+            self.url, self.key = prices.base_url(), "not-needed"
+            with contextlib.suppress(runtime.MissingSecret if prices.is_own(self.url) else ()):
+                self.key = runtime.secret("OPENAI_API_KEY")
 
     def missing(self) -> list[Request]:
         return [request for key, request in self.requests.items() if key not in self.have]
@@ -56,7 +61,7 @@ class Run:
 
     def row(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
         """A row of the journal."""
-        usd = self.price_share * prices.cost(self.price, *tokens)
+        usd = prices.cost(self.price, *tokens)
         return asdict(Answer(key, self.model, text, why, *tokens, usd, self._keyless(reason)))
 
     def settle(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
@@ -97,7 +102,7 @@ class Run:
 
     def error(self, doing: str, problem: str, status: int, fix: str = "") -> TeacherError:
         """What concerns all requests, with what to change: by default, what the status says."""
-        if status == 404 and any(word in problem.lower() for word in ("model", "deployment")):
+        if status == 404 and re.search("(?i)model|deployment", problem):
             fix = fix or "Choose a teacher_model that the server has"
         status = 402 if status in answers.REFUSED and "account" in Reply(problem=problem).says else status
         fix = fix or FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")

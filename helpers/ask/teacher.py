@@ -1,7 +1,7 @@
 """Ask a teacher LLM many questions: at once, within a budget, and never pay for an answer twice.
 
-Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM). The
-client's own retries are off: each attempt has its rows in the journal, and its place in the budget.
+Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM). The client's own
+retries are off: each attempt has its rows in the journal, and its place in the budget.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             readable: Callable[[str], bool] | None = None) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
-    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off,
-    or that `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more.
-    `max_cost_usd` covers all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a
-    model without a price, or runtime.MissingSecret, after what was in flight is in the journal.
+    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off, or that
+    `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more. `max_cost_usd` covers
+    all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a model without a price, or
+    runtime.MissingSecret, after what was in flight is in the journal.
     """
     run = _Run(requests, journal_path, model, response_model, max_cost_usd)
     run.readable = readable or (lambda text: any(answers.all_items(text, response_model)))
@@ -62,12 +62,8 @@ class _Run(Run):
         self.waiting = deque(self.missing())
         self.answers_now, self.format_works, self.failure = False, False, None
         self.reserved, self.rows = {}, []  # USD by key, and what is not on the disk yet
-        self.tries, self.due, self.plain = (
-            Counter(),
-            Counter(),
-            set(),
-        )  # by key; not before due; failed with a schema
-        self.resume_at = self.cut_at = 0.0
+        self.tries, self.plain = Counter(), set()  # by key; what failed with a schema
+        self.due, self.resume_at, self.cut_at = Counter(), 0.0, 0.0  # in time.monotonic(); due by key
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         if self.in_flight:
             files.append_jsonl(self.journal, *(row | {"finish_reason": LOST} for row in self.in_flight))
@@ -109,16 +105,10 @@ class _Run(Run):
             if reply.status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             outcome = self._problem if reply.problem else self._completion
-            row = outcome(request, body, reply)
+            self.rows.append(outcome(request, body, reply))  # the next flush waits for nothing on its way
             del self.reserved[key]  # its real cost has taken the place of it
             self.bar.set_postfix_str(f"${self.spent:.4f}, {len(self.reserved)} in flight", refresh=False)
             self.bar.update(key in self.have)
-            self.rows.append(row)  # for the next flush, which does not wait for anything on its way
-
-    def _body(self, request: Request) -> dict:
-        """What to send: as `wants` knows, and in plain text where the schema may have broken the last attempt."""
-        plain = request.key in self.plain or THOUGHT not in self.wants.flaws.get(request.key, THOUGHT)
-        return self.wants.body(request, {} if plain and not self.format_works else self.format)
 
     async def _admitted(self, request: Request) -> dict | None:
         """What to send, as soon as the limit, the server's wishes and the budget allow it; None after a failure."""
@@ -136,6 +126,11 @@ class _Run(Run):
             await asyncio.sleep(GLANCE_SECONDS)
         return None
 
+    def _body(self, request: Request) -> dict:
+        """In plain text where the schema may have broken the last attempt."""
+        plain = request.key in self.plain or THOUGHT not in self.wants.flaws.get(request.key, THOUGHT)
+        return self.wants.body(request, {} if plain and not self.format_works else self.format)
+
     def _flush(self) -> None:
         if self.rows:
             files.append_jsonl(self.journal, *self.rows)
@@ -151,11 +146,12 @@ class _Run(Run):
             response = error.response
         except openai.APIConnectionError as error:
             unsent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-            problem = f"{error} ({error.__cause__!r})"
-            return Reply(problem=problem, status=503, code=UNSENT if unsent else LOST)
-        header = response.headers.get("retry-after", "")
-        wait = float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
-        return replace(answers.read_reply(response.status_code, response.text), wait=wait)
+            return Reply(
+                problem=f"{error} ({error.__cause__!r})", status=503, code=UNSENT if unsent else LOST
+            )
+        seconds = re.fullmatch(r"\d+(\.\d+)?", response.headers.get("retry-after", ""))
+        reply = answers.read_reply(response.status_code, response.text)
+        return replace(reply, wait=float(seconds[0]) if seconds else 0.0)
 
     def _completion(self, request: Request, body: dict, reply: Reply) -> dict:
         """The row of an answer, or of a flawed one."""
@@ -171,7 +167,7 @@ class _Run(Run):
 
     def _problem(self, request: Request, body: dict, reply: Reply) -> dict:
         """The row of an error. What it says: ask later, ask otherwise, give up this request, or stop."""
-        status, problem, key, says = reply.status, reply.problem, request.key, reply.says
+        status, key, says = reply.status, request.key, reply.says
         again = status >= 500 or status in PASSING or reply.code == "json_validate_failed"
         passing = "account" not in says and (again or status == 0 and self.works)
         broken = status == 0 or reply.code in (LOST, UNSENT)  # the server did not speak
@@ -183,10 +179,10 @@ class _Run(Run):
         elif self._body(request) == body:  # nothing would be asked otherwise
             if row := self.refusal(key, reply):
                 return row
-            self.failure = self.failure or self.error(f"on {key!r}", problem, status)
+            self.failure = self.failure or self.error(f"on {key!r}", reply.problem, status)
         lost = passing and broken and reply.code != UNSENT
         why = LOST if lost else UNSENT if reply.code == UNSENT else str(status or "no completion")
-        return self.settle(key, None, why, answers.most(body) if lost else (0, 0), problem)
+        return self.settle(key, None, why, answers.most(body) if lost else (0, 0), reply.problem)
 
     def _later(self, key: str, reply: Reply) -> None:
         """Ask again after a wait. What failed too often is given up; where nothing is answered, so are all."""

@@ -145,9 +145,8 @@ def test_a_batch_that_is_refused_as_a_whole_says_why_and_blocks_nothing(ask, jou
     with FakeBatches() as server:
         with pytest.raises(
             teacher.TeacherError, match="batch_0 was refused, unpaid: model_not_found: .*not supp"
-        ) as caught:
+        ):
             ask(server, some(3), model="no-such-model")
-        assert "MAX_REQUESTS" not in str(caught.value)
         assert states(journal) == ["failed"]
         assert len(ask(server, some(3))) == 3
 
