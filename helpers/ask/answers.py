@@ -245,12 +245,8 @@ def summary(journal: Path) -> dict:
     billed = [row for row in outcomes if row["prompt_tokens"]] + in_flight
     ends = answered(journal).values()
     reasons = Counter(end.reason.partition(" (")[0] for end in ends if end.reason)
-    found = {
-        "requests": len(ends),
-        "answers": len(ends) - reasons.total(),
-        "reasons": dict(reasons),
-        "calls": len(billed),
-    }
+    found = {"requests": len(ends), "answers": len(ends) - reasons.total(), "reasons": dict(reasons)}
+    found["calls"] = len(billed)
     found |= {name: sum(row[name] for row in billed) for name in ("prompt_tokens", "completion_tokens")}
     usd, usd_lost = (sum(row["cost_usd"] for row in rows) for rows in (billed, lost))
     return found | {"usd": usd, "lost": len(lost), "usd_lost": usd_lost}

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, Reply, Request
-from helpers.ask.run import Run, TeacherError
+from helpers.ask.teacher import Run, TeacherError
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -61,8 +61,8 @@ class _Run(Run):
         import openai
 
         web = openai.DefaultHttpxClient(trust_env=not prices.is_own(self.url))
-        options = {"base_url": self.url, "timeout": 600, "max_retries": 4, "http_client": web}
-        self.client = openai.OpenAI(api_key=self.key, **options)
+        options = {"timeout": 600, "max_retries": 4, "http_client": web}
+        self.client = openai.OpenAI(api_key=self.key, base_url=self.url, **options)
         for batch in self.batches:  # whose creation an earlier process did not live to note
             if batch["state"] == "asked":
                 batch_id = self._find(batch["tag"], LISTED_LATE)

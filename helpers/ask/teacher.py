@@ -1,10 +1,11 @@
 """Ask a teacher LLM many questions: at once, within a budget, and never pay for an answer twice.
 
 Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM). The client's own
-retries are off: each attempt has its rows in the journal, and its place in the budget.
+retries are off: each attempt has its rows in the journal, and its place in the budget. A batch is a `Run` too.
 """
 
 import asyncio
+import contextlib
 import random
 import re
 import sys
@@ -12,24 +13,41 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import LOST, THOUGHT, UNSENT, Answer, Reply, Request, answered, estimate, summary
-from helpers.ask.run import BudgetReached, Run, TeacherError
-from helpers.core import files
+from helpers.core import files, runtime
 
-__all__ = ["Answer", "BudgetReached", "Request", "TeacherError", "answered", "estimate", "summary"]
+__all__ = ["Answer", "Request", "answered", "estimate", "summary"]
 
 TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
 PASSING = 408, 409, 424, 429, 498, 499  # statuses below 500 that say nothing about the request
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
+FIXES = {
+    0: "OPENAI_BASE_URL usually ends in /v1",  # what came is no completion
+    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
+    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
+    402: "Add credit to the account, renew its key, or choose a cheaper teacher_model",
+    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
+    429: "If the account's quota is used up, add credit or wait a day; otherwise lower max_concurrency",
+}
+FIXES |= {404: FIXES[0], 413: FIXES[400], 422: FIXES[400]}
+
+
+class BudgetReached(RuntimeError):
+    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
+
+
+class TeacherError(RuntimeError):
+    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -37,10 +55,9 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             readable: Callable[[str], bool] | None = None) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
-    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off, or that
-    `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more. `max_cost_usd` covers
-    all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a model without a price, or
-    runtime.MissingSecret, after what was in flight is in the journal.
+    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. What is cut off, or not `readable`
+    (by default: JSON in it is a `response_model`), is asked for once more. `max_cost_usd` covers all that this journal
+    ever cost. Raises BudgetReached, TeacherError, ValueError for a model without a price, or runtime.MissingSecret.
     """
     run = _Run(requests, journal_path, model, response_model, max_cost_usd)
     run.readable = readable or (lambda text: any(answers.all_items(text, response_model)))
@@ -54,8 +71,90 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return run.ends()
 
 
+class Run:
+    """One call of `ask_all`, live or in batches: what is asked, what the journal has of it, and its next rows."""
+
+    price_share = 1.0
+
+    def __init__(self, requests: list[Request], journal: Path, model: str, response_model, max_cost_usd):
+        self.requests = {request.key: request for request in requests}
+        self.journal, self.model, self.max_cost_usd = Path(journal), model, max_cost_usd
+        self.format = answers.response_format(response_model)
+        outcomes, self.in_flight = answers.read(self.journal)
+        self.have, self.failed = answers.answered(self.journal), {}
+        self.works = any(answer.model == model for answer in self.have.values())  # has ever answered
+        self.wants = answers.Wants(model, outcomes)
+        self.spent = sum(row["cost_usd"] for row in outcomes + self.in_flight)
+        if self.missing():
+            self.price = tuple(self.price_share * usd for usd in prices.price(model))
+            self.url, self.key = prices.base_url(), "not-needed"
+            with contextlib.suppress(runtime.MissingSecret if prices.is_own(self.url) else ()):
+                self.key = runtime.secret("OPENAI_API_KEY")
+
+    def missing(self) -> list[Request]:
+        return [request for key, request in self.requests.items() if key not in self.have]
+
+    def ends(self) -> dict[str, Answer]:
+        """What ended each request; what `fail` ended, the next call asks again."""
+        ended = self.have | self.failed
+        return {key: ended[key] for key in self.requests}
+
+    def row(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
+        """A row of the journal."""
+        usd, reason = prices.cost(self.price, *tokens), reason.replace(self.key, "[OPENAI_API_KEY]")[:400]
+        return asdict(Answer(key, self.model, text, why, *tokens, usd, reason))
+
+    def settle(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
+        """The row of what became of an attempt; it counts from now on."""
+        row = self.row(key, text, why, tokens, reason)
+        self.spent += row["cost_usd"]
+        if text is not None:
+            self.have[key] = Answer(**row)
+        return row
+
+    def end(self, key: str, reply: Reply, flaw: str, tokens: tuple[int, int]) -> dict:
+        """The row of a completion: an answer, a reason or, the first time that it has a flaw, neither."""
+        text, why, self.works = reply.text, reply.finish_reason, True
+        if reply.refused:
+            return self.settle(key, text, why, tokens, f"refused ({reply.refused})")
+        if not flaw or key in self.wants.flaws:
+            return self.settle(key, text, why, tokens, flaw and f"malformed twice ({flaw})")
+        self.wants.learn(key, flaw=flaw)
+        return self.settle(key, None, "malformed", tokens, flaw)
+
+    def refusal(self, key: str, reply: Reply) -> dict | None:
+        """The row of a request that is refused for its text, or for the room that it lacked; None for others."""
+        anyway = self.works and reply.status in answers.REFUSED and "account" not in reply.says
+        flaw = "room" in reply.says and self.wants.flaws.get(key)
+        reason = f"malformed twice ({flaw})" if flaw else f"refused ({reply.problem})"
+        return self.settle(key, "", "refused", reason=reason) if anyway or "text" in reply.says else None
+
+    def fail(self, key: str, problem: str) -> None:
+        self.failed[key] = Answer(**self.row(key, "", "failed", reason=f"failed ({problem})"))
+
+    def budget_reached(self) -> BudgetReached:
+        total = len(self.requests)
+        return BudgetReached(
+            f"{total - len(self.missing())} of {total} requests are answered, for ${self.spent:.4f}; the next may cost "
+            f"more than max_cost_usd = {self.max_cost_usd} leaves. The journal keeps the answers: the same call with a "
+            "higher max_cost_usd asks and pays only for the rest."
+        )
+
+    def error(self, doing: str, problem: str, status: int, fix: str = "") -> TeacherError:
+        """What concerns all requests, with what to change: by default, what the status says."""
+        if status == 404 and re.search("(?i)model|deployment", problem):
+            fix = fix or "Choose a teacher_model that the server has"
+        status = 402 if status in answers.REFUSED and "account" in Reply(problem=problem).says else status
+        fix = fix or FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
+        problem = problem.replace(self.key, "[OPENAI_API_KEY]")[:400]
+        return TeacherError(
+            f"The teacher {self.model!r} at {urlsplit(self.url).hostname} failed {doing}: {problem}. "
+            f"{fix}. What is answered or under way is kept: the same call asks and pays only for the rest."
+        )
+
+
 class _Run(Run):
-    """A call of ask_all: how fast to send, when to stop, and what is in flight."""
+    """A live one: how fast to send, when to stop, and what is in flight."""
 
     def __init__(self, *job):
         super().__init__(*job)
@@ -65,11 +164,11 @@ class _Run(Run):
         self.tries, self.plain = Counter(), set()  # by key; what failed with a schema
         self.due, self.resume_at, self.cut_at = Counter(), 0.0, 0.0  # in time.monotonic(); due by key
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        if self.in_flight:
-            files.append_jsonl(self.journal, *(row | {"finish_reason": LOST} for row in self.in_flight))
-            usd = sum(row["cost_usd"] for row in self.in_flight)
-            print(f"Requests in flight when the last run ended: {len(self.in_flight)}. They may be paid twice: up to "
-                  f"${usd:.4f}, which count as spent.")  # fmt: skip
+        if lost := [row | {"finish_reason": LOST} for row in self.in_flight]:
+            files.append_jsonl(self.journal, *lost)
+            usd = sum(row["cost_usd"] for row in lost)
+            print(f"Requests in flight when the last run ended: {len(lost)}. They may be paid twice: up to ${usd:.4f}, "
+                  "which count as spent.")  # fmt: skip
 
     async def all(self, max_concurrency: int) -> None:
         """Keep requests in flight until none is missing, or something fails for all of them."""
@@ -86,9 +185,11 @@ class _Run(Run):
         import openai
 
         own = prices.is_own(self.url)  # a small server answers one after the other
-        options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "max_retries": 0}
-        options["http_client"] = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
-        async with openai.AsyncOpenAI(api_key=self.key, base_url=self.url, **options) as client:
+        web = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
+        options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "http_client": web}
+        async with openai.AsyncOpenAI(
+            api_key=self.key, base_url=self.url, max_retries=0, **options
+        ) as client:
             while self.waiting and not self.failure:
                 await self._ask(client, self.waiting.popleft())
             self._flush()
