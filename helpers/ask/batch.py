@@ -49,10 +49,8 @@ def _custom_id(key: str) -> str:
 class _Run(Run):
     """A call of ask_all. `batches` is the state file: asked (perhaps created), running, done, failed (unpaid)."""
 
-    price_share = PRICE_SHARE
-
     def __init__(self, *job):
-        super().__init__(*job)
+        super().__init__(*job, PRICE_SHARE)
         self.state = self.journal.with_name(f"{self.journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
         self.sent = {key: self._body(key) for key in self.requests}

@@ -74,9 +74,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
 class Run:
     """One call of `ask_all`, live or in batches: what is asked, what the journal has of it, and its next rows."""
 
-    price_share = 1.0
-
-    def __init__(self, requests: list[Request], journal: Path, model: str, response_model, max_cost_usd):
+    def __init__(self, requests, journal: Path, model: str, response_model, max_cost_usd, price_share=1.0):
         self.requests = {request.key: request for request in requests}
         self.journal, self.model, self.max_cost_usd = Path(journal), model, max_cost_usd
         self.format = answers.response_format(response_model)
@@ -86,7 +84,7 @@ class Run:
         self.wants = answers.Wants(model, outcomes)
         self.spent = sum(row["cost_usd"] for row in outcomes + self.in_flight)
         if self.missing():
-            self.price = tuple(self.price_share * usd for usd in prices.price(model))
+            self.price = tuple(price_share * usd for usd in prices.price(model))
             self.url, self.key = prices.base_url(), "not-needed"
             with contextlib.suppress(runtime.MissingSecret if prices.is_own(self.url) else ()):
                 self.key = runtime.secret("OPENAI_API_KEY")
@@ -289,8 +287,7 @@ class _Run(Run):
         """Ask again after a wait. What failed too often is given up; where nothing is answered, so are all."""
         now, busy = time.monotonic(), reply.status == 429
         wait = reply.wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
-        self.tries[key] += not busy
-        self.due[key] = now + wait
+        self.due[key], self.tries[key] = now + wait, self.tries[key] + (not busy)
         problem = f"{reply.problem}, after {self.tries[key]} tries" if self.tries[key] else reply.problem
         too_often = self.tries[key] >= TRIES
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS or (too_often and not self.answers_now):
