@@ -132,9 +132,8 @@ class _Run(Run):
         for pause in pauses:
             time.sleep(pause)
             with self._explained("at listing the batches", absent="It has no Batch API: use mode='live'"):
-                for batch in self.client.batches.list(limit=100):  # the newest first, page by page
-                    if batch.created_at < oldest:
-                        break
+                listed = self.client.batches.list(limit=100)  # the newest first, page by page
+                for batch in takewhile(lambda batch: batch.created_at >= oldest, listed):
                     same = (batch.metadata or {}).get(TAG) == tag
                     if same and batch.id not in known and batch.status != "failed":
                         return batch.id
@@ -198,11 +197,14 @@ class _Run(Run):
         results = self._results(ended)
         self.works |= not all(reply.problem for reply in results.values())
         absent = Reply(problem=f"its batch is {ended.status}", status=0)
-        keys = [key for key in batch["keys"] if key not in self.have]
+        keys = [key for key in batch["keys"] if key in self.requests and key not in self.have]
         rows = [self._row(key, results.get(_custom_id(key), absent)) for key in keys]
         if rows := list(filter(None, rows)):
             files.append_jsonl(self.journal, *rows)
-        self._save(batch, state="done")
+        rest = [
+            key for key in batch["keys"] if key not in self.requests
+        ]  # collected by the call that asks them
+        self._save(batch, **({"keys": rest} if rest else {"state": "done"}))
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 
     def _row(self, key: str, reply: Reply) -> dict | None:

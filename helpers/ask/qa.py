@@ -43,7 +43,7 @@ class QAPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": Fal
 
 
 def make_pair(
-    chunk_id: str, review_ids: list[str], texts: tuple, teacher: str, version: str, context="", facts=None
+    chunk_id, review_ids: list[str], texts: tuple, teacher, version, context="", facts=None
 ) -> dict:
     """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id.
 

@@ -404,6 +404,15 @@ def test_a_batch_whose_answers_are_in_the_journal_is_in_the_budget_once(ask, jou
         assert len(ask(server, others, max_cost_usd=noted["usd_at_most"])) == 20
 
 
+def test_a_batch_with_requests_that_are_no_longer_asked_is_collected_for_the_others(ask, journal):
+    """It ended each later call with a KeyError, and its paid answers were beyond reach."""
+    with FakeBatches(faults={"GET /v1/batches/{id}": [400]}) as server:
+        with pytest.raises(teacher.TeacherError):
+            ask(server, some(6))
+        assert len(ask(server, some(4))) == 4 and len(ask(server, some(6))) == 6
+    assert len(server.batches) == 1 and set(server.billed.values()) == {1} and states(journal) == ["done"]
+
+
 def test_a_server_without_batches_says_use_live(ask, journal):
     """So do Ollama, llama.cpp (see test_free_teacher.py), vLLM and transformers serve."""
     with FakeBatches(faults={"GET /v1/batches": [404]}) as server:
