@@ -63,15 +63,19 @@ def context(chunk: dict) -> str:
 
 
 def requests_for(chunks: list[dict], pairs_per_chunk: int, model: str) -> list[Request]:
-    """One request per chunk. Its marker holds a hash of what it encloses, which that cannot contain."""
-    requests = []
+    """One request per chunk."""
+    requests, end = [], f"{PROMPT_VERSION}/{model}/{pairs_per_chunk}"
     for chunk in chunks:
-        key = f"{chunk['id']}/{PROMPT_VERSION}/{model}/{pairs_per_chunk}"
-        text = injection.neutralised(context(chunk))
-        user = USER_PROMPT.format(count=pairs_per_chunk, mark=files.content_id(text), text=text)
         room = 200 + TOKENS_PER_PAIR * pairs_per_chunk + TOKENS_PER_REVIEW * len(chunk["review_ids"])
-        requests.append(Request(key, SYSTEM_PROMPT, user, room))
+        user = enclosed(USER_PROMPT, context(chunk), pairs_per_chunk)
+        requests.append(Request(f"{chunk['id']}/{end}", SYSTEM_PROMPT, user, room))
     return requests
+
+
+def enclosed(prompt: str, text: str, count: int) -> str:
+    """A text as data, between markers that hold a hash of what they enclose, which that cannot contain."""
+    text = injection.neutralised(text)
+    return prompt.format(count=count, mark=files.content_id(text), text=text)
 
 
 def pairs_from(answers: dict[str, Answer], chunks: list[dict], model: str) -> tuple[list[dict], list[dict]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydantic
 
-from helpers.ask import injection, qa, sheets
+from helpers.ask import qa, sheets
 from helpers.ask.answers import Answer, Request, all_items
 from helpers.core import files, runtime
 
@@ -32,13 +32,9 @@ class SheetPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": 
 
 def requests_for(pages: list[dict], model: str) -> list[Request]:
     """One request per sheet."""
-    requests = []
-    for sheet in pages:
-        text = injection.neutralised(sheet["text"])
-        user = USER_PROMPT.format(count=PAIRS, mark=files.content_id(text), text=text)
-        key = f"{sheet['id']}/{PROMPT_VERSION}/{model}/{PAIRS}"
-        requests.append(Request(key, SYSTEM_PROMPT, user, 200 + TOKENS_PER_PAIR * PAIRS))
-    return requests
+    end, room = f"{PROMPT_VERSION}/{model}/{PAIRS}", 200 + TOKENS_PER_PAIR * PAIRS
+    users = [qa.enclosed(USER_PROMPT, sheet["text"], PAIRS) for sheet in pages]
+    return [Request(f"{sheet['id']}/{end}", SYSTEM_PROMPT, user, room) for sheet, user in zip(pages, users)]
 
 
 def largest_requests(model: str) -> list[Request]:
