@@ -20,8 +20,9 @@ NOTHING_TO_ASK = "the teacher found nothing to ask"
 TOKENS_PER_PAIR = 400  # an answer of 200 words, a question, and their JSON
 TOKENS_PER_REVIEW = 150  # three topics and their JSON
 
-TEXTS = Path(__file__).parent
-SYSTEM_PROMPT, USER_PROMPT = ((TEXTS / name).read_text("utf-8") for name in ("qa_system.md", "qa_user.md"))
+SYSTEM_PROMPT, USER_PROMPT = (
+    Path(__file__).with_name(name).read_text("utf-8") for name in ("qa_system.md", "qa_user.md")
+)
 # From the texts, so that an edited prompt is a new version and its answers are asked for anew.
 PROMPT_VERSION = "qa-" + files.content_id([SYSTEM_PROMPT, USER_PROMPT])[:8]
 
@@ -45,10 +46,7 @@ class QAPairs(pydantic.BaseModel, json_schema_extra={"additionalProperties": Fal
 def make_pair(
     chunk_id, review_ids: list[str], texts: tuple, teacher, version, context="", facts=None
 ) -> dict:
-    """A pair as qa_pairs.jsonl holds it; `texts` are question and answer, the id a hash of them and chunk_id.
-
-    With `facts`, a list of texts, it is an overview pair.
-    """
+    """A pair as qa_pairs.jsonl holds it, from question and answer, its `texts`; an overview pair has `facts`."""
     question, answer = texts
     pair_id = hashlib.sha256(f"{chunk_id}\n{question}\n{answer}".encode()).hexdigest()[:16]
     pair = {"id": pair_id, "kind": "review" if facts is None else "overview", "chunk_id": chunk_id}
@@ -110,9 +108,10 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
         if value is None:
             problems.append("broken JSON")
             continue
-        items = value["pairs"] if isinstance(value.get("pairs"), list) else [value]
-        if {"topic", "topics"} & {*value} and "question" not in value and items == [value]:
-            items = []  # of a reply that was cut off, or of topics alone
+        topics = {"topic", "topics"} & {
+            *value
+        } and "question" not in value  # of a reply that was cut off, or alone
+        items = value["pairs"] if isinstance(value.get("pairs"), list) else [] if topics else [value]
         problems += [] if items else [NOTHING_TO_ASK]
         for item in items:
             try:

@@ -120,7 +120,7 @@ def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[
     return sheets + [sheet("part", f"reviews {name}", own) for name, own in _parts(facts)]
 
 
-def _byte(text: str) -> int:
+def _byte(text: str) -> int:  # by which reviews are drawn
     return hashlib.sha256(text.encode()).digest()[0]
 
 
