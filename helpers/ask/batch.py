@@ -42,7 +42,7 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return run.ends()
 
 
-def _custom_id(key: str) -> str:
+def _custom_id(key: str) -> str:  # at most 64 characters
     return key if len(key) <= 64 else files.content_id(key)
 
 
@@ -96,7 +96,8 @@ class _Run(Run):
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
         keys = [request.key for request in self.missing() if request.key not in pending]
         left = self.max_cost_usd - self.spent - sum(batch["usd_at_most"] for batch in self.under_way())
-        keys = keys[: len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))]
+        costs = accumulate(map(self._most, keys))
+        keys = [key for key, usd in zip(keys, costs) if usd <= left]
         for start in range(0, len(keys), MAX_REQUESTS):
             self._start(keys[start : start + MAX_REQUESTS])
 

@@ -44,14 +44,13 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
     """{"review_id", "topic", "sentiment", "detail"} of the teacher's labels; what is malformed is left out."""
     rows, by_id = [], {chunk["id"]: chunk["review_ids"] for chunk in chunks}
     for key, answer in answers.items():
-        ids = by_id[key.split("/")[0]]
+        ids = dict(enumerate(by_id[key.split("/")[0]], 1))
         for label in all_items(answer.text, Topic, "topics"):
             said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
             topic, detail = map(injection.neutralised, said)
-            whole = 1 <= label.review <= len(ids) and topic and detail
-            if whole and not injection.planted(f"{topic} {detail}"):
+            if label.review in ids and topic and detail and not injection.planted(f"{topic} {detail}"):
                 moods = [mood for mood in ("negative", "positive") if mood[:5] in label.sentiment.lower()]
-                row = {"review_id": ids[label.review - 1], "topic": topic, "detail": detail}
+                row = {"review_id": ids[label.review], "topic": topic, "detail": detail}
                 rows.append(row | {"sentiment": moods[0] if len(moods) == 1 else "neutral"})
     return rows
 
@@ -120,7 +119,7 @@ def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[
     return sheets + [sheet("part", f"reviews {name}", own) for name, own in _parts(facts)]
 
 
-def _byte(text: str) -> int:  # by which reviews are drawn
+def _byte(text: str) -> int:
     return hashlib.sha256(text.encode()).digest()[0]
 
 
