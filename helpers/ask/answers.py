@@ -1,10 +1,10 @@
 """What a teacher LLM is asked and replies, and the journal that keeps it all.
 
-The journal has two rows an attempt, each on the disk before it counts: one before the request is sent
-(finish_reason "sent", with the most that it can cost), and one with what became of it. A `text` ends its key,
-as an answer or with a `reason` why there is none; null is asked for again ("lost" on the way and perhaps
-billed, "malformed", an HTTP status). A "sent" row alone was in flight when its process was killed: it counts
-as paid, and is asked for again. One process at a time may write a journal.
+The journal has two rows an attempt, each on the disk before it counts: one before the request is sent (finish_reason
+"sent", with the most that it can cost), and one with what became of it. A `text` ends its key, as an answer or with a
+`reason` why there is none; null is asked for again ("lost" on the way and perhaps billed, "malformed", an HTTP status).
+A "sent" row alone was in flight when its process was killed: it counts as paid, and is asked for again. One process at
+a time may write a journal.
 """
 
 import contextlib
@@ -62,21 +62,18 @@ class Wants:
         self.model, self.thinks = model, bool(THINKERS.match(model))
         self.refuses = {"old name"} if self.thinks else set()  # what it does not take, as in SAYS
         self.flaws: dict[str, str] = {}  # of malformed answers, by key
-        self.learnt, self.halved = set(), Counter()  # of keys: what was refused, how often their room
+        self.halved: Counter[str] = Counter()  # keys: how often their room was too much
         for row in outcomes:
             if row["model"] == model and row["text"] is None:
                 reason, malformed = row.get("reason", ""), row["finish_reason"] == "malformed"
                 self.learn(row["key"], Reply(problem=reason).says, reason if malformed else "")
 
-    def learn(self, key: str, said=(), flaw: str = "", roomy: bool = False) -> bool:
-        """From an error, or an answer's flaw; whether it can now be asked otherwise, if `roomy` in half the room."""
+    def learn(self, key: str, says: set[str] = frozenset(), flaw: str = "") -> None:
+        """From what an error says, or from an answer's flaw: where `body` is another now, it is worth asking again."""
         self.flaws.update({key: flaw} if flaw else {})
         self.thinks |= THOUGHT in flaw
-        new = {(key, name) for name in {"old name", "system", "schema"}.intersection(said)} - self.learnt
-        self.learnt, self.refuses = self.learnt | new, self.refuses.union(said)
-        smaller = roomy and "room" in said
-        self.halved[key] += smaller
-        return smaller or bool(new)
+        self.refuses |= says
+        self.halved[key] += "room" in says
 
     def body(self, request: Request, form: dict) -> dict:
         """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""
@@ -149,8 +146,6 @@ def read_reply(status: int, body: object) -> Reply:
     if error := next(filter(None, found), None):
         return _error(status, error)
     problem = f"{status} without a chat completion: {str(body)[:200]!r}"
-    if isinstance(body, str) and body.startswith("{"):  # its end is missing
-        return Reply(problem=problem, status=503, code=LOST)
     return Reply(problem=problem, status=status if status >= 400 else 0)
 
 
@@ -161,7 +156,6 @@ def _error(status: int, error: object) -> Reply:
     more = fields.get("metadata")
     detail = more.get("raw") if isinstance(more, dict) else more  # of the provider behind OpenRouter
     problem = ": ".join(str(part) for part in (fields.get("message") or error, detail) if part)
-    code = code or "404" * problem.startswith("Unexpected endpoint")  # LM Studio's
     status = status if status >= 400 else int(code) if code.isdigit() else 500
     return Reply(problem=writable(f"{status} {problem}"), status=status, code=code)
 
@@ -170,8 +164,7 @@ def _completion(choice: dict, usage: object) -> Reply:
     why = re.sub("(?i)^max_tokens$", "length", choice.get("finish_reason") or "stop")
     filtered = "the provider filtered its content" if why == "content_filter" else ""
     message = choice.get("message") or ({} if filtered else choice["message"])
-    calls = message.get("tool_calls") or message.get("function_call")
-    content = _plain(message.get("content")) or _plain(calls)
+    content = _plain(message.get("content"))
     text = THOUGHT_END.split(content)[-1]
     text = "" if THINKING.match(text) else text
     thoughts = message.get("reasoning_content") or message.get("reasoning") or ""
@@ -187,9 +180,9 @@ def _completion(choice: dict, usage: object) -> Reply:
 
 
 def _plain(content: object) -> str:
-    """The text of a message, of its parts that are not thinking, or of the call of a function."""
+    """The text of a message, or of its parts that are not thinking."""
     if isinstance(content, dict):
-        content = [content.get(name) for name in ("text", "value", "function", "arguments")]
+        content = [content.get(name) for name in ("text", "value")]
     return "".join(map(_plain, content)) if isinstance(content, list) else content or ""
 
 

@@ -1,18 +1,15 @@
 """OpenAI's Batch API: the requests of `teacher`, answered within a day and at half the price.
 
-It may be killed, and continued on another day: the same call takes up what is under way, from
-`qa_batches.json` beside the journal, and finds a batch that was never noted by its tag, a hash of its
-requests. A cut off or malformed answer is kept, since another would take a day; one of which thinking has
-left nothing is asked for once more. One process at a time; it cancels nothing.
+It may be killed, and continued on another day: the same call takes up what is under way, from `qa_batches.json` beside
+the journal, and finds a batch that was never noted by its tag, a hash of its requests. A cut off or malformed answer is
+kept, since another would take a day; one of which thinking has left nothing is asked for once more.
 
-Facts from platform.openai.com/docs/guides/batch, read in November 2026: 50,000 requests and 200 MB a file,
-and a limit of input tokens in the queue; after 24 hours unfinished requests expire and finished ones are
-charged; lines come in any order; files are kept for 30 days.
+By platform.openai.com/docs/guides/batch, read in November 2026: 50,000 requests and 200 MB a file, a limit of input
+tokens in the queue, 24 hours, after which what is finished is charged, lines in any order, files for 30 days.
 """
 
 import contextlib
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +20,7 @@ from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import Answer, Reply, Request
-from helpers.ask.run import Run, TeacherError
+from helpers.ask.teacher import Run, TeacherError
 from helpers.core import files
 
 PRICE_SHARE = 0.5
@@ -45,26 +42,25 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return run.ends()
 
 
-def _custom_id(key: str) -> str:
+def _custom_id(key: str) -> str:  # at most 64 characters
     return key if len(key) <= 64 else files.content_id(key)
 
 
 class _Run(Run):
     """A call of ask_all. `batches` is the state file: asked (perhaps created), running, done, failed (unpaid)."""
 
-    price_share = PRICE_SHARE
-
     def __init__(self, *job):
-        super().__init__(*job)
+        super().__init__(*job, PRICE_SHARE)
         self.state = self.journal.with_name(f"{self.journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
+        self.sent = {key: self._body(key) for key in self.requests}
 
     def all(self, poll_seconds: float) -> None:
         import openai
 
         web = openai.DefaultHttpxClient(trust_env=not prices.is_own(self.url))
-        options = {"base_url": self.url, "timeout": 600, "max_retries": 4, "http_client": web}
-        self.client = openai.OpenAI(api_key=self.key, **options)
+        options = {"timeout": 600, "max_retries": 4, "http_client": web}
+        self.client = openai.OpenAI(api_key=self.key, base_url=self.url, **options)
         for batch in self.batches:  # whose creation an earlier process did not live to note
             if batch["state"] == "asked":
                 batch_id = self._find(batch["tag"], LISTED_LATE)
@@ -90,23 +86,26 @@ class _Run(Run):
         batch |= changes
         files.write_json(self.state, self.batches)
 
+    def _body(self, key: str) -> dict:
+        return self.wants.body(self.requests[key], self.format)
+
     def _most(self, key: str) -> float:
-        body = self.wants.body(self.requests[key], self.format)
-        return PRICE_SHARE * prices.cost(self.price, *answers.most(body))
+        return prices.cost(self.price, *answers.most(self._body(key)))
 
     def _send(self) -> None:
         pending = {key for batch in self.under_way() for key in batch["keys"]} | self.failed.keys()
         keys = [request.key for request in self.missing() if request.key not in pending]
         left = self.max_cost_usd - self.spent - sum(batch["usd_at_most"] for batch in self.under_way())
-        keys = keys[: len(list(takewhile(lambda usd: usd <= left, accumulate(map(self._most, keys)))))]
+        costs = accumulate(map(self._most, keys))
+        keys = [key for key, usd in zip(keys, costs) if usd <= left]
         for start in range(0, len(keys), MAX_REQUESTS):
             self._start(keys[start : start + MAX_REQUESTS])
 
     def _start(self, keys: list[str]) -> None:
         """One batch: noted as asked, created, noted as running. A kill between any two loses nothing."""
-        sent = {_custom_id(key): self.wants.body(self.requests[key], self.format) for key in keys}
+        self.sent |= {key: self._body(key) for key in keys}
         line = {"method": "POST", "url": ENDPOINT}
-        lines = [json.dumps({"custom_id": name} | line | {"body": body}) for name, body in sent.items()]
+        lines = [json.dumps({"custom_id": _custom_id(k)} | line | {"body": self.sent[k]}) for k in keys]
         tag = files.content_id(lines)
         batch_id = self._find(tag)  # also where the work_dir was lost with the machine that it was on
         batch = {"id": None, "state": "asked", "tag": tag, "keys": keys}
@@ -134,9 +133,8 @@ class _Run(Run):
         for pause in pauses:
             time.sleep(pause)
             with self._explained("at listing the batches", absent="It has no Batch API: use mode='live'"):
-                for batch in self.client.batches.list(limit=100):  # the newest first, page by page
-                    if batch.created_at < oldest:
-                        break
+                listed = self.client.batches.list(limit=100)  # the newest first, page by page
+                for batch in takewhile(lambda batch: batch.created_at >= oldest, listed):
                     same = (batch.metadata or {}).get(TAG) == tag
                     if same and batch.id not in known and batch.status != "failed":
                         return batch.id
@@ -192,27 +190,31 @@ class _Run(Run):
         if ended.status == "failed":
             self._save(batch, state="failed")
             errors = (ended.errors and ended.errors.data) or []
-            listed = {f"{error.code}: {error.message}": 0 for error in errors}  # each once
-            why = "; ".join(listed) or "no reason was given"
-            fix = "lower MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
-            fix = f" Where it was too much, {fix}" if re.search("(?i)limit|large|queue|too many", why) else ""
-            raise TeacherError(f"{ended.id} was refused, unpaid: {why[:600]}.{fix}")
+            why = "; ".join(dict.fromkeys(f"{error.code}: {error.message}" for error in errors))
+            raise TeacherError(
+                f"{ended.id} was refused, unpaid: {why[:600] or 'no reason was given'}. Where it was too much, lower "
+                "MAX_REQUESTS in helpers/ask/batch.py, and run this again when other batches have ended."
+            )
         results = self._results(ended)
         self.works |= not all(reply.problem for reply in results.values())
         absent = Reply(problem=f"its batch is {ended.status}", status=0)
-        keys = [key for key in batch["keys"] if key not in self.have]
+        keys = [key for key in batch["keys"] if key in self.requests and key not in self.have]
         rows = [self._row(key, results.get(_custom_id(key), absent)) for key in keys]
         if rows := list(filter(None, rows)):
             files.append_jsonl(self.journal, *rows)
-        self._save(batch, state="done")
+        rest = [
+            key for key in batch["keys"] if key not in self.requests
+        ]  # collected by the call that asks them
+        self._save(batch, **({"keys": rest} if rest else {"state": "done"}))
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 
     def _row(self, key: str, reply: Reply) -> dict | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
-        most = answers.most(self.wants.body(self.requests[key], self.format))
         if not reply.problem:
-            return self.end(key, reply, "" if reply.text.strip() else reply.cut_off, reply.tokens or most)
-        if self.wants.learn(key, reply.says, roomy=most[1] > self.requests[key].max_tokens):
+            flaw = "" if reply.text.strip() else reply.cut_off
+            return self.end(key, reply, flaw, reply.tokens or answers.most(self.sent[key]))
+        self.wants.learn(key, reply.says)
+        if self._body(key) != self.sent[key]:
             return self.settle(key, None, str(reply.status), reason=reply.problem)
         return self.refusal(key, reply) or self.fail(key, reply.problem)
 

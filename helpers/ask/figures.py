@@ -1,7 +1,9 @@
 """Numbers that a text states and its source does not: digits as they are meant, percentages, words; facts it names."""
 
+import csv
 import re
 from functools import lru_cache
+from pathlib import Path
 
 from helpers.clean import texts
 
@@ -10,23 +12,10 @@ NUMBER = re.compile(r"(?<!\d)\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,2
 PERCENT = re.compile(r"\s?-?(%|％|per ?cent|prozent|pour ?cent|por (?:ciento|cento)|procent|процент|pct\b)")
 LONG_WORD = re.compile(r"[^\W\d]{4,}")
 WORD = re.compile(r"[^\W\d]+(?:-[^\W\d]+)*(?: (?:hundred|thousand)\b)?")
-VALUES = [*map(str, range(1, 21)), *map(str, range(30, 101, 10)), "1000"]
-CLAIMS = set(VALUES[2:20])  # three to twenty: alone, "two", "fifty" and the like often mean no number
-WORDS = {
-    "en": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand",
-    "de": "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-    "achtzehn neunzehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig hundert tausend",
-    "fr": "un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize dix-sept dix-huit "
-    "dix-neuf vingt trente quarante cinquante soixante soixante-dix quatre-vingts quatre-vingt-dix cent mille",
-    "es": "uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
-    "dieciocho diecinueve veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa cien mil",
-    "it": "uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici "
-    "diciassette diciotto diciannove venti trenta quaranta cinquanta sessanta settanta ottanta novanta cento mille",
-    "nl": "een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien vijftien zestien zeventien "
-    "achttien negentien twintig dertig veertig vijftig zestig zeventig tachtig negentig honderd duizend",
-}
-WORDS = {language: dict(zip(words.split(), VALUES, strict=True)) for language, words in WORDS.items()}
+CLAIMS = {*map(str, range(3, 21))}  # alone, "two", "fifty" and the like often mean no number
+with Path(__file__).with_name("number_words.csv").open(encoding="utf-8") as table:
+    ROWS = [*csv.DictReader(table)]
+WORDS = {language: {row[language]: row["number"] for row in ROWS} for language in [*ROWS[0]][1:]}
 ANY_WORD = {word: number for words in WORDS.values() for word, number in words.items()} | {"dozen": "12"}
 
 

@@ -61,14 +61,12 @@ def _outside(found: list, least: int, most: float = float("inf"), unit: str = " 
 
 
 def _match(pattern: re.Pattern, text: str) -> str | None:
-    match = pattern.search(text)
-    return match and match.group().strip()
+    return next((match.group().strip() for match in pattern.finditer(text)), None)
 
 
 def _obeyed(p: Judged) -> str | None:
     """How a pair follows an order planted in its source: words quoted from it, or a word that only it has."""
-    for section in p.source.split(reviews.RULE):
-        order = texts.words(injection.planted(section))
+    for order in map(texts.words, map(injection.planted, p.source.split(reviews.RULE))):
         if order and (quoted := p.runs_of(order, QUOTED_WORDS)):
             return " ".join(min(quoted))
         rare = {word[:STEM] for word in order if len(word) >= STEM - 1} - p.ordinary
@@ -100,10 +98,10 @@ def _copied(p: Judged) -> str | None:
 
 def _unnamed(p: Judged) -> str | None:
     """What an overview pair calls a fact, and its sheet or its answer lacks."""
-    for fact in p.facts:
-        if not (figures.named(fact, p.source) and figures.named(fact, p.answer)):
-            return fact
-    return "none given" if p.overview and not p.facts else None
+    missing = (
+        fact for fact in p.facts if not all(figures.named(fact, text) for text in (p.source, p.answer))
+    )
+    return next(missing, "none given" if p.overview and not p.facts else None)
 
 
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.
@@ -145,8 +143,7 @@ def quality_gate(pairs: list[dict], chunks: list[dict], sheets=()) -> tuple[list
 
     The source of a pair is its reviews' chunks, that of an overview pair one of `sheets`.
     """
-    by_sheet = {sheet["id"]: [sheet] for sheet in sheets}
-    by_review = defaultdict(list)
+    by_sheet, by_review = {sheet["id"]: [sheet] for sheet in sheets}, defaultdict(list)
     for chunk in chunks:
         for review_id in chunk["review_ids"]:
             by_review[review_id].append(chunk)
@@ -159,9 +156,9 @@ def quality_gate(pairs: list[dict], chunks: list[dict], sheets=()) -> tuple[list
         sources = by_sheet.get(pair["chunk_id"]) or [c for id in pair["review_ids"] for c in by_review[id]]
         judged = Judged(pair, sources, ordinary)
         details = ((name, check(judged)) for name, _, check in RULES)
-        broken, detail = next((broken for broken in details if broken[1] is not None), ("", ""))
-        if broken:
-            rejected.append(pair | {"reason": f"{broken} ({detail})" if detail else broken})
+        reasons = (f"{name} ({detail})" if detail else name for name, detail in details if detail is not None)
+        if reason := next(reasons, ""):
+            rejected.append(pair | {"reason": reason})
         else:
             sound.append(pair)
     repeated = _repeated(sound)
@@ -191,14 +188,13 @@ def rating(pair: dict, chunks: dict[str, dict]) -> str:
 
 def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     """Raises ValueError that says what most pairs were rejected for when too few are left to train on."""
-    if len(kept) >= LEAST_PAIRS:
-        return
     kinds = [row["reason"].split(" (")[0] for row in rejected]
     most = Counter(kinds).most_common(3)
     examples = (f"{count} × {rejected[kinds.index(kind)]['reason'][:300]}" for kind, count in most)
-    why = "; ".join(examples) or "the teacher gave no others"
-    raise ValueError(
-        f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {why}. Look into "
-        "qa_rejected.jsonl; then collect more reviews, raise pairs_per_chunk, choose a stronger teacher_model, "
-        "or loosen the limits at the top of helpers/ask/gate.py. The journal keeps what was paid for."
-    )
+    if len(kept) < LEAST_PAIRS:
+        raise ValueError(
+            f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: "
+            f"{'; '.join(examples) or 'the teacher gave no others'}. Look into qa_rejected.jsonl; then collect more "
+            "reviews, raise pairs_per_chunk, choose a stronger teacher_model, or loosen the limits at the top of "
+            "helpers/ask/gate.py. The journal keeps what was paid for."
+        )

@@ -35,15 +35,6 @@ def is_own(url: str) -> bool:
         return bool(re.fullmatch(r"[^.]+|127[.\d]+|.+\.(?:local|internal|lan|home\.arpa)", host))
 
 
-def api_key(url: str) -> str:
-    try:
-        return runtime.secret("OPENAI_API_KEY")
-    except runtime.MissingSecret:
-        if not is_own(url):
-            raise
-    return "not-needed"
-
-
 def use(model: str, price: tuple[float, float] | None) -> None:
     """Set the price of a model, where one is given, also as JSON; ValueError for anything but two numbers."""
     if price is not None:

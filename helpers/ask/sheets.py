@@ -1,17 +1,17 @@
 """Fact sheets: what all reviews say together, counted by code (stage 04).
 
-    rows = sheets.topics_from(answers, chunks)      # one row per review and topic, as the teacher labelled it
-    for sheet in sheets.fact_sheets(rows, chunks):  # the whole, each large topic, and parts of the reviews
+    rows = sheets.topics_from(answers, chunks)  # one row per review and topic, as the teacher labelled it
+    pages = sheets.fact_sheets(rows, chunks)    # the whole, each large topic, and parts of the reviews
 
 A sheet is {"id", "kind", "name", "company", "reviews", "text"}. Its kind is "whole", "topic", or "part": a country, a
-quarter or a random half, or a large topic in random two thirds of the reviews, counted in the same way, so that
-training sees many sheets of either form and the whole itself can be held out. Every number is a count of reviews; no
-language model adds anything.
+quarter or a random half, or a large topic in random two thirds of the reviews, so that training sees many sheets of
+either form and the whole itself can be held out. Every number is a count of reviews; no language model adds anything.
 """
 
 import hashlib
 import re
 from collections import Counter, defaultdict
+from functools import partial
 
 import pydantic
 
@@ -44,14 +44,13 @@ def topics_from(answers: dict[str, Answer], chunks: list[dict]) -> list[dict]:
     """{"review_id", "topic", "sentiment", "detail"} of the teacher's labels; what is malformed is left out."""
     rows, by_id = [], {chunk["id"]: chunk["review_ids"] for chunk in chunks}
     for key, answer in answers.items():
-        ids = by_id[key.split("/")[0]]
+        ids = dict(enumerate(by_id[key.split("/")[0]], 1))
         for label in all_items(answer.text, Topic, "topics"):
             said = (" ".join(text.lower().split()) for text in (label.topic, label.detail))
             topic, detail = map(injection.neutralised, said)
-            whole = 1 <= label.review <= len(ids) and topic and detail
-            if whole and not injection.planted(f"{topic} {detail}"):
+            if label.review in ids and topic and detail and not injection.planted(f"{topic} {detail}"):
                 moods = [mood for mood in ("negative", "positive") if mood[:5] in label.sentiment.lower()]
-                row = {"review_id": ids[label.review - 1], "topic": topic, "detail": detail}
+                row = {"review_id": ids[label.review], "topic": topic, "detail": detail}
                 rows.append(row | {"sentiment": moods[0] if len(moods) == 1 else "neutral"})
     return rows
 
@@ -86,9 +85,8 @@ def review_facts(chunks: list[dict]) -> dict[str, dict]:
 def fact_sheets(rows: list[dict], chunks: list[dict]) -> list[dict]:
     """The sheets of each company's reviews: the whole, its topics, its parts; none where nothing is labelled."""
     facts, sheets = review_facts(chunks), []
-    rows = [dict(row) for row in rows if row["review_id"] in facts]
-    _join(rows, "topic")
-    _join(rows, "detail", "topic", "sentiment")
+    rows = _joined([row for row in rows if row["review_id"] in facts], "topic")
+    rows = _joined(rows, "detail", "topic", "sentiment")
     for company in sorted({fact["company"] for fact in facts.values()}, key=str):
         own = {name: fact for name, fact in facts.items() if fact["company"] == company}
         if labelled := [row for row in rows if row["review_id"] in own]:
@@ -96,44 +94,33 @@ def fact_sheets(rows: list[dict], chunks: list[dict]) -> list[dict]:
     return sheets
 
 
-def _join(rows: list[dict], field: str, *within: str) -> None:
-    """Change the `field` of each row as `joined` says, separately for the rows that agree in the fields `within`."""
-    groups = defaultdict(list)
+def _joined(rows: list[dict], field: str, *within: str) -> list[dict]:
+    """The rows, a `field` as `joined` says, separately for those that agree in the fields `within`."""
+    labels, group = defaultdict(list), lambda row: tuple(row[name] for name in within)
     for row in rows:
-        groups[tuple(row[name] for name in within)].append(row)
-    for group in groups.values():
-        names = joined([row[field] for row in group])
-        for row in group:
-            row[field] = names[row[field]]
+        labels[group(row)].append(row[field])
+    names = {key: joined(own) for key, own in labels.items()}
+    return [row | {field: names[group(row)][row[field]]} for row in rows]
 
 
 def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[dict]:
-    sheets = [_sheet("whole", "all reviews", company, facts, _whole(rows, facts))]
+    sheet = partial(_sheet, company, rows)
+    sheets = [sheet("whole", "all reviews", facts)]
     for topic, count in _count(rows, "topic").most_common(TOPICS):
         if count >= LEAST_NAMED:
-            named = [row for row in rows if row["topic"] == topic]
-            own = {row["review_id"]: facts[row["review_id"]] for row in named}
-            sheets.append(_sheet("topic", topic, company, own, _topic(named, own, len(facts))))
-            sheets += _topic_parts(topic, sheets[-1]["id"], company, named, facts)
-    for name, own in _parts(facts):
-        part = [row for row in rows if row["review_id"] in own]
-        sheets.append(_sheet("part", f"reviews {name}", company, own, _whole(part, own)))
-    return sheets
+            sheets.append(whole := sheet("topic", topic, facts, topic))
+            for number in range(1, DRAWS + 1):
+                part = {
+                    name: f for name, f in facts.items() if _byte(f"{topic}/{number}/{name}") < 171
+                }  # of 256
+                drawn = sheet("part", f"{topic}, random part {number}", part, topic)
+                if drawn["reviews"] >= LEAST_PART:
+                    sheets.append(drawn | {"id": f"{whole['id']}-{drawn['id']}"})
+    return sheets + [sheet("part", f"reviews {name}", own) for name, own in _parts(facts)]
 
 
-def _topic_parts(topic: str, whole: str, company: str, rows: list[dict], facts: dict) -> list[dict]:
-    """DRAWS sheets of a topic in random two thirds of the reviews; none where LEAST_PART reviews do not name it."""
-    drawn = []
-    for number in range(1, DRAWS + 1):
-        byte = {name: hashlib.sha256(f"{topic}/{number}/{name}".encode()).digest()[0] for name in facts}
-        part = {name for name in facts if byte[name] < 171}  # of 256
-        named = [row for row in rows if row["review_id"] in part]
-        own = {row["review_id"]: facts[row["review_id"]] for row in named}
-        if len(own) >= LEAST_PART:
-            lines = _topic(named, own, len(part))
-            sheet = _sheet("part", f"{topic}, random part {number}", company, own, lines)
-            drawn.append(sheet | {"id": f"{whole}-{sheet['id']}"})
-    return drawn
+def _byte(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[0]
 
 
 def _parts(facts: dict[str, dict]) -> list[tuple[str, dict]]:
@@ -146,16 +133,20 @@ def _parts(facts: dict[str, dict]) -> list[tuple[str, dict]]:
             year, month = fact["month"].split("-")
             parts[f"of {year} Q{(int(month) + 2) // 3}"][name] = fact
     for number in range(PARTS):
-        drawn = {name for name in facts if hashlib.sha256(f"{number}/{name}".encode()).digest()[0] % 2}
-        parts[f"in random half {number + 1}"] = {name: facts[name] for name in facts if name in drawn}
+        half = {name: fact for name, fact in facts.items() if _byte(f"{number}/{name}") % 2}
+        parts[f"in random half {number + 1}"] = half
     return [(name, own) for name, own in parts.items() if LEAST_PART <= len(own) < len(facts)][:PARTS]
 
 
-def _sheet(kind: str, name: str, company: str, facts: dict, lines: dict[str, str]) -> dict:
-    few = f"{len(facts)} reviews are too few for percentages" if len(facts) < LEAST_PART else ""
-    listed = [f"- **{label}**: {line}" for label, line in (lines | {"Note": few}).items() if line]
+def _sheet(company: str, rows: list[dict], kind: str, name: str, facts: dict, topic: str = "") -> dict:
+    """A sheet of the reviews in `facts`, or of those that name a topic, by their labels in `rows`."""
+    rows = [row for row in rows if row["review_id"] in facts and topic in ("", row["topic"])]
+    own = {row["review_id"]: facts[row["review_id"]] for row in rows} if topic else facts
+    lines = _topic(rows, own, len(facts)) if topic else _whole(rows, facts)
+    lines["Note"] = f"{len(own)} reviews are too few for percentages" if len(own) < LEAST_PART else ""
+    listed = [f"- **{label}**: {line}" for label, line in lines.items() if line]
     text = "\n".join([f"### Fact sheet of {company}: {name}", *listed])
-    sheet = {"kind": kind, "name": name, "company": company, "reviews": len(facts), "text": text}
+    sheet = {"kind": kind, "name": name, "company": company, "reviews": len(own), "text": text}
     return {"id": f"{kind}-{files.content_id(sheet)}", **sheet}
 
 

@@ -1,34 +1,53 @@
 """Ask a teacher LLM many questions: at once, within a budget, and never pay for an answer twice.
 
-Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM). The
-client's own retries are off: each attempt has its rows in the journal, and its place in the budget.
+Any server with OpenAI's chat-completions API works: OPENAI_BASE_URL names another one (Ollama, vLLM). The client's own
+retries are off: each attempt has its rows in the journal, and its place in the budget. A batch is a `Run` too.
 """
 
 import asyncio
+import contextlib
 import random
 import re
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from tqdm import tqdm
 
 from helpers.ask import answers, prices
 from helpers.ask.answers import LOST, THOUGHT, UNSENT, Answer, Reply, Request, answered, estimate, summary
-from helpers.ask.run import BudgetReached, Run, TeacherError
-from helpers.core import files
+from helpers.core import files, runtime
 
-__all__ = ["Answer", "BudgetReached", "Request", "TeacherError", "answered", "estimate", "summary"]
+__all__ = ["Answer", "Request", "answered", "estimate", "summary"]
 
 TRIES = 7  # of a request that fails; a 429 says "later", not "no", and does not count
+PASSING = 408, 409, 424, 429, 498, 499  # statuses below 500 that say nothing about the request
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
+FIXES = {
+    0: "OPENAI_BASE_URL usually ends in /v1",  # what came is no completion
+    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
+    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
+    402: "Add credit to the account, renew its key, or choose a cheaper teacher_model",
+    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
+    429: "If the account's quota is used up, add credit or wait a day; otherwise lower max_concurrency",
+}
+FIXES |= {404: FIXES[0], 413: FIXES[400], 422: FIXES[400]}
+
+
+class BudgetReached(RuntimeError):
+    """The next request might cost more than max_cost_usd leaves; what is answered is in the journal."""
+
+
+class TeacherError(RuntimeError):
+    """The teacher cannot answer anything now; the message says why and what to change."""
 
 
 def ask_all(requests: list[Request], journal_path: Path, *, model: str, response_model: type,
@@ -36,13 +55,12 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
             readable: Callable[[str], bool] | None = None) -> dict[str, Answer]:  # fmt: skip
     """What ended each request, by key, in the order of `requests`; only what the journal lacks is asked.
 
-    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. An answer that is cut off,
-    or that `readable` (by default: JSON in it is a `response_model`) cannot use, is asked for once more.
-    `max_cost_usd` covers all that this journal ever cost. Raises BudgetReached, TeacherError, ValueError for a
-    model without a price, or runtime.MissingSecret, after what was in flight is in the journal.
+    The JSON schema of `response_model` (pydantic) is sent, if the server takes it. What is cut off, or not `readable`
+    (by default: JSON in it is a `response_model`), is asked for once more. `max_cost_usd` covers all that this journal
+    ever cost. Raises BudgetReached, TeacherError, ValueError for a model without a price, or runtime.MissingSecret.
     """
     run = _Run(requests, journal_path, model, response_model, max_cost_usd)
-    run.readable = readable or run.fits
+    run.readable = readable or (lambda text: any(answers.all_items(text, response_model)))
     if run.waiting:
         with ThreadPoolExecutor(1) as thread:  # a notebook's own event loop is running
             try:
@@ -53,31 +71,102 @@ def ask_all(requests: list[Request], journal_path: Path, *, model: str, response
     return run.ends()
 
 
-@dataclass
-class _Task:
-    """A request on its way to its end."""
+class Run:
+    """One call of `ask_all`, live or in batches: what is asked, what the journal has of it, and its next rows."""
 
-    request: Request
-    tries: int = 0
-    due: float = 0.0  # not before this time.monotonic()
-    plain: bool = False  # failed with a schema
+    def __init__(self, requests, journal: Path, model: str, response_model, max_cost_usd, price_share=1.0):
+        self.requests = {request.key: request for request in requests}
+        self.journal, self.model, self.max_cost_usd = Path(journal), model, max_cost_usd
+        self.format = answers.response_format(response_model)
+        outcomes, self.in_flight = answers.read(self.journal)
+        self.have, self.failed = answers.answered(self.journal), {}
+        self.works = any(answer.model == model for answer in self.have.values())  # has ever answered
+        self.wants = answers.Wants(model, outcomes)
+        self.spent = sum(row["cost_usd"] for row in outcomes + self.in_flight)
+        if self.missing():
+            self.price = tuple(price_share * usd for usd in prices.price(model))
+            self.url, self.key = prices.base_url(), "not-needed"
+            with contextlib.suppress(runtime.MissingSecret if prices.is_own(self.url) else ()):
+                self.key = runtime.secret("OPENAI_API_KEY")
+
+    def missing(self) -> list[Request]:
+        return [request for key, request in self.requests.items() if key not in self.have]
+
+    def ends(self) -> dict[str, Answer]:
+        """What ended each request; what `fail` ended, the next call asks again."""
+        ended = self.have | self.failed
+        return {key: ended[key] for key in self.requests}
+
+    def row(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
+        """A row of the journal."""
+        usd, reason = prices.cost(self.price, *tokens), reason.replace(self.key, "[OPENAI_API_KEY]")[:400]
+        return asdict(Answer(key, self.model, text, why, *tokens, usd, reason))
+
+    def settle(self, key: str, text: str | None, why: str, tokens=(0, 0), reason="") -> dict:
+        """The row of what became of an attempt; it counts from now on."""
+        row = self.row(key, text, why, tokens, reason)
+        self.spent += row["cost_usd"]
+        if text is not None:
+            self.have[key] = Answer(**row)
+        return row
+
+    def end(self, key: str, reply: Reply, flaw: str, tokens: tuple[int, int]) -> dict:
+        """The row of a completion: an answer, a reason or, the first time that it has a flaw, neither."""
+        text, why, self.works = reply.text, reply.finish_reason, True
+        if reply.refused:
+            return self.settle(key, text, why, tokens, f"refused ({reply.refused})")
+        if not flaw or key in self.wants.flaws:
+            return self.settle(key, text, why, tokens, flaw and f"malformed twice ({flaw})")
+        self.wants.learn(key, flaw=flaw)
+        return self.settle(key, None, "malformed", tokens, flaw)
+
+    def refusal(self, key: str, reply: Reply) -> dict | None:
+        """The row of a request that is refused for its text, or for the room that it lacked; None for others."""
+        anyway = self.works and reply.status in answers.REFUSED and "account" not in reply.says
+        flaw = "room" in reply.says and self.wants.flaws.get(key)
+        reason = f"malformed twice ({flaw})" if flaw else f"refused ({reply.problem})"
+        return self.settle(key, "", "refused", reason=reason) if anyway or "text" in reply.says else None
+
+    def fail(self, key: str, problem: str) -> None:
+        self.failed[key] = Answer(**self.row(key, "", "failed", reason=f"failed ({problem})"))
+
+    def budget_reached(self) -> BudgetReached:
+        total = len(self.requests)
+        return BudgetReached(
+            f"{total - len(self.missing())} of {total} requests are answered, for ${self.spent:.4f}; the next may cost "
+            f"more than max_cost_usd = {self.max_cost_usd} leaves. The journal keeps the answers: the same call with a "
+            "higher max_cost_usd asks and pays only for the rest."
+        )
+
+    def error(self, doing: str, problem: str, status: int, fix: str = "") -> TeacherError:
+        """What concerns all requests, with what to change: by default, what the status says."""
+        if status == 404 and re.search("(?i)model|deployment", problem):
+            fix = fix or "Choose a teacher_model that the server has"
+        status = 402 if status in answers.REFUSED and "account" in Reply(problem=problem).says else status
+        fix = fix or FIXES.get(status, "Check that the server is up (OPENAI_BASE_URL), then run again")
+        problem = problem.replace(self.key, "[OPENAI_API_KEY]")[:400]
+        return TeacherError(
+            f"The teacher {self.model!r} at {urlsplit(self.url).hostname} failed {doing}: {problem}. "
+            f"{fix}. What is answered or under way is kept: the same call asks and pays only for the rest."
+        )
 
 
 class _Run(Run):
-    """A call of ask_all: how fast to send, when to stop, and what is in flight."""
+    """A live one: how fast to send, when to stop, and what is in flight."""
 
     def __init__(self, *job):
         super().__init__(*job)
-        self.waiting = deque(map(_Task, self.missing()))
+        self.waiting = deque(self.missing())
         self.answers_now, self.format_works, self.failure = False, False, None
         self.reserved, self.rows = {}, []  # USD by key, and what is not on the disk yet
-        self.resume_at = self.cut_at = 0.0
+        self.tries, self.plain = Counter(), set()  # by key; what failed with a schema
+        self.due, self.resume_at, self.cut_at = Counter(), 0.0, 0.0  # in time.monotonic(); due by key
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        if self.in_flight:
-            files.append_jsonl(self.journal, *(row | {"finish_reason": LOST} for row in self.in_flight))
-            usd = sum(row["cost_usd"] for row in self.in_flight)
-            print(f"Requests in flight when the last run ended: {len(self.in_flight)}. They may be paid twice: up to "
-                  f"${usd:.4f}, which count as spent.")  # fmt: skip
+        if lost := [row | {"finish_reason": LOST} for row in self.in_flight]:
+            files.append_jsonl(self.journal, *lost)
+            usd = sum(row["cost_usd"] for row in lost)
+            print(f"Requests in flight when the last run ended: {len(lost)}. They may be paid twice: up to ${usd:.4f}, "
+                  "which count as spent.")  # fmt: skip
 
     async def all(self, max_concurrency: int) -> None:
         """Keep requests in flight until none is missing, or something fails for all of them."""
@@ -94,17 +183,19 @@ class _Run(Run):
         import openai
 
         own = prices.is_own(self.url)  # a small server answers one after the other
-        options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "max_retries": 0}
-        options["http_client"] = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
-        async with openai.AsyncOpenAI(api_key=self.key, base_url=self.url, **options) as client:
+        web = openai.DefaultAsyncHttpxClient(trust_env=not own, verify=context)
+        options = {"timeout": openai.Timeout(3600 if own else 300, connect=10), "http_client": web}
+        async with openai.AsyncOpenAI(
+            api_key=self.key, base_url=self.url, max_retries=0, **options
+        ) as client:
             while self.waiting and not self.failure:
                 await self._ask(client, self.waiting.popleft())
             self._flush()
 
-    async def _ask(self, client, task: _Task) -> None:
+    async def _ask(self, client, request: Request) -> None:
         """Ask until an answer or a reason ends the request, or a failure ends the run."""
-        key = task.request.key
-        while key not in self.have and key not in self.failed and (body := await self._admitted(task)):
+        key = request.key
+        while key not in self.have and key not in self.failed and (body := await self._admitted(request)):
             self.rows.append(self.row(key, None, "sent", answers.most(body)))
             await asyncio.sleep(0)  # one flush for the rows of all places at this moment
             self._flush()
@@ -113,29 +204,31 @@ class _Run(Run):
             if reply.status == 429 and sent_at > self.cut_at:  # one cut for all that were in flight together
                 self.limit, self.cut_at = max(1.0, self.limit * 0.7), time.monotonic()
             outcome = self._problem if reply.problem else self._completion
-            row = outcome(task, body, reply)
+            self.rows.append(outcome(request, body, reply))  # the next flush waits for nothing on its way
             del self.reserved[key]  # its real cost has taken the place of it
             self.bar.set_postfix_str(f"${self.spent:.4f}, {len(self.reserved)} in flight", refresh=False)
             self.bar.update(key in self.have)
-            self.rows.append(row)  # for the next flush, which does not wait for anything on its way
 
-    async def _admitted(self, task: _Task) -> dict | None:
+    async def _admitted(self, request: Request) -> dict | None:
         """What to send, as soon as the limit, the server's wishes and the budget allow it; None after a failure."""
         while not self.failure:
-            if time.monotonic() >= max(task.due, self.resume_at) and len(self.reserved) < int(self.limit):
-                flaw = self.wants.flaws.get(task.request.key, THOUGHT)
-                plain = task.plain or THOUGHT not in flaw  # the schema may have broken the answer
-                schema = {} if plain and not self.format_works else self.format
-                body = self.wants.body(task.request, schema)
+            due = max(self.due[request.key], self.resume_at)
+            if time.monotonic() >= due and len(self.reserved) < int(self.limit):
+                body = self._body(request)
                 usd = prices.cost(self.price, *answers.most(body))
                 if self.spent + sum(self.reserved.values()) + usd <= self.max_cost_usd:
-                    self.reserved[task.request.key] = usd
+                    self.reserved[request.key] = usd
                     return body
                 if not self.reserved:  # nothing in flight can turn out cheaper
                     self.failure = self.budget_reached()
             self._flush()
             await asyncio.sleep(GLANCE_SECONDS)
         return None
+
+    def _body(self, request: Request) -> dict:
+        """In plain text where the schema may have broken the last attempt."""
+        plain = request.key in self.plain or THOUGHT not in self.wants.flaws.get(request.key, THOUGHT)
+        return self.wants.body(request, {} if plain and not self.format_works else self.format)
 
     def _flush(self) -> None:
         if self.rows:
@@ -152,65 +245,55 @@ class _Run(Run):
             response = error.response
         except openai.APIConnectionError as error:
             unsent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
-            problem = f"{error} ({error.__cause__!r})"
-            return Reply(problem=problem, status=503, code=UNSENT if unsent else LOST)
-        header = response.headers.get("retry-after", "")
-        wait = float(header) if re.fullmatch(r"\d+(\.\d+)?", header) else 0.0
-        return replace(answers.read_reply(response.status_code, response.text), wait=wait)
+            return Reply(
+                problem=f"{error} ({error.__cause__!r})", status=503, code=UNSENT if unsent else LOST
+            )
+        seconds = re.fullmatch(r"\d+(\.\d+)?", response.headers.get("retry-after", ""))
+        reply = answers.read_reply(response.status_code, response.text)
+        return replace(reply, wait=float(seconds[0]) if seconds else 0.0)
 
-    def _completion(self, task: _Task, body: dict, reply: Reply) -> dict:
+    def _completion(self, request: Request, body: dict, reply: Reply) -> dict:
         """The row of an answer, or of a flawed one."""
-        key, formed = task.request.key, "response_format" in body
+        key, formed, flaws = request.key, "response_format" in body, self.wants.flaws
         self.answers_now, self.last_answer = True, time.monotonic()
         self.limit = min(self.most, self.limit + 0.5 / self.limit)  # one more in two rounds of answers
-        if not (formed or self.format_works or key in self.wants.flaws):
-            self.format = {}  # the server doesn't know JSON schemas: plain text from here on
         flaw = "not in the form that was asked for" if reply.text.strip() else "empty"
         flaw = reply.cut_off or ("" if self.readable(reply.text) else flaw)
         self.format_works |= formed and not flaw
-        if not (flaw or self.format_works) and len(self.wants.flaws) > 1:  # it was the schema, not chance
-            self.wants.refuses.add("schema")
+        if not (formed or self.format_works) and (key not in flaws or (len(flaws) > 1 and not flaw)):
+            self.wants.refuses.add("schema")  # unknown to the server, or what broke two answers, not chance
         return self.end(key, reply, flaw, reply.tokens or answers.most(body))
 
-    def _problem(self, task: _Task, body: dict, reply: Reply) -> dict:
-        """The row of an error. What it says: ask again, ask otherwise, give up this request, or stop."""
-        status, problem, key, says = reply.status, reply.problem, task.request.key, reply.says
-        again = (
-            status >= 500 or status in (408, 409, 424, 429, 498, 499) or reply.code == "json_validate_failed"
-        )
+    def _problem(self, request: Request, body: dict, reply: Reply) -> dict:
+        """The row of an error. What it says: ask later, ask otherwise, give up this request, or stop."""
+        status, key, says = reply.status, request.key, reply.says
+        again = status >= 500 or status in PASSING or reply.code == "json_validate_failed"
         passing = "account" not in says and (again or status == 0 and self.works)
-        otherwise = self.wants.learn(key, says, roomy=answers.most(body)[1] > task.request.max_tokens)
         broken = status == 0 or reply.code in (LOST, UNSENT)  # the server did not speak
-        untried = "response_format" in body and not self.format_works
-        if untried and not ({"account", "text"} & says or broken or status == 429):
-            task.plain = task.tries > 0 or not passing  # perhaps it cannot take a schema, whatever it answers
-            otherwise |= not passing
-        if passing and not otherwise:
-            self._later(task, reply)
-        elif not otherwise and (row := self.refusal(key, reply)):
-            return row
-        elif not otherwise:
-            self.failure = self.failure or self.error(f"on {key!r}", problem, status)
+        self.wants.learn(key, says)
+        if not ({"account", "text"} & says or broken or status == 429) and (self.tries[key] or not passing):
+            self.plain.add(key)  # perhaps it cannot take a schema, whatever it answers
+        if passing:
+            self._later(key, reply)
+        elif self._body(request) == body:  # nothing would be asked otherwise
+            if row := self.refusal(key, reply):
+                return row
+            self.failure = self.failure or self.error(f"on {key!r}", reply.problem, status)
         lost = passing and broken and reply.code != UNSENT
         why = LOST if lost else UNSENT if reply.code == UNSENT else str(status or "no completion")
-        return self.settle(key, None, why, answers.most(body) if lost else (0, 0), problem)
+        return self.settle(key, None, why, answers.most(body) if lost else (0, 0), reply.problem)
 
-    def _later(self, task: _Task, reply: Reply) -> None:
+    def _later(self, key: str, reply: Reply) -> None:
         """Ask again after a wait. What failed too often is given up; where nothing is answered, so are all."""
-        now, busy, key = time.monotonic(), reply.status == 429, task.request.key
-        for_all = reply.wait or busy or not self.works
-        wait = reply.wait or BACK_OFF_SECONDS * 2**task.tries * random.uniform(1.0, 1.2)
-        task.tries, task.due = task.tries + (not busy), now + wait
-        problem = f"{reply.problem}, after {task.tries} tries" if task.tries else reply.problem
-        too_often = task.tries >= TRIES
+        now, busy = time.monotonic(), reply.status == 429
+        wait = reply.wait or BACK_OFF_SECONDS * 2 ** self.tries[key] * random.uniform(1.0, 1.2)
+        self.due[key], self.tries[key] = now + wait, self.tries[key] + (not busy)
+        problem = f"{reply.problem}, after {self.tries[key]} tries" if self.tries[key] else reply.problem
+        too_often = self.tries[key] >= TRIES
         if now + wait - self.last_answer > LONGEST_WAIT_SECONDS or (too_often and not self.answers_now):
             problem += f" (next in {wait:.0f} s)"
             self.failure = self.failure or self.error(f"on {key!r}", problem, reply.status or 503)
         elif too_often:
             self.fail(key, problem)
-        elif for_all:
-            self.resume_at = max(self.resume_at, task.due)
-
-    def fits(self, text: str) -> bool:
-        """A server without schemas may answer in another form."""
-        return any(answers.all_items(text, self.response_model)) or not self.format
+        elif reply.wait or busy or not self.works:  # for all
+            self.resume_at = max(self.resume_at, self.due[key])

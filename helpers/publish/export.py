@@ -160,9 +160,13 @@ def unlike(model, merged) -> str:
 
 
 def available(quantization: str) -> tuple[str, str]:
-    """The kind of GGUF that can be made here, and why; one that does not exist is refused by llama-quantize itself."""
+    """The kind of GGUF that can be made here, and why. Raises ValueError for one that llama.cpp does not know."""
+    from gguf import LlamaFileType
+
     if quantization.lower() in CONVERTED:
         return quantization.lower(), "as the parameter asks, written by llama.cpp's converter"
+    if f"MOSTLY_{quantization.upper()}" not in LlamaFileType.__members__:
+        raise ValueError(f"quantization = {quantization!r}: llama.cpp has q8_0, q4_k_m, q6_k, bf16, f16, …")
     if shutil.which("llama-quantize"):
         return quantization, "as the parameter asks, by llama.cpp's llama-quantize"
     program = "llama.cpp's program llama-quantize, which no package for Python brings: install llama.cpp"

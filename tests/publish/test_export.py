@@ -254,6 +254,8 @@ def test_a_quantization_that_needs_a_missing_program_falls_back_and_says_so(monk
     assert "needs" not in export.available("Q8_0")[1], "Ollama writes it so, and the converter makes it"
     kind, why = export.available("q4_k_m")
     assert kind == "q8_0" and "q4_k_m needs llama.cpp's program llama-quantize" in why
+    with pytest.raises(ValueError, match="quantization = 'q4_km': llama.cpp has q8_0, q4_k_m"):
+        export.available("q4_km")
 
 
 def test_llama_quantize_is_used_where_it_is_installed(tokenizer, monkeypatch, tmp_path):
