@@ -5,8 +5,7 @@
     dataset, too_long = data.tokenize(train, tokenizer, 512)
 
 A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt` (the question), `sql_context`
-(CREATE TABLE and INSERT statements) and `sql`, and perhaps `sql_complexity`, `domain`, `sql_explanation`. `load`
-adds `shown`, the part of the context that the model sees. Nothing here runs SQL; that is `helpers.sql.judge`.
+(CREATE TABLE and INSERT statements) and `sql`; `load` adds `shown`, the part of the context that the model sees.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, TRUNCATE, views, what ALTER
 does to columns, their defaults and names. Keys, indexes, owners, comments and settings go; types become wide (64 bits,
-doubles, texts). Refused: COPY (`pg_dump --inserts` has none), REPLACE, DELIMITER, blocks that may make rows. With
-another meaning run: `+` between texts; LIKE, which here minds the case; days of the week, here from Sunday as 0; T-SQL's
+doubles, texts). Refused: COPY (`pg_dump --inserts` has none), REPLACE, DELIMITER, blocks that may make rows. Run with
+another meaning: `+` between texts; LIKE, which here minds the case; days of the week, here from Sunday as 0; T-SQL's
 FORMAT, CONVERT with a style, constraints with a DEFAULT; a column that numbers itself, here from 1, whatever rows
 bring, and NULL in it; a column of SQLite without a type, here a text; ON CONFLICT, which only adds, for want of keys;
 ROLLBACK and a changed type, which change nothing.
@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import pairwise
+from itertools import compress, pairwise
 
 import sqlglot
 from sqlglot import exp
@@ -224,12 +224,8 @@ def _makes(statement: str, dialect: str, number: int) -> list[str]:
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
     elif isinstance(tree, exp.Alter) and "nextval" not in statement.lower():
         kept = [_column(node) if isinstance(node, exp.ColumnDef) else node for node in tree.args["actions"]]
-        kept = [
-            n
-            for n in kept
-            if isinstance(n, ALTERS) or n.args.get("default") or n.args.get("kind") == "COLUMN"
-        ]
-        changes = [exp.Alter(this=tree.this, kind="TABLE", actions=[node]) for node in kept]
+        rows = [isinstance(n, ALTERS) or n.args.get("default") or n.text("kind") == "COLUMN" for n in kept]
+        changes = [exp.Alter(this=tree.this, kind="TABLE", actions=[n]) for n in compress(kept, rows)]
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)

@@ -78,8 +78,8 @@ QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in 
 def extract(text: str) -> str:
     """The SQL in a model's answer, without its thoughts, fences, prose before it, and end-of-turn marks.
 
-    Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
-    beginning of a line if there is one. What stands behind the first statement is left out where it is run.
+    From prose, what begins with its first SELECT or WITH, at the beginning of a line if there is one. What stands
+    behind the first statement is left out where it is run.
     """
     text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
     text, fenced, *_ = [*re.split("`{3,}", text), ""]

@@ -10,7 +10,6 @@ SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/hugg
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -112,10 +111,7 @@ def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
 
 
 def plan(options: Options, model, longest: int) -> memory.Plan:
-    """Rows at once and batches per update in each process; together they make the update that was asked for.
-
-    Raises ValueError when the rows of an update cannot be shared out among the processes.
-    """
+    """Rows at once and batches per update in each process, together the update that was asked for, or ValueError."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
     share, rest = divmod(rows_per_update(options), processes)
     rows = min(options.per_device_train_batch_size, share)
@@ -137,11 +133,10 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given, place = dataclasses.asdict(options), Path(options.work_dir)
-    if isinstance(options, PairOptions):
-        settings = {name: given[name] for name in PAIR_SETTINGS.split()}
-    else:
-        settings, place = {name: given[name] for name in given.keys() - ASIDE}, place / FOLDER
+    given, place, names = dataclasses.asdict(options), Path(options.work_dir), PAIR_SETTINGS.split()
+    if not isinstance(options, PairOptions):
+        names, place = given.keys() - ASIDE, place / FOLDER
+    settings = {name: given[name] for name in names}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(place, settings, train_dataset)
@@ -174,10 +169,7 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
 def make_trainer(
     options: Options, model, tokenizer, train_dataset: Dataset, validation: Dataset, config: SFTConfig
 ) -> SFTTrainer:
-    """TRL's trainer with the adapter on the model; without a GPU its loss needs no logits.
-
-    Where a base model has never trained the turn markers, the adapter trains and carries their rows.
-    """
+    """TRL's trainer with the adapter, which trains and carries the rows of turn markers that a base never trained."""
     import torch
     from transformers import set_seed
     from trl import SFTTrainer
@@ -194,7 +186,7 @@ def make_trainer(
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
         for weight in trainer.model.parameters():
             weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
-    if not (options.train_embeddings or tokens):
+    if not (options.train_embeddings or tokens):  # a loss without logits, where there is no GPU
         cpu_loss.train_without_logits(trainer)
     return trainer
 
@@ -218,31 +210,25 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> list[dict]:
 
 
 def run(options: Options) -> None:
-    """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves.
-
-    Of pairs it leaves the checkpoints, and notebook 05 does the rest.
-    """
+    """Notebook 09 up to the adapter, in one process of several; of pairs the checkpoints, from which 05 goes on."""
     from transformers import EarlyStoppingCallback
 
     work_dir = workdir.open_work_dir(options.work_dir)
-    options = dataclasses.replace(options, work_dir=str(work_dir))
     device = runtime.device(work_dir)
-    options, _ = for_device(options, device)
+    options, _ = for_device(dataclasses.replace(options, work_dir=str(work_dir)), device)
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    pairs = isinstance(options, PairOptions)
+    most, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
     if pairs:
-        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
-        sides = [[*both["train"]], [*both["validation"]]]
         training.check_end_of_turn(model, tokenizer)
+        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
+        sides, open_book = [[*both["train"]], [*both["validation"]]], options.open_book
     else:
         rows, _ = data.load(options.dataset, options.context)
         parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
         sides = [[data.pair(row) for row in part] for part in parts[:2]]
-    fitting = (
-        data.masked(side, tokenizer, options.max_seq_length, pairs and options.open_book) for side in sides
-    )
+    fitting = [data.masked(side, tokenizer, most, open_book) for side in sides]
     (train_dataset, too_long), (validation_dataset, _) = fitting
     lengths = list(map(len, train_dataset["input_ids"]))
     if pairs:
@@ -276,10 +262,9 @@ def run(options: Options) -> None:
 def main() -> None:
     from transformers import HfArgumentParser
 
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--dataset", default=Options.dataset)
-    kind = PairOptions if data.has_pairs(first.parse_known_args()[0].dataset) else Options
-    run(*HfArgumentParser(kind, prog="python -m helpers.sql.qlora").parse_args_into_dataclasses())
+    parsers = [HfArgumentParser(kind, prog="python -m helpers.sql.qlora") for kind in (Options, PairOptions)]
+    pairs = data.has_pairs(parsers[0].parse_known_args()[0].dataset)
+    run(*parsers[pairs].parse_args_into_dataclasses())
 
 
 if __name__ == "__main__":

@@ -32,11 +32,8 @@ GRACE = 1.0  # seconds from the time limit, at which DuckDB is asked to stop, to
 MEGABYTE = 2**20
 ROOM = 64  # megabytes, for what DuckDB does not count and for Python's copy of the rows
 SQL_BYTES, RESULT_BYTES = 8 * MEGABYTE, 16 * MEGABYTE
-CONFIG = {
-    "enable_external_access": False,
-    "python_enable_replacements": False,
-    "autoload_known_extensions": False,
-}
+CLOSED = ("enable_external_access", "allow_community_extensions", "python_enable_replacements")
+CLOSED += ("autoload_known_extensions", "autoinstall_known_extensions")
 # As SQLite and MySQL see it, where DuckDB can be told so.
 MEANING = {"TimeZone": "UTC", "integer_division": True, "error_on_division_by_zero": False}
 MEANING |= {"old_implicit_casting": True, "scalar_subquery_error_on_multiple_rows": False}
@@ -53,8 +50,7 @@ class Refused(duckdb.Error):
 def serve(limits: dict) -> None:
     """Read a request, [context, query, …], per line and write a line per query, after a first one, "ready".
 
-    Ends with the input, or after a request that ran out of memory, since the process may stay short of it; that is
-    left unanswered, for a fresh process to try, unless it was the first.
+    Ends with the input, or with a request that ran out of memory: unanswered, for a fresh process, but for the first.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
@@ -76,7 +72,11 @@ def serve(limits: dict) -> None:
 
 def connect(megabytes: int) -> Database:
     """DuckDB with locked settings, in a process that can open no file, nor grow, nor survive its alarm."""
-    config = CONFIG | {"threads": 1, "temp_directory": "", "memory_limit": f"{megabytes}MB"}
+    config = dict.fromkeys(CLOSED, False) | {
+        "threads": 1,
+        "temp_directory": "",
+        "memory_limit": f"{megabytes}MB",
+    }
     db = duckdb.connect(config=config)
     for name, value in {**MEANING, "lock_configuration": True}.items():
         db.execute(f"SET {name} = {value!r}")
