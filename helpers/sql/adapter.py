@@ -1,16 +1,10 @@
 """The model and its adapter with plain Transformers, bitsandbytes and PEFT (09); the training is `qlora`'s."""
 
-from __future__ import annotations
-
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from helpers.core import hub, runtime
 from helpers.train import local_gemma, models
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
 
 
 def pick_attention(device: runtime.Device) -> tuple[str, str]:
@@ -41,8 +35,8 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     return model, tokenizer
 
 
-def lora(options, tokens: list[int] = ()) -> LoraConfig:
-    """LoRA on every linear layer of the language model, not of images; the rows of `tokens` are trained."""
+def lora(options, tokens: list[int] = ()):
+    """A LoraConfig for every linear layer of the language model, not of images; `tokens` get rows of their own."""
     from peft import LoraConfig
 
     sizes = dict(r=options.lora_r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout)

@@ -8,15 +8,12 @@ A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt`
 (CREATE TABLE and INSERT statements) and `sql`; `load` adds `shown`, the part of the context that the model sees.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlglot.errors import TokenError
 
@@ -25,9 +22,6 @@ from helpers.core import files, hub, runtime, tables
 from helpers.sql import dialects
 from helpers.train import data as qa_data
 from helpers.train import models
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
@@ -149,13 +143,13 @@ def pair(row: dict) -> dict[str, str]:
     return {"question": PROMPT.format(context=shown, question=row["sql_prompt"]), "answer": row["sql"]}
 
 
-def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
+def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple:
     """`masked` rows, and a list of those that are too long, whole, since cutting one off would cut off its SQL."""
     dataset, too_long = masked([pair(row) for row in rows], tokenizer, max_seq_length)
     return dataset, [long | {"question": rows[long["row"]]["sql_prompt"]} for long in too_long]
 
 
-def masked(pairs: list[dict], tokenizer, max_seq_length: int, open_book=True) -> tuple[Dataset, list[dict]]:
+def masked(pairs: list[dict], tokenizer, max_seq_length: int, open_book: bool = True) -> tuple:
     """`train.data.tokenize` with `completion_mask`: 1 for the answer and the end of its turn, the learned part."""
     dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length, open_book)
     left_out = {long["row"] for long in too_long}

@@ -8,22 +8,15 @@ The notebooks 09 and, for pairs, 05 take the same steps one by one, and go on fr
 SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import runtime, workdir
 from helpers.sql import data
 from helpers.sql.adapter import load, lora, pick_attention
 from helpers.train import checkpoints, cpu_loss, markers, memory, models, progress, training
 from helpers.train import data as qa_data
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
 # Values for options that are 0, "auto" or None: (on a GPU: the guide's, without one: what two cores do in a quarter
@@ -131,7 +124,7 @@ def rows_per_update(options: Options) -> int:
     return options.per_device_train_batch_size * options.gradient_accumulation_steps
 
 
-def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
+def run_folder(options: Options, choice: models.Choice, train_dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
     given, place, names = dataclasses.asdict(options), Path(options.work_dir), PAIR_SETTINGS.split()
     if not isinstance(options, PairOptions):
@@ -142,8 +135,8 @@ def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) 
     return checkpoints.folder(place, settings, train_dataset)
 
 
-def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device) -> SFTConfig:
-    """The guide's hyper-parameters under today's names, for pairs those of notebook 05."""
+def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device):
+    """TRL's SFTConfig: the guide's hyper-parameters under today's names, for pairs those of notebook 05."""
     from trl import SFTConfig
 
     cpu, when = device.kind == "cpu", "steps" if options.save_steps else "epoch"
@@ -166,9 +159,7 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     return SFTConfig(**given)
 
 
-def make_trainer(
-    options: Options, model, tokenizer, train_dataset: Dataset, validation: Dataset, config: SFTConfig
-) -> SFTTrainer:
+def make_trainer(options: Options, model, tokenizer, train_dataset, validation, config):
     """TRL's trainer with the adapter, which trains and carries the rows of turn markers that a base never trained."""
     import torch
     from transformers import set_seed
@@ -191,7 +182,7 @@ def make_trainer(
     return trainer
 
 
-def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
+def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """`training.train`; in bfloat16 without PEFT's float32 copies of the adapter's inputs, which would fill memory."""
     from peft.helpers import disable_input_dtype_casting
 
@@ -199,7 +190,7 @@ def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Pla
         return training.train(trainer, folder, last, plan)
 
 
-def as_trained(trainer: SFTTrainer, rows: Dataset) -> list[dict]:
+def as_trained(trainer, rows) -> list[dict]:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
     examples = []
     for row in rows:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import sqlglot.optimizer.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
@@ -150,7 +149,7 @@ def first_query(text: str) -> str:
     return text
 
 
-def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple[str, Any]:
+def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple:
     """(dialect, result) of the first reading that runs, each in a transaction; else the error of the first."""
     errors = []
     for dialect, sql in readings:
