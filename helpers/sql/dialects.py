@@ -141,7 +141,7 @@ def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
         except FAILURES as error:
             failures.append(str(error))
     if len(failures) == len(DIALECTS):
-        raise ValueError(failures[0])
+        raise ValueError(min(failures, key=lambda text: "may make rows" not in text))
 
 
 def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAISE) -> str:
