@@ -1,16 +1,10 @@
 """The model and its adapter with plain Transformers, bitsandbytes and PEFT (09); the training is `qlora`'s."""
 
-from __future__ import annotations
-
 import os
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from helpers.core import hub, runtime
-from helpers.train import local_gemma, markers, models
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
+from helpers.train import local_gemma, models
 
 
 def pick_attention(device: runtime.Device) -> tuple[str, str]:
@@ -41,23 +35,12 @@ def load(choice: models.Choice, dtype: str, device: runtime.Device):
     return model, tokenizer
 
 
-def begin_markers(model, tokenizer) -> list[int]:
-    """Ids of the turn markers where a base model has never trained them, their rows begun anew; else none."""
-    turns, stops = models.turns(tokenizer), models.stop_ids(tokenizer)
-    if markers.lookalikes(model, stops) <= markers.MANY:
-        return []
-    eos, end = stops
-    start, newline = (tokenizer(text, add_special_tokens=False).input_ids[0] for text in (turns.user, "\n"))
-    markers.begin_anew(model, {end: eos, start: newline})
-    return [start, end]
-
-
-def lora(options, tokens: list[int] = ()) -> LoraConfig:
-    """LoRA on every linear layer of the language model, not of images; the rows of `tokens` are trained."""
+def lora(options, tokens: list[int] = ()):
+    """A LoraConfig for every linear layer of the language model, not of images; `tokens` get rows of their own."""
     from peft import LoraConfig
 
     sizes = dict(r=options.lora_r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout)
     whole = ["lm_head", "embed_tokens"] if options.train_embeddings else None
-    where = dict(target_modules=models.LANGUAGE_LAYERS, modules_to_save=whole)
+    where = dict(target_modules=models.LANGUAGE_LAYERS, modules_to_save=whole, task_type="CAUSAL_LM")
     rows = {"embed_tokens": [*tokens]} if tokens else None
-    return LoraConfig(**sizes, **where, trainable_token_indices=rows, bias="none", task_type="CAUSAL_LM")
+    return LoraConfig(**sizes, **where, trainable_token_indices=rows)

@@ -5,18 +5,15 @@
     dataset, too_long = data.tokenize(train, tokenizer, 512)
 
 A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt` (the question), `sql_context`
-(CREATE TABLE and INSERT statements) and `sql`, and perhaps `sql_complexity`, `domain`, `sql_explanation`. `load`
-adds `shown`, the part of the context that the model sees. Nothing here runs SQL; that is `helpers.sql.judge`.
+(CREATE TABLE and INSERT statements) and `sql`; `load` adds `shown`, the part of the context that the model sees.
 """
-
-from __future__ import annotations
 
 import random
 import re
 from collections import defaultdict
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlglot.errors import TokenError
 
@@ -26,38 +23,36 @@ from helpers.sql import dialects
 from helpers.train import data as qa_data
 from helpers.train import models
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
 HUB_ID, HUB_EXAMPLE = re.compile(r"[\w.-]+/[\w.-]+"), "philschmid/gretel-synthetic-text-to-sql"
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
 # ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
-PROMPT = """\
-Given the <USER_QUERY> and the <SCHEMA>, generate the corresponding SQL command to retrieve the desired data, \
-considering the query's syntax, semantics, and schema constraints.
-
-<SCHEMA>
-{context}
-</SCHEMA>
-
-<USER_QUERY>
-{question}
-</USER_QUERY>
-"""
+PROMPT = Path(__file__).with_name("prompt.md").read_text("utf-8")
 
 
 def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     """All rows and where they come from: `sample`, a file (`core.tables`), or the train split of a Hub data set.
 
     `context` is what a prompt shows of sql_context: "all", or only the "schema", its CREATE statements.
-    Raises FileNotFoundError for a file that is not there, ValueError that names the row and the column.
     """
     if context not in ("all", "schema"):
         raise ValueError(f"context = {context!r}: a prompt shows 'all' of sql_context, or its 'schema' alone")
-    rows, why = _read(dataset)
+    path = Path(dataset).expanduser()
+    if dataset == "sample":
+        rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
+    elif path.is_file():
+        rows, why = tables.read_records(path), "the file that the parameter names"
+    elif path.suffix in tables.SUFFIXES or not HUB_ID.fullmatch(dataset):
+        kinds = f"'sample', the path of a file ({', '.join(tables.SUFFIXES)}), or a Hub id"
+        raise FileNotFoundError(f"dataset = {dataset!r}: no such file. Use {kinds} such as {HUB_EXAMPLE}")
+    else:
+        import datasets
+
+        hub.log_in()
+        rows = datasets.load_dataset(dataset, split="train").to_list()
+        why = "the Hub data set that the parameter names"
     if not rows:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
     for number, row in enumerate(rows, 1):
@@ -82,39 +77,18 @@ def has_pairs(dataset: str) -> bool:
     return dataset == "auto" or path.is_dir()
 
 
-def _read(dataset: str) -> tuple[list[dict], str]:
-    path = Path(dataset).expanduser()
-    if dataset == "sample":
-        return files.read_jsonl(SAMPLE), "the bundled sample"
-    if path.is_file():
-        return tables.read_records(path), "the file that the parameter names"
-    if path.suffix in tables.SUFFIXES or not HUB_ID.fullmatch(dataset):
-        kinds = f"'sample', the path of a file ({', '.join(tables.SUFFIXES)}), or a Hub id"
-        raise FileNotFoundError(f"dataset = {dataset!r}: no such file. Use {kinds} such as {HUB_EXAMPLE}")
-    import datasets
-
-    hub.log_in()
-    rows = datasets.load_dataset(dataset, split="train").to_list()
-    return rows, "the Hub data set that the parameter names"
-
-
 def create_statements(context: str) -> list[str]:
     """The CREATE statements of a context, each on one line, without comments and semicolon; none of torn SQL."""
-    try:
-        found = dialects.statements(context)
-    except TokenError:
-        return []
-    return [statement for statement in found if statement.lower().startswith("create")]
+    with suppress(TokenError):
+        return [sql for sql in dialects.statements(context) if sql.lower().startswith("create")]
+    return []
 
 
 @cache
 def schema(context: str) -> str:
     """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
-    made = [dialects.bare(statement) for statement in create_statements(context)]
-    return (
-        "; ".join(sorted(dialects.normal(each) for each in made if dialects.MAKES.match(each)))
-        or context.lower()
-    )
+    made = filter(dialects.MAKES.match, map(dialects.bare, create_statements(context)))
+    return "; ".join(sorted(map(dialects.normal, made))) or context.lower()
 
 
 def group(row: dict, group_by: str = "schema") -> str:
@@ -151,16 +125,15 @@ def split(
         )
     scale = min(1.0, len(rows) / (train_size + test_size))
     train_rows, test_rows = max(2, round(train_size * scale)), max(1, round(test_size * scale))
-    validation_rows = max(1, min(splits.VALIDATION_ROWS, train_rows // 10))
+    sizes = {"validation": max(1, min(splits.VALIDATION_ROWS, train_rows // 10)), "test": test_rows}
     order = sorted(groups)
     random.Random(seed).shuffle(order)
     named = [(name, row) for name in order for row in groups[name]]
-    sizes = {"validation": validation_rows, "test": test_rows}
     sides = splits.split(named, lambda row: row[:1], sizes, seed=None)
     for side in sides.values():
         random.Random(seed).shuffle(side)
     if scale == 1:
-        del sides["train"][train_rows - validation_rows :]
+        del sides["train"][train_rows - sizes["validation"] :]
     return tuple([row for _, row in sides[side]] for side in ("train", "validation", "test"))
 
 
@@ -170,20 +143,17 @@ def pair(row: dict) -> dict[str, str]:
     return {"question": PROMPT.format(context=shown, question=row["sql_prompt"]), "answer": row["sql"]}
 
 
-def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple[Dataset, list[dict]]:
-    """`masked` rows, and a list of those that are too long, with their length.
-
-    They are left out whole, since cutting one off would cut off its SQL.
-    """
+def tokenize(rows: list[dict], tokenizer, max_seq_length: int) -> tuple:
+    """`masked` rows, and a list of those that are too long, whole, since cutting one off would cut off its SQL."""
     dataset, too_long = masked([pair(row) for row in rows], tokenizer, max_seq_length)
     return dataset, [long | {"question": rows[long["row"]]["sql_prompt"]} for long in too_long]
 
 
-def masked(pairs: list[dict], tokenizer, max_seq_length: int, open_book=True) -> tuple[Dataset, list[dict]]:
+def masked(pairs: list[dict], tokenizer, max_seq_length: int, open_book: bool = True) -> tuple:
     """`train.data.tokenize` with `completion_mask`: 1 for the answer and the end of its turn, the learned part."""
     dataset, too_long = qa_data.tokenize(pairs, tokenizer, max_seq_length, open_book)
     left_out = {long["row"] for long in too_long}
-    asked = (text for at, text in enumerate(qa_data.prompts(pairs, open_book)) if at not in left_out)
-    starts = [len(models.chat_ids(tokenizer, question)) for question in asked]
+    fit = [pair for at, pair in enumerate(pairs) if at not in left_out]
+    starts = [len(models.chat_ids(tokenizer, text)) for text in qa_data.prompts(fit, open_book)]
     masks = [[0] * start + [1] * (len(ids) - start) for start, ids in zip(starts, dataset["input_ids"])]
     return dataset.add_column("completion_mask", masks), too_long

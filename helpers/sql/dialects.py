@@ -2,22 +2,25 @@
 
 Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, TRUNCATE, views, what ALTER
 does to columns, defaults and names, rows of pg_dump's COPY. Keys, indexes, owners, comments and settings go; types
-become wide (64 bits, doubles, texts). Not translated, and run with another meaning: `+` between texts; LIKE, which
-here minds the case; days of the week, here from Sunday as 0; T-SQL's FORMAT and CONVERT with a style; NULL for a column
-that numbers itself, and its next number after rows that bring theirs; a column of SQLite without a type, here a text;
-REPLACE and ON CONFLICT, which only add, for want of keys; ROLLBACK and a changed type, which change nothing.
+become wide (64 bits, doubles, texts). Refused: REPLACE, blocks that may make rows. Run with another meaning: `+`
+between texts; LIKE, which here minds the case; days of the week, here from Sunday as 0; T-SQL's FORMAT and CONVERT with
+a style; a column that numbers itself, here from 1, whatever rows bring, and NULL in it; a column of SQLite without a
+type, here a text; ON CONFLICT, which only adds, for want of keys; ROLLBACK and a changed type, which change nothing.
 """
 
 import logging
 import re
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from contextlib import suppress
+from itertools import compress, pairwise
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.tokens import Token, TokenType
+from sqlglot.trie import new_trie
 
 # T-SQL goes before MySQL, which reads ISNULL(a, 0) as a test and forgets the 0.
 DIALECTS = ("sqlite", "tsql", "mysql", "postgres", "oracle")
@@ -26,45 +29,42 @@ FAILURES = (SqlglotError, LookupError, TypeError, ValueError, AttributeError, Re
 OPENS, CLOSES = (TokenType.L_PAREN, TokenType.CASE, TokenType.BEGIN), (TokenType.R_PAREN, TokenType.END)
 # What begins a statement at the beginning of a line, unless the one before it goes on; signs of MySQL's texts.
 STARTS = r"(?:CREATE|INSERT|UPDATE|DELETE|TRUNCATE|PRINT|COMMIT|BEGIN(?= TRAN)|USE(?! INDEX)|"
-STARTS += (
-    r"SET(?= @|[^=\n]* O(?:N|FF)\b)|(?:ALTER|DROP) (?:TABLE|VIEW|DATABASE|SCHEMA|TYPE|PROC\w*|FUNCTION))\b"
-)
-STARTS = re.compile(STARTS, re.I)
+STARTS += r"SET(?= @|[^=\n]* O(?:N|FF)\b)|"
+STARTS = re.compile(STARTS + r"(?:ALTER|DROP) (?:TABLE|VIEW|DATABASE|SCHEMA|TYPE|PROC\w*|FUNCTION))\b", re.I)
 GOES_ON = r"\A(?:WITH|MERGE|GRANT|REVOKE|CREATE .{0,40}?(?:TRIGGER|RULE|PROC|FUNCTION|POLICY|EVENT))\b|"
 GOES_ON = re.compile(GOES_ON + r"(?:\b(?:KEY|DO|FOR|OR|THEN)|,)\Z", re.I | re.S)
 MYSQL = re.compile(r"\\'(?!\s*[,);])|^\s*#|\s#\s|`|\bENGINE\s*=|\bAUTO_INCREMENT\b", re.I | re.M)
 # A comment or a text, so that what is looked for is not found inside; the group is to be kept.
 TEXT = r"(--[^\n]*|'[^'\\]*(?:\\.[^'\\]*)*')"
-# Routines of MySQL's client; lines for psql and for Oracle's; texts of Postgres.
+# Routines for MySQL's client; lines for psql and for Oracle's; rows of pg_dump.
 DELIMITED = re.compile(r"^\s*DELIMITER\s+(?!;\s*$).*?^\s*DELIMITER\s+;\s*$", re.I | re.M | re.S)
-LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)  # a text may have a line "Prompt reply"
+LINES = re.compile(r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$", re.M)
 COPY = re.compile(r"^COPY ([^;]*?) FROM stdin\b[^;]*;\n(.*?)^\\\.$", re.I | re.M | re.S)
-DOLLARS = re.compile(TEXT + r"|\$([A-Za-z_]\w*|)\$(.*?)\$\2\$", re.S)
-MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|(?:COPY|LOAD|INSERT|REPLACE)\b|"
+DOLLARS = re.compile(r"\$\w*\$")  # texts of Postgres
+MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|(?:COPY|LOAD|INSERT|REPLACE|MERGE)\b|"
 MAKES += r"(?:BEGIN|DO|EXEC\w*|CALL|IF|WHILE|DECLARE)\b.*?\b(?:INSERT (?:INTO|\[)|CREATE TABLE)|"
 MAKES = re.compile(MAKES + r"ALTER .*? (?:ADD|DROP) COLUMN)", re.I | re.S)
 # Between columns: what makes no rows, and sqlglot does not read everywhere.
-CLAUSES = r"|(?<=[\w)\]\"'`] )(?:(?:NON)?CLUSTERED|ROWGUIDCOL|SPARSE|(?:EN|DIS)ABLE|(?:NO)?VALIDATE|"
-CLAUSES += r"NOT VALID|(?:DIST|SORT)KEY|MATCH FULL|USING INDEX|(?:PCTFREE|INITRANS|TABLESPACE|ON CONFLICT) \"?\w+\"?|"
-CLAUSES += r"(?:STORAGE|COMPRESSION) \w+|(?:STORAGE|OPTIONS) ?\([^()]*\))(?= ?[,() ])"
-CLAUSES = re.compile(TEXT + CLAUSES, re.I)
-DEFAULTS = re.compile(r"\A(ALTER TABLE .*?) ADD (?:CONSTRAINT \S+ )?DEFAULT (.*) FOR (\S+)\Z", re.I | re.S)
+CLAUSES = (
+    r"|(?<=[\w)\]\"'`] )(?:(?:NON)?CLUSTERED|ROWGUIDCOL|SPARSE|(?:EN|DIS)ABLE|(?:NO)?VALIDATE|NOT VALID|"
+)
+CLAUSES += (
+    r"USING INDEX|(?:DIST|SORT)KEY|(?:PCTFREE|INITRANS|TABLESPACE|ON CONFLICT|STORAGE|COMPRESSION) \"?\w+\"?|"
+)
+CLAUSES = re.compile(TEXT + CLAUSES + r"(?:STORAGE|OPTIONS) ?\([^()]*\))(?= ?[,() ])", re.I)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
 WIDE = {"RANGE|BIT VAR": "TEXT", "BLOB|BINARY|BYTEA": "BLOB", "ARRAY|JSON|UUID|INTERVAL|STRUCT|MAP": ""}
 WIDE |= {"(?<!PO)INT|SERIAL|YEAR|BIT": "BIGINT", "(?<!E)NUM|DEC|MONEY|REAL|FLOA|DOUB": "DOUBLE"}
 WIDE |= {"BOOL": "BOOLEAN", "DATETIME|TIMESTAMP": "TIMESTAMP", "DATE": "DATE", "TIME": "TIME"}
+DEFAULTS = re.compile(r"\A(ALTER TABLE .*?) ADD (?:CONSTRAINT \S+ )?DEFAULT (.*) FOR (\S+)\Z", re.I | re.S)
 COUNTS = (exp.AutoIncrementColumnConstraint, exp.GeneratedAsIdentityColumnConstraint)
-MOVES = (exp.DateAdd, exp.DateSub, exp.TimestampAdd, exp.TimestampSub)
 ALTERS = (exp.ColumnDef, exp.AlterRename, exp.RenameColumn)
-FILLED = (exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)
-
-# Of TO_CHAR; with names in capitals, or another word, it does not run.
-WORDS = "YYYY=%Y YY=%y MM=%m Month=%B Mon=%b DD=%d Day=%A Dy=%a HH24=%H HH12=%I HH=%I MI=%M SS=%S "
-WORDS = dict(word.split("=") for word in (WORDS + "AM=%p PM=%p FM=").split())
-
 logging.getLogger("sqlglot").disabled = True  # its warnings
-Dialect.get_or_raise("postgres").parser_class.FUNCTIONS.pop("TO_CHAR")  # it would leave names as they are
+# Names of days and months, which sqlglot does not know in TO_CHAR.
+Postgres.TIME_MAPPING |= {"Month": "%B", "FMMonth": "%B", "Mon": "%b", "Day": "%A", "FMDay": "%A", "Dy": "%a"}
+Postgres.TIME_MAPPING |= {"HH": "%I", "AM": "%p", "PM": "%p"}
+Postgres.TIME_TRIE = new_trie(Postgres.TIME_MAPPING)
 
 
 def tokens(text: str) -> list[list[Token]]:
@@ -73,7 +73,8 @@ def tokens(text: str) -> list[list[Token]]:
     A line that begins as statements do begins one, with a semicolon before it or not.
     """
     found, depth = [[]], 0
-    for token in Dialect.get_or_raise("mysql" if MYSQL.search(text) else "sqlite").tokenize(text):
+    dialect = "mysql" if MYSQL.search(text) else "postgres" if DOLLARS.search(text) else "sqlite"
+    for token in Dialect.get_or_raise(dialect).tokenize(text):
         kind, last = token.token_type, found[-1][-1] if found[-1] else None
         ends = kind == TokenType.SEMICOLON or token.text.upper() == "GO"
         glued = last and "\n" in text[last.end : token.start] and STARTS.match(text, token.start)
@@ -98,8 +99,6 @@ def _insert(match: re.Match) -> str:
 def statements(text: str) -> list[str]:
     """Each statement on one line, without comments and its semicolon. Raises sqlglot's TokenError."""
     text, found = LINES.sub(";", DELIMITED.sub("", COPY.sub(_insert, text.lstrip("\ufeff")))), []
-    text = re.sub(r"(^|;)\s*REPLACE\s+INTO\b", r"\1INSERT INTO", text, flags=re.I | re.M)
-    text = DOLLARS.sub(lambda match: match[1] or exp.Literal.string(match[3]).sql(), text)
     for statement in tokens(text):
         parts = [text[token.start : token.end + 1] for token in statement]
         gaps = [" " * (after.start > token.end + 1) for token, after in pairwise(statement)]
@@ -115,42 +114,32 @@ def bare(statement: str) -> str:
     for token, after in pairwise(found):
         depth += (token.text == "(") - (token.text == ")")
         if token.text == ")" and not depth:
-            tail = after.text.upper() not in ("AS", "SELECT", "(")
-            kept = "".join(re.findall(r" AUTO_INCREMENT ?= ?\d+", statement[token.end :], re.I)[:1])
-            statement = statement[: token.end + 1] + kept if tail else statement
+            if after.text.upper() not in ("AS", "SELECT", "("):
+                statement = statement[: token.end + 1]
             break
     return CLAUSES.sub(r"\1", statement)
 
 
 def normal(statement: str) -> str:
-    """A statement without case, quotes, blanks and the next number, and with one name for INT and INTEGER."""
+    """A statement without case, quotes and blanks, and with one name for INT and INTEGER."""
     own = (TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING)
     (found,) = tokens(statement)
     words = [t.token_type.name if t.token_type not in own and t.text[:1].isalpha() else t.text for t in found]
-    return re.sub("if not exists | auto_increment = .*$", "", " ".join(words).lower())
-
-
-def is_ordered(query: str) -> bool:
-    """Whether the outermost SELECT of a query has an ORDER BY."""
-    return any(tree.unnest().args.get("order") for _, tree in islice(trees(query), 1))
+    return " ".join(words).lower().replace("if not exists ", "")
 
 
 def queries(text: str) -> Iterator[tuple[str, str]]:
     """(dialect, query for DuckDB): as it stands, then translated."""
     yield "duckdb", text
     for dialect, tree in trees(text):
-        try:
+        with suppress(*FAILURES):
             yield dialect, _translate(tree, dialect)
-        except FAILURES:
-            continue
 
 
 def trees(text: str) -> Iterator[tuple[str, exp.Expr]]:
     for dialect in DIALECTS:
-        try:
+        with suppress(*FAILURES):
             yield dialect, sqlglot.parse_one(text, read=dialect)
-        except FAILURES:
-            continue
 
 
 def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -163,19 +152,16 @@ def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
         except FAILURES as error:
             failures.append(str(error))
     if len(failures) == len(DIALECTS):
-        raise ValueError(failures[0])
+        raise ValueError(min(failures, key=lambda text: "may make rows" not in text))
 
 
 def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAISE) -> str:
     for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
         name.set("db", None)
         name.set("catalog", None)
-    for node in list(tree.find_all(exp.Introducer)):  # MySQL's _utf8mb4'x'
-        node.replace(node.expression)
-    for node in list(tree.find_all(exp.ToChar)):
-        words = re.compile("|".join(WORDS) + '|[a-z"]', re.I)
-        form = words.sub(lambda word: WORDS.get(word[0]) or WORDS[word[0].upper()], node.args["format"].name)
-        node.replace(exp.Anonymous(this="STRFTIME", expressions=[exp.Literal.string(form), node.this]))
+    forms = [node.text("format") for node in tree.find_all(exp.TimeToStr) if dialect == "postgres"]
+    if any(re.search("[A-Za-z]", re.sub("%-?[A-Za-z]", "", form)) for form in forms):
+        raise ValueError("TO_CHAR has a word that is not known")
     tree = tree.transform(_date, copy=False)
     if dialect == "sqlite":  # a quoted name that is none is a text; before, the query was tried as it stands
         for node in tree.find_all(exp.EQ, exp.NEQ, exp.Like, exp.GT, exp.LT, exp.In, exp.Tuple):
@@ -190,7 +176,7 @@ def _translate(tree: exp.Expr, dialect: str, level: ErrorLevel = ErrorLevel.RAIS
 
 def _date(node: exp.Expr) -> exp.Expr:
     """Times in arithmetic, 'now', and SQLite's functions, such as DATE('now', 'start of month', '-1 day')."""
-    if isinstance(node, MOVES):  # a text with a time would lose it
+    if isinstance(node, exp.DateAdd | exp.DateSub | exp.TimestampAdd | exp.TimestampSub):  # texts, too
         node.set("this", exp.cast(node.this, "timestamp"))
     if isinstance(node, exp.TimestampDiff):  # of whole units
         times = [exp.cast(each, "timestamp") for each in (node.expression, node.this)]
@@ -239,48 +225,42 @@ def _makes(statement: str, dialect: str, number: int) -> list[str]:
     """DuckDB's statements for one of a context, none for what makes no rows. Raises ValueError for unknown ones."""
     tree = sqlglot.parse_one(statement, read=dialect)
     serials, changes, table = [], [tree], tree.find(exp.Table)
-    counter = tree.find(exp.AutoIncrementProperty, exp.GeneratedAsIdentityColumnConstraint)
-    counter = [node.name for node in counter.find_all(exp.Literal)] if counter else []
     if table and table.name.startswith("sqlite_"):  # its own, such as sqlite_sequence
         return []
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
         tree.set("properties", None)  # among them TEMPORARY, which would outlive the context
         if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
-            parts = tree.this.expressions
-            columns = [part for part in parts if isinstance(part, exp.ColumnDef | exp.Identifier)]
+            columns = [n for n in tree.this.expressions if isinstance(n, exp.ColumnDef | exp.Identifier)]
             serials = [f"serial_{number}_{at}" for at in range(len(columns))]
             tree.this.set("expressions", [_column(*each) for each in zip(columns, serials)])
     elif isinstance(tree, exp.Alter) and "nextval" not in statement.lower():
         kept = [_column(node) if isinstance(node, exp.ColumnDef) else node for node in tree.args["actions"]]
-        kept = [
-            n for n in kept if isinstance(n, ALTERS) or n.args.get("default") or n.text("kind") == "COLUMN"
-        ]
-        changes = [exp.Alter(this=tree.this, kind="TABLE", actions=[node]) for node in kept]
+        rows = [isinstance(n, ALTERS) or n.args.get("default") or n.text("kind") == "COLUMN" for n in kept]
+        changes = [exp.Alter(this=tree.this, kind="TABLE", actions=[n]) for n in compress(kept, rows)]
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)
-    elif isinstance(tree, exp.Copy | exp.Merge) or MAKES.match(statement) or MAKES.match(tree.sql()):
+    elif MAKES.match(statement) or MAKES.match(tree.sql()):
         raise ValueError(f"{statement[:60]!r} may make rows, and is not understood")
     elif not isinstance(tree, exp.Update | exp.Delete | exp.TruncateTable):
         return []
     made = [_translate(each, dialect, ErrorLevel.IGNORE) for each in changes]
-    counts = "".join(f" {word} {at}" for word, at in zip(("MINVALUE", "INCREMENT"), counter))
-    return [f"CREATE SEQUENCE {name}{counts}" for name in serials if f"'{name}'" in made[0]] + made
+    return [f"CREATE SEQUENCE {name}" for name in serials if f"'{name}'" in made[0]] + made
 
 
 def _column(column: exp.ColumnDef | exp.Identifier, serial: str = "") -> exp.ColumnDef:
     """The column with a wide type and its default; one that numbers itself counts with the sequence `serial`."""
-    constraints = [node.kind for node in column.args.get("constraints") or ()]
-    kept = [node for node in constraints if isinstance(node, FILLED)]
-    for node in (node for node in kept if isinstance(node, exp.ComputedColumnConstraint)):
+    kept = [*column.find_all(exp.DefaultColumnConstraint, exp.ComputedColumnConstraint)]
+    computed = [*column.find_all(exp.ComputedColumnConstraint)]
+    for node in computed:
         node.args.update(this=exp.paren(node.this), persisted=None, not_null=None)
     kind = column.args.get("kind")
     named = re.split(r"[(<]", kind.sql().upper())[0] if kind else ""
     wide = next((wide for known, wide in WIDE.items() if re.search(known, named)), "TEXT")
-    if not kind and any(isinstance(node, exp.ComputedColumnConstraint) for node in kept):
+    if computed and not kind:
         wide = ""  # that of what it computes
-    key = wide == "BIGINT" and any(isinstance(node, exp.PrimaryKeyColumnConstraint) for node in constraints)
-    counts = "SERIAL" in named or any(isinstance(node, COUNTS) for node in constraints)
+    key = wide == "BIGINT" and column.find(exp.PrimaryKeyColumnConstraint)
+    counts = "SERIAL" in named or column.find(*COUNTS)
     if serial and (key or counts or any("nextval" in node.sql().lower() for node in kept)):
         kept = [exp.DefaultColumnConstraint(this=exp.func("NEXTVAL", exp.Literal.string(serial)))]
     name, kept = column.find(exp.Identifier), [exp.ColumnConstraint(kind=node) for node in kept]

@@ -1,10 +1,9 @@
 """Is the generated SQL right? Run it, and compare its rows with those of the gold SQL.
 
     outcomes = judge.judge_all((row["sql_context"], row["sql"], answer) for row, answer in …)
-    outcomes[0].kind, .detail, .generated.rows, .gold.rows, .translated
 
-Context and queries are foreign text. They run in DuckDB, in processes of their own (helpers/sql/sandbox.py);
-what DuckDB does not take is translated (helpers/sql/dialects.py), and the outcome names what needed it.
+Context and queries are foreign text. They run in DuckDB, in processes of their own (`sandbox`); what DuckDB does not
+take is translated (`dialects`), and the outcome names what needed it.
 
 Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
 order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
@@ -39,19 +38,16 @@ Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a query gave: the kind `rows`, or why it gave none. The dialects are those it was read in.
-
-    `ordered`: its outermost SELECT has an ORDER BY. `filled`: a table of the context has rows.
-    """
+    """What a query gave: the kind `rows`, or why it gave none."""
 
     kind: str
     detail: str = ""
     rows: list[list] = dataclasses.field(default_factory=list)
     columns: list[str] = dataclasses.field(default_factory=list)
-    ordered: bool = False
-    dialect: str = "duckdb"
+    ordered: bool = False  # by its outermost SELECT
+    dialect: str = "duckdb"  # in which it was read
     context_dialect: str = ""
-    filled: bool = False
+    filled: bool = False  # a table of the context has rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +62,7 @@ class Outcome:
     @property
     def translated(self) -> dict[str, str]:
         """The dialect by text (gold, generated), for those that ran only after translation."""
-        read = {"gold": self.gold.dialect, "generated": self.generated.dialect}
-        return {text: dialect for text, dialect in read.items() if dialect != "duckdb"}
+        return {text: d for text in ("gold", "generated") if (d := getattr(self, text).dialect) != "duckdb"}
 
 
 LEAD = re.compile(r"\A\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
@@ -83,8 +78,8 @@ QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in 
 def extract(text: str) -> str:
     """The SQL in a model's answer, without its thoughts, fences, prose before it, and end-of-turn marks.
 
-    Text that begins with a statement is taken as it is; from prose, what begins with its first SELECT or WITH, at the
-    beginning of a line if there is one. What stands behind the first statement is left out where it is run.
+    From prose, what begins with its first SELECT or WITH, at the beginning of a line if there is one. What stands
+    behind the first statement is left out where it is run.
     """
     text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
     text, fenced, *_ = [*re.split("`{3,}", text), ""]
@@ -111,7 +106,7 @@ def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
     jobs = list(jobs)
     count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
     with ThreadPoolExecutor(count) as threads:
-        shares = list(threads.map(lambda start: _run(jobs[start::count]), range(count)))
+        shares = list(threads.map(_run, [jobs[start::count] for start in range(count)]))
     return [shares[number % count][number // count] for number in range(len(jobs))]
 
 

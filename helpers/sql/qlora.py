@@ -4,30 +4,19 @@
     accelerate launch --config_file helpers/sql/fsdp_qlora.yaml -m helpers.sql.qlora …    # one model over all GPUs
     accelerate launch -m helpers.sql.qlora --work_dir work --dataset work/qa_dataset      # the pairs of notebook 04
 
-The notebooks 09 and, for pairs, 05 take the same steps one by one, and find the checkpoints of such a run: they go on
-from them. For SQL the defaults are those of Google's guide where they still mean what they say
-(ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora). Data are read in `data`, SQL is judged in `scores`.
-There is no Unsloth here.
+The notebooks 09 and, for pairs, 05 take the same steps one by one, and go on from the checkpoints of such a run. For
+SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora).
 """
 
-from __future__ import annotations
-
-import argparse
 import dataclasses
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.core import runtime, workdir
 from helpers.sql import data
-from helpers.sql.adapter import begin_markers, load, lora, pick_attention
-from helpers.train import checkpoints, cpu_loss, memory, models, progress, training
+from helpers.sql.adapter import load, lora, pick_attention
+from helpers.train import checkpoints, cpu_loss, markers, memory, models, progress, training
 from helpers.train import data as qa_data
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
 
 FOLDER = "text_to_sql"  # in work_dir
 # Values for options that are 0, "auto" or None: (on a GPU: the guide's, without one: what two cores do in a quarter
@@ -45,17 +34,12 @@ DEFAULTS = {
     "per_device_train_batch_size": (1, 2),
     "gradient_accumulation_steps": (4, 1),
 }
-PAIR_DEFAULTS = {  # as notebook 05 has them
-    "learning_rate": (2e-4, 1e-3),
-    "max_steps": (-1, 384),
-    "per_device_train_batch_size": (2, 1),
-    "gradient_accumulation_steps": (4, 1),
-    "lr_scheduler_type": ("linear", "linear"),
-}
+# As notebook 05 has them.
+PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 384)}
+PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
 ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
-SQL_ALONE = "context", "train_size", "test_size", "group_by", "max_examples"
 PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
 
 
@@ -95,7 +79,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class PairOptions(Options):
-    """Notebook 05's choices for question–answer pairs; `dataset` is read as it does."""
+    """Notebook 05's choices for question–answer pairs; `dataset` is read as it does, and what is SQL's is not used."""
 
     dataset: str = "auto"
     max_seq_length: int = 2048
@@ -103,6 +87,7 @@ class PairOptions(Options):
     lora_alpha: int = 8
     lora_dropout: float | None = 0.0
     packing: bool = False
+    lr_scheduler_type: str = "linear"
     warmup_ratio: float = 5  # from 1 on it is a number of steps
     max_grad_norm: float = 1.0
     open_book: bool = True
@@ -119,10 +104,7 @@ def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
 
 
 def plan(options: Options, model, longest: int) -> memory.Plan:
-    """Rows at once and batches per update in each process; together they make the update that was asked for.
-
-    Raises ValueError when the rows of an update cannot be shared out among the processes.
-    """
+    """Rows at once and batches per update in each process, together the update that was asked for, or ValueError."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
     share, rest = divmod(rows_per_update(options), processes)
     rows = min(options.per_device_train_batch_size, share)
@@ -142,68 +124,65 @@ def rows_per_update(options: Options) -> int:
     return options.per_device_train_batch_size * options.gradient_accumulation_steps
 
 
-def run_folder(options: Options, choice: models.Choice, train_dataset: Dataset) -> Path:
+def run_folder(options: Options, choice: models.Choice, train_dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given, place = dataclasses.asdict(options), Path(options.work_dir)
-    if isinstance(options, PairOptions):
-        settings = {name: given[name] for name in PAIR_SETTINGS.split()}
-    else:
-        settings, place = {name: given[name] for name in given.keys() - ASIDE}, place / FOLDER
+    given, place, names = dataclasses.asdict(options), Path(options.work_dir), PAIR_SETTINGS.split()
+    if not isinstance(options, PairOptions):
+        names, place = given.keys() - ASIDE, place / FOLDER
+    settings = {name: given[name] for name in names}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
     return checkpoints.folder(place, settings, train_dataset)
 
 
-def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device) -> SFTConfig:
-    """The guide's hyper-parameters under today's names."""
+def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device):
+    """TRL's SFTConfig: the guide's hyper-parameters under today's names, for pairs those of notebook 05."""
     from trl import SFTConfig
 
-    when, every = ("steps", options.save_steps) if options.save_steps else ("epoch", 500)
-    multiple = cpu_loss.PAD_TO_MULTIPLE_OF if device.kind == "cpu" else None
-    packing = options.packing and pick_attention(device)[0] != "sdpa"
+    cpu, when = device.kind == "cpu", "steps" if options.save_steps else "epoch"
+    every, packing = options.save_steps or 500, options.packing and pick_attention(device)[0] != "sdpa"
     same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
-    updates = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
-    updates |= dict(per_device_train_batch_size=plan.rows, gradient_accumulation_steps=plan.accumulation)
-    updates |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
-    rows = dict(max_length=options.max_seq_length, packing=packing, eval_packing=False)
-    rows |= dict(pad_to_multiple_of=multiple, completion_only_loss=True)
-    where = dict(gradient_checkpointing=plan.checkpointing, bf16=dtype == "bfloat16")
-    where |= dict(use_cpu=device.kind == "cpu", ddp_find_unused_parameters=False)
-    saving = dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)
-    looking = dict(eval_strategy=when, eval_steps=every, per_device_eval_batch_size=plan.rows)
-    logging = dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
-    logging |= dict(include_num_input_tokens_seen="non_padding")
+    given = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
+    given |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
+    given |= dict(per_device_train_batch_size=plan.rows, per_device_eval_batch_size=plan.rows)
+    given |= dict(gradient_accumulation_steps=plan.accumulation, gradient_checkpointing=plan.checkpointing)
+    given |= dict(max_length=options.max_seq_length, packing=packing, eval_packing=False)
+    given |= dict(pad_to_multiple_of=cpu_loss.PAD_TO_MULTIPLE_OF if cpu else None, completion_only_loss=True)
+    given |= dict(use_cpu=cpu, bf16=dtype == "bfloat16", ddp_find_unused_parameters=False)
+    given |= dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)
+    given |= dict(eval_strategy=when, eval_steps=every, include_num_input_tokens_seen="non_padding")
+    given |= dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
     if isinstance(options, PairOptions):
-        updates |= dict(weight_decay=0.01, optim=updates["optim"] if device.kind == "cpu" else "adamw_8bit")
-        saving |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
-        saving |= dict(restore_callback_states_from_checkpoint=True)  # early stopping's patience, too
-    return SFTConfig(**updates, **rows, **where, **saving, **looking, **logging)
+        given |= dict(weight_decay=0.01, optim=given["optim"] if cpu else "adamw_8bit")
+        given |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
+        given |= dict(restore_callback_states_from_checkpoint=True)  # early stopping's patience, too
+    return SFTConfig(**given)
 
 
-def make_trainer(
-    options: Options, model, tokenizer, train_dataset: Dataset, validation: Dataset, config: SFTConfig
-) -> SFTTrainer:
-    """TRL's trainer with the adapter on the model; without a GPU its loss needs no logits.
-
-    Where a base model has never trained the turn markers, the adapter trains and carries their rows.
-    """
+def make_trainer(options: Options, model, tokenizer, train_dataset, validation, config):
+    """TRL's trainer with the adapter, which trains and carries the rows of turn markers that a base never trained."""
     import torch
     from transformers import set_seed
     from trl import SFTTrainer
 
     set_seed(options.seed)  # the adapter's first values
-    tokens = [] if options.train_embeddings else begin_markers(model, tokenizer)
+    tokens, stops = [], models.stop_ids(tokenizer)
+    if not options.train_embeddings and markers.lookalikes(model, stops) > markers.MANY:
+        user = models.turns(tokenizer).user
+        start, newline = (tokenizer(text, add_special_tokens=False).input_ids[0] for text in (user, "\n"))
+        tokens = [start, stops[-1]]
+        markers.begin_anew(model, {stops[-1]: stops[0], start: newline})
     rows = {"train_dataset": train_dataset, "eval_dataset": validation}
     trainer = SFTTrainer(model, config, **rows, processing_class=tokenizer, peft_config=lora(options, tokens))
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
         for weight in trainer.model.parameters():
             weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
-    if not (options.train_embeddings or tokens):
+    if not (options.train_embeddings or tokens):  # a loss without logits, where there is no GPU
         cpu_loss.train_without_logits(trainer)
     return trainer
 
 
-def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
+def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """`training.train`; in bfloat16 without PEFT's float32 copies of the adapter's inputs, which would fill memory."""
     from peft.helpers import disable_input_dtype_casting
 
@@ -211,7 +190,7 @@ def train(trainer: SFTTrainer, folder: Path, last: Path | None, plan: memory.Pla
         return training.train(trainer, folder, last, plan)
 
 
-def as_trained(trainer: SFTTrainer, rows: Dataset) -> list[dict]:
+def as_trained(trainer, rows) -> list[dict]:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
     examples = []
     for row in rows:
@@ -222,23 +201,28 @@ def as_trained(trainer: SFTTrainer, rows: Dataset) -> list[dict]:
 
 
 def run(options: Options) -> None:
-    """The training as one process of several runs it: all of notebook 09 up to the adapter, which it saves.
-
-    Of pairs it leaves the checkpoints, and notebook 05 does the rest.
-    """
+    """Notebook 09 up to the adapter, in one process of several; of pairs the checkpoints, from which 05 goes on."""
     from transformers import EarlyStoppingCallback
 
     work_dir = workdir.open_work_dir(options.work_dir)
-    options = dataclasses.replace(options, work_dir=str(work_dir))
     device = runtime.device(work_dir)
-    options, _ = for_device(options, device)
+    options, _ = for_device(dataclasses.replace(options, work_dir=str(work_dir)), device)
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    (train_dataset, too_long), (validation_dataset, _) = sides(options, tokenizer)
-    lengths = list(map(len, train_dataset["input_ids"]))
-    if pairs := isinstance(options, PairOptions):
+    most, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
+    if pairs:
         training.check_end_of_turn(model, tokenizer)
+        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
+        sides, open_book = [[*both["train"]], [*both["validation"]]], options.open_book
+    else:
+        rows, _ = data.load(options.dataset, options.context)
+        parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+        sides = [[data.pair(row) for row in part] for part in parts[:2]]
+    fitting = [data.masked(side, tokenizer, most, open_book) for side in sides]
+    (train_dataset, too_long), (validation_dataset, _) = fitting
+    lengths = list(map(len, train_dataset["input_ids"]))
+    if pairs:
         how_long = options.num_train_epochs, options.max_steps
         steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
         every = min(50, max(10, steps // (3 if device.kind == "cpu" else 6)))
@@ -266,29 +250,12 @@ def run(options: Options) -> None:
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
 
 
-def sides(options: Options, tokenizer) -> list[tuple]:
-    """(rows that fit, rows that are too long) of what is trained on and of what is watched."""
-    most = options.max_seq_length
-    if isinstance(options, PairOptions):
-        pairs, _ = qa_data.load_qa_dataset(options.dataset, Path(options.work_dir))
-        both = pairs["train"], pairs["validation"]
-        return [data.masked(list(side), tokenizer, most, options.open_book) for side in both]
-    rows, _ = data.load(options.dataset, options.context)
-    parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
-    return [data.tokenize(side, tokenizer, most) for side in parts[:2]]
-
-
 def main() -> None:
     from transformers import HfArgumentParser
 
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--dataset", default=Options.dataset)
-    kind = PairOptions if data.has_pairs(first.parse_known_args()[0].dataset) else Options
-    (options,) = HfArgumentParser(kind, prog="python -m helpers.sql.qlora").parse_args_into_dataclasses()
-    odd = [name for name in SQL_ALONE if getattr(options, name) != getattr(kind(), name)]
-    if odd and kind is PairOptions:
-        sys.exit(f"--{', --'.join(odd)}: for SQL alone, and {options.dataset} holds question–answer pairs")
-    run(options)
+    parsers = [HfArgumentParser(kind, prog="python -m helpers.sql.qlora") for kind in (Options, PairOptions)]
+    pairs = data.has_pairs(parsers[0].parse_known_args()[0].dataset)
+    run(*parsers[pairs].parse_args_into_dataclasses())
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import sqlglot.optimizer.optimizer  # noqa: F401 - sqlglot imports it when it needs it; then no file can be opened
@@ -46,21 +46,16 @@ class Refused(duckdb.Error):
     """Ends a step: the kind of the result and what people read about it."""
 
 
-STOPS = (Refused, duckdb.InterruptException, duckdb.OutOfMemoryException)  # no other reading helps
-
-
 def serve(limits: dict) -> None:
     """Read a request, [context, query, …], per line and write a line per query, after a first one, "ready".
 
-    Ends with the input, or after a request that ran out of memory, since the process may stay short of it; that is
-    left unanswered, for a fresh process to try, unless it was the first.
+    Ends with the input, or with a request that ran out of memory: unanswered, for a fresh process, but for the first.
     """
     db = connect(limits["megabytes"])
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin):
         context, *queries = json.loads(line)
-        db.execute("ATTACH ':memory:' AS job")
-        db.execute("USE job")
+        db.execute("ATTACH ':memory:' AS job; USE job")
         ends, built = False, step(partial(build, db, context), db, limits)
         for query in queries:
             reply = built | {"detail": f"context: {built.get('detail')}"}
@@ -71,14 +66,17 @@ def serve(limits: dict) -> None:
                 print(json.dumps(reply), flush=True)
         if ends:
             return
-        db.execute("USE memory")
-        db.execute("DETACH job")
+        db.execute("USE memory; DETACH job")
 
 
 def connect(megabytes: int) -> Database:
     """DuckDB with locked settings, in a process that can open no file, nor grow, nor survive its alarm."""
-    config = dict.fromkeys(CLOSED, False) | {"threads": 1, "temp_directory": ""}
-    db = duckdb.connect(config=config | {"memory_limit": f"{megabytes}MB"})
+    config = dict.fromkeys(CLOSED, False) | {
+        "threads": 1,
+        "temp_directory": "",
+        "memory_limit": f"{megabytes}MB",
+    }
+    db = duckdb.connect(config=config)
     for name, value in {**MEANING, "lock_configuration": True}.items():
         db.execute(f"SET {name} = {value!r}")
     db.execute("SELECT now()").fetchall()  # reads the time zone from its file
@@ -120,7 +118,7 @@ def build(db: Database, context: str) -> dict:
     if len(context.encode()) > SQL_BYTES:
         raise Refused("timed out", f"a context of more than {SQL_BYTES // MEGABYTE} MB")
     readings = dialects.contexts(context)
-    dialect, _ = first_that_runs(db, readings, lambda statements: [db.execute(sql) for sql in statements])
+    dialect, _ = first_that_runs(db, readings, lambda statements: [*map(db.execute, statements)])
     (rows,) = db.execute("SELECT SUM(estimated_size) FROM duckdb_tables()").fetchone()
     return {"context_dialect": dialect, "filled": bool(rows)}
 
@@ -133,27 +131,25 @@ def read(db: Database, answer: str, limits: dict) -> dict:
     word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
     if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
         raise Refused("not SELECT", f"begins with {word[0][:20]!r}" if word else "")
-    dialect, (columns, rows) = first_that_runs(
-        db, dialects.queries(query), partial(fetch, db, limits), "READ ONLY"
-    )
-    found = {"columns": columns, "rows": rows, "ordered": dialects.is_ordered(query), "dialect": dialect}
-    return {"kind": "rows", **found}
+    readings, run = dialects.queries(query), partial(fetch, db, limits)
+    dialect, (columns, rows) = first_that_runs(db, readings, run, "READ ONLY")
+    _, tree = next(dialects.trees(query), ("", None))
+    ordered = bool(tree and tree.unnest().args.get("order"))  # by the outermost SELECT
+    return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
 
 
 def first_query(text: str) -> str:
     """The first statement of a text, without prose behind it; the whole text where nothing of it is a query."""
     text = TAGS.sub(r"\1", text)
     for end in [len(text), *(cut.start() for cut in reversed(list(PROSE.finditer(text))))]:
-        try:
+        with suppress(*dialects.FAILURES):
             statement = dialects.statements(text[:end])[0]
-        except dialects.FAILURES:
-            continue
-        if any(isinstance(tree, sqlglot.exp.Query) for _, tree in dialects.trees(statement)):
-            return statement
+            if any(isinstance(tree, sqlglot.exp.Query) for _, tree in dialects.trees(statement)):
+                return statement
     return text
 
 
-def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple[str, Any]:
+def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str = "") -> tuple:
     """(dialect, result) of the first reading that runs, each in a transaction; else the error of the first."""
     errors = []
     for dialect, sql in readings:
@@ -162,8 +158,8 @@ def first_that_runs(db: Database, readings: Iterable, run: Callable, mode: str =
             result = run(sql)
         except duckdb.Error as error:
             db.rollback()
-            if isinstance(error, STOPS):
-                raise
+            if isinstance(error, Refused | duckdb.InterruptException | duckdb.OutOfMemoryException):
+                raise  # no other reading helps
             errors.append(error)
         else:
             db.commit()

@@ -3,8 +3,8 @@
     test, counts = scores.check(test)                        # before the training
     result = scores.compare(test, base_answers, tuned_answers)
 
-Execution accuracy is the share of questions whose SQL gives the rows of the gold SQL. It does not
-judge how the SQL reads, nor what it would do on other rows.
+Execution accuracy, the share of questions whose SQL gives the rows of the gold SQL, does not say how the SQL reads, nor
+what it would do on other rows.
 """
 
 from collections import Counter
@@ -41,10 +41,9 @@ def check(rows: list[dict], least: int = 10) -> tuple[list[dict], dict]:
 
 
 def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str = "schema") -> dict:
-    """Both models' outcomes, their accuracies, and the difference with its 95 % interval.
+    """Both models' outcomes, their accuracies, and the difference with its 95 % interval, which resamples whole groups.
 
-    Rows whose gold SQL does not run or gives no rows are left out and counted. The interval resamples whole groups,
-    since questions over one schema are easy or hard together. Raises ValueError when no row is left.
+    Rows whose gold SQL does not run or gives no rows are left out and counted. Raises ValueError when no row is left.
     """
     examples = [dict(row) for row in rows]
     for side, texts in zip(SIDES, (base, tuned)):

@@ -300,13 +300,3 @@ def test_pairs_are_told_from_sql_by_their_columns(tmp_path):
     }
     assert pairs == {"pairs.jsonl": True, "sql.jsonl": False, "qa_dataset": True, "no": False}
     assert data.has_pairs("auto") and not data.has_pairs("sample") and not data.has_pairs("a/b")
-
-
-def test_flags_of_sql_are_refused_beside_pairs_before_anything_is_loaded(monkeypatch):
-    from helpers.sql import qlora
-
-    monkeypatch.setattr(
-        sys, "argv", ["qlora", "--dataset", "auto", "--context", "schema", "--test_size", "9"]
-    )
-    with pytest.raises(SystemExit, match="--context, --test_size: for SQL alone, and auto holds question"):
-        qlora.main()
