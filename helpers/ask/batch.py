@@ -202,9 +202,7 @@ class _Run(Run):
         rows = [self._row(key, results.get(_custom_id(key), absent)) for key in keys]
         if rows := list(filter(None, rows)):
             files.append_jsonl(self.journal, *rows)
-        rest = [
-            key for key in batch["keys"] if key not in self.requests
-        ]  # collected by the call that asks them
+        rest = [key for key in batch["keys"] if key not in self.requests]  # for the call that asks them
         self._save(batch, **({"keys": rest} if rest else {"state": "done"}))
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 

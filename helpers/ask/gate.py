@@ -61,7 +61,8 @@ def _outside(found: list, least: int, most: float = float("inf"), unit: str = " 
 
 
 def _match(pattern: re.Pattern, text: str) -> str | None:
-    return next((match.group().strip() for match in pattern.finditer(text)), None)
+    match = pattern.search(text)
+    return match and match.group().strip()
 
 
 def _obeyed(p: Judged) -> str | None:
@@ -98,10 +99,10 @@ def _copied(p: Judged) -> str | None:
 
 def _unnamed(p: Judged) -> str | None:
     """What an overview pair calls a fact, and its sheet or its answer lacks."""
-    missing = (
-        fact for fact in p.facts if not all(figures.named(fact, text) for text in (p.source, p.answer))
-    )
-    return next(missing, "none given" if p.overview and not p.facts else None)
+    for fact in p.facts:
+        if not (figures.named(fact, p.source) and figures.named(fact, p.answer)):
+            return fact
+    return "none given" if p.overview and not p.facts else None
 
 
 # Name, limit, and a check: None, or the detail of what breaks the rule, which may be "". The first one counts.

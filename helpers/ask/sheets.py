@@ -110,9 +110,8 @@ def _of_company(company: str, rows: list[dict], facts: dict[str, dict]) -> list[
         if count >= LEAST_NAMED:
             sheets.append(whole := sheet("topic", topic, facts, topic))
             for number in range(1, DRAWS + 1):
-                part = {
-                    name: f for name, f in facts.items() if _byte(f"{topic}/{number}/{name}") < 171
-                }  # of 256
+                names = {name for name in facts if _byte(f"{topic}/{number}/{name}") < 171}  # of 256
+                part = {name: fact for name, fact in facts.items() if name in names}
                 drawn = sheet("part", f"{topic}, random part {number}", part, topic)
                 if drawn["reviews"] >= LEAST_PART:
                     sheets.append(drawn | {"id": f"{whole['id']}-{drawn['id']}"})

@@ -45,12 +45,9 @@ MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)\b(?! LIKE)|(?:COPY|LOAD|INSERT|REPLACE|
 MAKES += r"(?:BEGIN|DO|EXEC\w*|CALL|IF|WHILE|DECLARE)\b.*?\b(?:INSERT (?:INTO|\[)|CREATE TABLE)|"
 MAKES = re.compile(MAKES + r"ALTER .*? (?:ADD|DROP) COLUMN)", re.I | re.S)
 # Between columns: what makes no rows, and sqlglot does not read everywhere.
-CLAUSES = (
-    r"|(?<=[\w)\]\"'`] )(?:(?:NON)?CLUSTERED|ROWGUIDCOL|SPARSE|(?:EN|DIS)ABLE|(?:NO)?VALIDATE|NOT VALID|"
-)
-CLAUSES += (
-    r"USING INDEX|(?:DIST|SORT)KEY|(?:PCTFREE|INITRANS|TABLESPACE|ON CONFLICT|STORAGE|COMPRESSION) \"?\w+\"?|"
-)
+CLAUSES = r"|(?<=[\w)\]\"'`] )(?:(?:NON)?CLUSTERED|ROWGUIDCOL|SPARSE|(?:EN|DIS)ABLE|(?:NO)?VALIDATE|"
+CLAUSES += r"NOT VALID|USING INDEX|(?:DIST|SORT)KEY|"
+CLAUSES += r"(?:PCTFREE|INITRANS|TABLESPACE|ON CONFLICT|STORAGE|COMPRESSION) \"?\w+\"?|"
 CLAUSES = re.compile(TEXT + CLAUSES + r"(?:STORAGE|OPTIONS) ?\([^()]*\))(?= ?[,() ])", re.I)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
