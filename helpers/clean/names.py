@@ -10,21 +10,20 @@ import html
 import re
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
 
 from helpers.collect.records import NOBODY
+from helpers.core import files
 
 UPPER = "".join(filter(str.isupper, map(chr, range(0x41, 0x250))))
 CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*)"
-PARTICLES = "de del della di da dos du la le van der den von zu zum zur el al ten ter".split()
+WORDS = files.read_json(Path(__file__).with_name("name_words.json"))
+PARTICLES = WORDS["particles"]
 PARTICLE = rf"(?:(?:{'|'.join(PARTICLES)}) ){{0,2}}"
 RUN = rf"{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,3}}"
-SHORT_TITLES = "Mr Mrs Ms Mx Dr Prof Mme Mlle Sra Srta Dhr Mevr".split()  # with or without a full stop
-DOTTED_TITLES = "M Mag Ing Hr Fr Sr Sig Dott Mw Fam".split()
-LONG_TITLES = (
-    "Miss Herr Herrn Frau Familie Monsieur Madame Mademoiselle Señor Señora Señorita Signor Signora Signore "
-    "Dottor Dottoressa Meneer Mevrouw Doña"
-).split()
-TITLE = rf"(?:(?:{'|'.join(SHORT_TITLES)})\.?|(?:{'|'.join(DOTTED_TITLES)})\.|(?:{'|'.join(LONG_TITLES)})) "
+# SHORT ones stand with or without a full stop.
+SHORT, DOTTED, LONG = ("|".join(WORDS[kind]) for kind in ("titles", "titles with a full stop", "long titles"))
+TITLE = rf"(?:(?:{SHORT})\.?|(?:{DOTTED})\.|(?:{LONG})) "
 # Brands with a title in front.
 BRANDS = "Asam|Beckmann|Bronner|Clean|Coffee|Hauschka|Jart|Kipling|Martens|Meyer['’]s|Oetker|Pepper|Scholl"
 TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}(?!(?:{BRANDS})\b){CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
@@ -51,26 +50,11 @@ GREETING = re.compile(
     r"|estimad[oa]|querid[oa]|buen[oa]s (?:días|tardes)|ciao|gentile|car[oa]|buongiorno|salve|beste|geachte"
     rf"|hoi|dag|i am|i['’]m|this is|ich bin|hier ist|je suis|c['’]est|yo soy|soy|sono|ik ben|dit is|dank|{THANKS}),? \Z"
 )
-ARTICLES = set(
-    "the a an this that these those my your his her its our their every no der die das den dem des am "
-    "im zum zur vom beim ins ans unser euer le la les un une du des ce cet cette mon ma mes son sa ses "
-    "notre votre leur el los las una unos del al este esta mi tu su mis sus nuestro nuestra il lo gli i "
-    "uno della dello nel nella alla mio mia tuo tua suo sua nostro nostra de het een deze dit mijn onze "
-    "ons zijn haar uw".split()
-)
+ARTICLES = {*WORDS["articles"]}
 STEMS, ENDINGS = "ein kein mein dein sein ihr unser dies jed".split(), " e em en er es".split(" ")
 ARTICLES |= {stem + ending for stem in STEMS for ending in ENDINGS}
-MONTHS = set(
-    "january february march april may june july august september october november december januar "
-    "februar märz mai juni juli oktober dezember monday tuesday wednesday thursday friday saturday "
-    "sunday sommer winter".split()
-)
-# In a reviewer's name, but no part of it.
-IN_NAMES = set(PARTICLES) | set(
-    "mr mrs ms mx dr prof mag ing mme mlle miss herr frau familie family fam monsieur madame señor "
-    "señora signor signora meneer mevrouw the at in from and of for und uit aus im et les des with team "
-    "client customer user kunde".split()
-)
+MONTHS = {*WORDS["months and days"]}
+IN_NAMES = {*PARTICLES, *WORDS["in names"]}  # in a reviewer's name, but no part of it
 WORD = re.compile(r"\w+")
 GAP = re.compile(r"[ .\-'’&,]{1,3}")
 # Letters without their accents, one for one, so that places stay.

@@ -10,40 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.collect.records import FIELDS, NOBODY, ORIGIN, date, is_missing, stars
-from helpers.core import tables
+from helpers.core import files, tables
 
 # Column names of other review sites, shops, tools and languages by the field that they mean, the best first.
 # Case, spaces, dots, hyphens and underscores do not count, and neither does a FRAME.
-OTHER_NAMES = {
-    "review_content": "text, review, body, content, comment, comments, message, feedback, review text, review body, "
-    "review text published, service review, service comment, product review, snippet, bewertungstext, rezension, "
-    "kommentar, avis, commentaire, comentario, opinión, recensione, commento, beoordeling, treść opinii, "
-    "レビュー本文, レビュー",
-    "review_title": "title, headline, summary, subject, header, review header, review headline, titel, titre, título, "
-    "titolo, tytuł, タイトル",
-    "review_rating": "rating, stars, score, star rating, review stars, review score, overall rating, overall, "
-    "im rating, rating score, service rating rating, five star rating published, service rating, product rating, "
-    "sterne, bewertung, note, puntuación, valutazione, cijfer, ocena, 評価",
-    "review_date": "date, created at, created, date created, created date, create time, time created, created time, "
-    "published at, published at date, publish time, at, timestamp, timestamp created, review datetime utc, "
-    "review posted date, review created (utc), review creation date, review submit date and time, date reviewed, "
-    "feedback date, recorded date, submit date (utc), submission date, submission time, date submitted, submitted on, "
-    "survey responded at, completion time, response created at, unix review time, iso date, updated, "
-    "last modified seconds, time, end date, published date, dates published date, date review, submitted at, datum, "
-    "fecha, data, 投稿日",
-    "review_id": "id, recommendation id, response id, respondent id",
-    "reviewer_name": "author, reviewer, user, username, author name, author title, author username, "
-    "author display name, author attribution display name, review author, user username, user nickname, "
-    "user display name, customer name, customer display name, consumer display name, profile name, person name, "
-    "nickname, reviewer nickname, reviewer display name, display name, review username, full name, your name, name, "
-    "first name, recipient first name, guest name, requester name, autor, auteur, autore, nutzername, kundenname, nom, "
-    "nombre, nome, naam, 投稿者",
-    "reviewer_location": "country, country code, location, reviewer country, review country, territory, "
-    "consumer country code, consumer display location",
-    "review_replies": "reply, reply content, reply text, developer reply text, company reply, company reply text, "
-    "response, developer response, owner answer, response from owner text",
-    "company_name": "company, business, business name, place name, brand",
-}
+OTHER_NAMES = files.read_json(Path(__file__).with_name("column_names.json"))
 # What stands around a name: "reviews.text", "attributes.body", "title.label", MongoDB's "date.$date".
 FRAME = re.compile(
     r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)(\.(label|value|text)|(\.\$\w+)+)$"
@@ -118,7 +89,7 @@ def _key(name: str) -> str:
 KNOWN = {
     _key(name): (rank, field)
     for field in (*FIELDS, "error", "error_code")  # the last two mark a service's error rows
-    for rank, name in enumerate((field, *OTHER_NAMES.get(field, field).split(", ")))
+    for rank, name in enumerate((field, *OTHER_NAMES.get(field, [])))
 }
 
 
