@@ -22,6 +22,14 @@ def table(rows: list[dict]):
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
 
 
+def verdict(change: dict, better: str) -> str:
+    """By the 95 % interval of a difference: `better` is the direction, "lower", "higher" or "" for neither."""
+    if change["low"] <= 0 <= change["high"]:
+        return "no difference shown"
+    good = (change["mean"] < 0) == (better == "lower")
+    return ("better" if good else "worse") if better else "differs"
+
+
 def new_figure(title: str, width: float = 7, height: float = 2.6, columns: int = 1, sharey: bool = False):
     from matplotlib import pyplot
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 from markdown_it import MarkdownIt
 
-from helpers.core import files, workdir
+from helpers.core import files, plots, workdir
 from helpers.pipeline import notebooks
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -34,13 +34,6 @@ def duration(seconds: float) -> str:
     """Such as `45 s` and `12 min 05 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
-
-
-def verdict(change: dict, better: str) -> str:
-    """By the 95 % interval of a difference: "better", "worse", or "no difference shown" where it holds 0."""
-    if change["low"] <= 0 <= change["high"]:
-        return "no difference shown"
-    return "better" if (change["mean"] < 0) == (better == "lower") else "worse"
 
 
 def headline(work_dir: Path) -> list[dict]:
@@ -80,7 +73,7 @@ def write(work_dir: Path) -> Path:
     page["calls"] = [row for path in work_dir.glob("*_journal.jsonl") for row in files.read_jsonl(path)]
     page["scores"], page["stale"], page["now"] = headline(work_dir), stale["evaluation"], datetime.now()
     jinja = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    own = (prose, duration, verdict, notebooks.title, notebooks.settled)
+    own = (prose, duration, plots.verdict, notebooks.title, notebooks.settled)
     jinja.filters |= {"markdown": MARKDOWN.render, "plain": plain} | {each.__name__: each for each in own}
     html = jinja.from_string(TEMPLATE.read_text(encoding="utf-8")).render(page)
     files.write_text(work_dir / "report.html", DROPPED.sub("", html))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from helpers.ask import figures
 from helpers.clean import texts
-from helpers.core import files, runtime
+from helpers.core import files, plots, runtime
 from helpers.train import data, models
 
 # Each metric's name with what it says, its better direction and its format.
@@ -202,13 +202,6 @@ def table(result: dict, metrics: dict = METRICS) -> list[dict]:
         row = {"measure": label} | {side: "" if m is None else form.format(m) for side, m in sides.items()}
         for change, name in [(result[key][metric], name) for key, name in OVER.values() if key in result]:
             mean, low, high = (form.format(change[key]) for key in ("mean", "low", "high"))
-            row[name] = f"{mean} ({low} … {high}): {_verdict(change, better)}"
+            row[name] = f"{mean} ({low} … {high}): {plots.verdict(change, better)}"
         rows.append(row)
     return rows
-
-
-def _verdict(change: dict, better: str) -> str:
-    if change["low"] <= 0 <= change["high"]:
-        return "no difference shown"
-    good = (change["mean"] < 0) == (better == "lower")
-    return ("better" if good else "worse") if better else "differs"

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import expect
 
-from helpers.core import files, workdir
+from helpers.core import files, plots, workdir
 from helpers.pipeline import report
 
 MEASURES = {
@@ -182,10 +182,11 @@ def test_the_verdicts_are_those_of_the_intervals(work_dir):
         (-0.2, -0.1, "higher", "worse"),
         (-0.1, 0.2, "higher", "no difference shown"),
         (0.0, 0.2, "lower", "no difference shown"),
+        (0.1, 0.2, "", "differs"),
     ],
 )
 def test_a_verdict_needs_an_interval_without_zero(low, high, better, word):
-    assert report.verdict({"mean": (low + high) / 2, "low": low, "high": high}, better) == word
+    assert plots.verdict({"mean": (low + high) / 2, "low": low, "high": high}, better) == word
 
 
 def test_the_funnel_counts_the_files_and_ends_where_they_are_out_of_date(work_dir):
