@@ -35,7 +35,7 @@ DEFAULTS = {
     "gradient_accumulation_steps": (4, 1),
 }
 # As notebook 05 has them.
-PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 384)}
+PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 320)}
 PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
 # Options that do not change what is learned, or that do so only as their product.
 ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}

@@ -34,8 +34,8 @@ def test_a_gpu_gets_the_usual_values(monkeypatch):
 
 def test_two_cores_get_those_of_the_demo(monkeypatch):
     values, shown = settled(CPU, monkeypatch)
-    assert values == [1e-3, 384, 1, 1]
-    assert [row["value"] for row in shown] == ["0.001", "384", "1", "1"]
+    assert values == [1e-3, 320, 1, 1]
+    assert [row["value"] for row in shown] == ["0.001", "320", "1", "1"]
     assert all(row["why"].startswith("no GPU") for row in shown)
     assert "learning_rate" not in (REPOSITORY / "Makefile").read_text(), "the demo has no settings of its own"
 
