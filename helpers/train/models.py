@@ -15,7 +15,7 @@ SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 KNOWN = [
     dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
     for row in (
-        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "2.7 GB of RAM, 3.3 in float32, measured"),
+        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "2.9 GB of RAM, 3.3 in float32, measured"),
         ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
         ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
         ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
