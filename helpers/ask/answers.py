@@ -73,7 +73,7 @@ class Wants:
         self.flaws.update({key: flaw} if flaw else {})
         self.thinks |= THOUGHT in flaw
         self.refuses |= says
-        self.halved[key] += "room" in says
+        self.halved[key] += "room" in says and (self.thinks or key in self.flaws)  # had more than its own
 
     def body(self, request: Request, form: dict) -> dict:
         """What an endpoint gets, with `response_format` or {}: what was cut off has more room than before."""

@@ -53,7 +53,7 @@ class _Run(Run):
         super().__init__(*job, PRICE_SHARE)
         self.state = self.journal.with_name(f"{self.journal.stem.removesuffix('_journal')}_batches.json")
         self.batches: list[dict] = files.read_json(self.state, [])
-        self.sent = {key: self._body(key) for key in self.requests}
+        self.sent: dict[str, dict] = {}  # by this process; what an earlier one sent is not known
 
     def all(self, poll_seconds: float) -> None:
         import openai
@@ -203,16 +203,20 @@ class _Run(Run):
         if rows := list(filter(None, rows)):
             files.append_jsonl(self.journal, *rows)
         rest = [key for key in batch["keys"] if key not in self.requests]  # for the call that asks them
-        self._save(batch, **({"keys": rest} if rest else {"state": "done"}))
+        left = batch["usd_at_most"] * len(rest) / len(batch["keys"])
+        self._save(batch, **({"keys": rest, "usd_at_most": left} if rest else {"state": "done"}))
         print(f"{ended.id}: {ended.status}, {len(rows)} results; the next call asks for what it lacks")
 
     def _row(self, key: str, reply: Reply) -> dict | None:
         """A reply as the journal holds it; None where the next call asks again, for the reason in `failed`."""
+        sent = self.sent.get(key)
         if not reply.problem:
             flaw = "" if reply.text.strip() else reply.cut_off
-            return self.end(key, reply, flaw, reply.tokens or answers.most(self.sent[key]))
+            return self.end(key, reply, flaw, reply.tokens or answers.most(sent or self._body(key)))
+        taught = not sent and reply.says & {"old name", "system", "schema"}
+        sent = sent or self._body(key)
         self.wants.learn(key, reply.says)
-        if self._body(key) != self.sent[key]:
+        if taught or self._body(key) != sent:
             return self.settle(key, None, str(reply.status), reason=reply.problem)
         return self.refusal(key, reply) or self.fail(key, reply.problem)
 

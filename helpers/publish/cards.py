@@ -36,16 +36,19 @@ def _render(name: str, **values: object) -> str:
     return jinja2.Template(Path(__file__).with_name(name).read_text(encoding="utf-8")).render(values)
 
 
-def dataset_card(train, test, *, company, source, rejected=(), redacted=None, languages=(), **facts) -> str:
+def dataset_card(
+    train, test, *, company, source, rejected=(), redacted=None, licence="", languages=(), **facts
+) -> str:
     """A Markdown card with YAML front matter. `redacted` counts placeholders by kind, None where it is not known.
 
-    Only the bundled pairs have a licence, apache-2.0: neither reviews nor a teacher's answers are ours to license.
+    `licence` is for a person to give, as an identifier of the Hub's. Without one, the bundled pairs are
+    apache-2.0, and all others `other`, because neither reviews nor a teacher's answers are ours to license.
     """
     reasons = Counter(row["reason"].split(" (")[0] for row in rejected)
     names = {name for pair in train + test for name in pair["review_ids"]}
     values = {"train": train, "test": test, "reviews": len(names), "company": " ".join(company.split())}
     values |= {"source": source, "facts": facts, "languages": sorted(languages), "reasons": reasons}
-    return _render("dataset_card.md.jinja", redacted=redacted, **values)
+    return _render("dataset_card.md.jinja", redacted=redacted, licence=licence, **values)
 
 
 def notice(adapter: Path) -> str:

@@ -76,12 +76,14 @@ def test_the_dataset_is_read_back_with_its_card(tmp_path):
         assert line in card
 
 
-def test_no_licence_is_given_except_for_the_samples():
+def test_the_licence_is_a_persons_to_give_except_for_the_samples():
     train, test = splits.split_pairs(some(20))
     facts = {"company": "Velo", "source": "s"}
     other = cards.dataset_card(train, test, **facts)
     assert front_matter(other)["license"] == "other" and "No licence is granted here" in other
     assert "Whether personal data was replaced is not recorded" in other
+    given = cards.dataset_card(train, test, licence="cc-by-4.0", **facts)
+    assert front_matter(given)["license"] == "cc-by-4.0" and "`cc-by-4.0`" in given.split("## Licence")[1]
     ours = cards.dataset_card(*splits.split_pairs(some(20, teacher="sample")), **facts)
     assert front_matter(ours)["license"] == "apache-2.0" and "Apache License 2.0" in ours
 
