@@ -413,6 +413,21 @@ def test_a_batch_with_requests_that_are_no_longer_asked_is_collected_for_the_oth
     assert len(server.batches) == 1 and set(server.billed.values()) == {1} and states(journal) == ["done"]
 
 
+def test_what_a_batch_of_an_earlier_process_teaches_is_learnt(ask, journal):
+    """What that process had sent is not known: compared with what would be sent now, nothing seemed to be taught."""
+    says = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}}
+    faults = {"GET /v1/batches/{id}": [400]}
+    with FakeBatches(
+        faults=faults, answer_with=lambda body: (400, says) if "max_tokens" in body else None
+    ) as server:
+        with pytest.raises(teacher.TeacherError):
+            ask(server, some(4))
+        for asked in (some(6)[4:], some(4)):
+            ask(server, asked)
+            ends = ask(server, asked).values()
+            assert [end.reason for end in ends] == [""] * len(asked)
+
+
 def test_a_server_without_batches_says_use_live(ask, journal):
     """So do Ollama, llama.cpp (see test_free_teacher.py), vLLM and transformers serve."""
     with FakeBatches(faults={"GET /v1/batches": [404]}) as server:
