@@ -268,7 +268,7 @@ class _Run(Run):
         """The row of an error. What it says: ask later, ask otherwise, give up this request, or stop."""
         status, key, says = reply.status, request.key, reply.says
         again = status >= 500 or status in PASSING or reply.code == "json_validate_failed"
-        passing = "account" not in says and (again or status == 0 and self.works)
+        passing = "account" not in says and (again or status == 0 and (self.works or not self.tries[key]))
         broken = status == 0 or reply.code in (LOST, UNSENT)  # the server did not speak
         self.wants.learn(key, says)
         if not ({"account", "text"} & says or broken or status == 429) and (self.tries[key] or not passing):

@@ -177,7 +177,7 @@ def test_the_schema_is_strict_and_orders_in_an_answer_lose_their_tags(run):
 
 
 FAULTS = [429, 500, "drop", None, "malformed", "drop_billed", "length", 503, "cut", None, 429]
-FAULTS += [None] * 12 + ["not_json"]  # a page ends the run unless an answer came before it
+FAULTS += [None] * 12 + ["not_json"]
 
 
 def test_a_judge_server_with_faults_loses_nothing_and_nothing_is_paid_twice(run, tmp_path):
