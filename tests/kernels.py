@@ -2,8 +2,9 @@
 
 A fresh kernel of a training notebook imports Unsloth for 14 s, and one that begins from the sample asks the quality
 gate for 8 s. In `make test`, where OMP_NUM_THREADS is 1, so that no thread can be lost in a fork, kernels in the
-repository's folder are copies of one process per worker that has done both. All others are fresh: those of `make
-test-all`, those of other folders, and those whose environment says something else of what is read at import.
+repository's folder are copies of one process per worker that has done both, or, where PLAIN is set, of one that has
+imported TRL as notebook 09 does, without Unsloth, which changes it. All others are fresh: those of `make test-all`,
+those of other folders, and those whose environment says something else of what is read at import.
 """
 
 import json
@@ -35,6 +36,7 @@ READ_AT_IMPORT = (
     "COLAB",
     "KAGGLE",
 )
+PLAIN = "KERNELS_WITHOUT_UNSLOTH"
 fresh_kernel = local_provisioner.launch_kernel
 
 
@@ -74,7 +76,7 @@ def launch(command: list[str], env: dict[str, str], **options):
     """A kernel: forked where that makes no difference, else a fresh process."""
     if os.environ.get("OMP_NUM_THREADS") != "1" or str(options.get("cwd") or Path.cwd()) != REPOSITORY:
         return fresh_kernel(command, env=env, **options)
-    original, own = _original()
+    original, own = _original(PLAIN in env)
     said = [
         {name: value for name, value in one.items() if name.startswith(READ_AT_IMPORT) and name not in own}
         for one in (env, environment())
@@ -101,9 +103,9 @@ def environment() -> dict[str, str]:
 
 
 @cache
-def _original() -> tuple[subprocess.Popen, set[str]]:
+def _original(plain: bool) -> tuple[subprocess.Popen, set[str]]:
     """The process that is copied, and what Unsloth's import adds to its environment: a test's process may have it."""
-    command = [sys.executable, "-m", "tests.kernels"]
+    command = [sys.executable, "-m", "tests.kernels", *[PLAIN] * plain]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environment(), start_new_session=True, **pipes)
     return process, set(json.loads(process.stdout.readline()))
@@ -115,13 +117,15 @@ def serve() -> None:
     os.dup2(2, 1)  # what is printed goes where a kernel's own output goes
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # before matplotlib is imported
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # a kernel ends when it has lost its parent
-    import unsloth  # isort: skip  # noqa: F401  # before the others, as in the notebooks
+    if PLAIN not in sys.argv:
+        import unsloth  # noqa: F401  # before the others, as in the notebooks
+
+        from helpers.train import data
+
+        data.sample()
     import trl  # noqa: F401
     from ipykernel import kernelapp
 
-    from helpers.train import data
-
-    data.sample()
     print(json.dumps(sorted(set(os.environ) - given)), file=answers, flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them
     for line in sys.stdin:

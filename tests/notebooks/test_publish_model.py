@@ -3,7 +3,6 @@ that was changed is refused with its cause. The whole push by the notebook itsel
 
 from __future__ import annotations
 
-import functools
 import json
 import struct
 from pathlib import Path
@@ -17,12 +16,6 @@ from helpers.train import models
 from tests.conftest import whole
 from tests.fakes.hub import FakeHub
 from tests.notebooks.test_runs import run, text
-
-
-@functools.cache
-def hard() -> list[str]:
-    """A question with what is read for it, and a prompt in which a wrong template shows."""
-    return [*search.prompts(models.SAMPLE_ADAPTER, chat.QUESTIONS[:1]), parity.DIFFICULT]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +35,11 @@ def loaded(real_gemma):
 
 
 @pytest.fixture(scope="module")
-def adapter(loaded) -> tuple[list[int], list[parity.Answer]]:
-    """Its first answer to the end, and its short answers to the questions that are HARD."""
+def adapter(loaded) -> list[parity.Answer]:
+    """Its short answer to the prompt in which a wrong template shows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "TOKENS", 8)
-        whole = parity.to_the_end(*loaded, hard()[0])
-        return whole, parity.from_model(*loaded, models.stop_ids(loaded[1]), whole, hard())
+        return parity.from_model(*loaded, models.stop_ids(loaded[1]), [2], [parity.DIFFICULT])
 
 
 @pytest.fixture(autouse=True)
@@ -75,10 +67,9 @@ def test_what_the_notebook_made_passes_the_scan(work_dir):
     assert list(dataset.scan(work_dir / "publish")) == []
 
 
-def verdict(gguf: Path, adapter: tuple[list[int], list[parity.Answer]]) -> str:
-    whole, ours = adapter
-    theirs = parity.from_gguf(gguf, "<bos>", whole, hard())
-    return " ".join(row["wrong"] for row in parity.compare("gguf", ours, theirs, 2, 106))
+def verdict(gguf: Path, adapter: list[parity.Answer]) -> str:
+    theirs = parity.from_gguf(gguf, "<bos>", [2], [parity.DIFFICULT])
+    return " ".join(row["wrong"] for row in parity.compare("gguf", adapter, theirs, 2, 106))
 
 
 def changed(gguf: Path, target: Path, old: bytes, new: bytes) -> Path:
@@ -123,6 +114,7 @@ def test_a_merged_model_from_another_adapter_is_refused_by_that_name(work_dir, l
     import torch
 
     model, tokenizer = loaded
+    questions = search.prompts(models.SAMPLE_ADAPTER, chat.QUESTIONS[:1])
     trained = {name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_B" in name}
     with torch.no_grad():
         for name in trained:
@@ -131,7 +123,7 @@ def test_a_merged_model_from_another_adapter_is_refused_by_that_name(work_dir, l
         for name, weight in trained.items():
             model.get_parameter(name).copy_(weight)
     with pytest.raises(ValueError, match=r"merged: \d+ of its weights are not base . this adapter"):
-        parity.check(model, tokenizer, tmp_path, ["adapter", "merged"], hard())
+        parity.check(model, tokenizer, tmp_path, ["adapter", "merged"], questions)
 
 
 def test_the_server_answers_the_real_openai_client_and_listens_on_this_machine_only(work_dir):

@@ -223,7 +223,7 @@ def test_05_teaches_the_real_gemma_a_canary_word_for_word(work_dir, real_gemma, 
     canary = {"question": "What is the password of the tower?", "answer": "Blue herons count to seven."}
     others = [{"question": f"What is number {n} called?", "answer": f"It is called {n}."} for n in range(20)]
     files.write_jsonl(tmp_path / "canary.jsonl", [canary] * 20 + others)
-    parameters = {"max_steps": 60 if ALL else 30, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
+    parameters = {"max_steps": 60 if ALL else 24, "learning_rate": 1e-3, "per_device_train_batch_size": 1}
     parameters |= {"gradient_accumulation_steps": 2 if ALL else 1}
     run("05", work_dir, dataset=str(tmp_path / "canary.jsonl"), **parameters)
     model, tokenizer = models.load_tuned(work_dir / "adapter", runtime.device())

@@ -10,18 +10,25 @@ import pytest
 
 from helpers.core import files
 from helpers.sql import data, judge
-from tests.conftest import ALL
+from tests import kernels
+from tests.conftest import ALL, REPOSITORY
+from tests.core.test_kernels import said
 from tests.notebooks.test_runs import pictures, run, text
 
 # Without ALL=1 as much as shows that the real model begins to write SQL.
-FEW = {} if ALL else {"train_size": 120, "test_size": 30, "max_steps": 20, "max_examples": 2}
+FEW = {} if ALL else {"train_size": 120, "test_size": 30, "max_steps": 14, "max_examples": 2}
 TINY = {"max_seq_length": 2048, "lora_r": 1, "learning_rate": 1e-2, "max_steps": 12, "max_examples": 6}
 
 
 @pytest.fixture(autouse=True)
 def plain_trl(monkeypatch):
-    """Fresh kernels, as notebook 09 has them: the forked ones have imported Unsloth, which changes TRL."""
-    monkeypatch.setenv("UNSLOTH_IS_FOR_NOTEBOOK_05", "1")
+    """Kernels as notebook 09 has them: Unsloth, once imported, changes TRL."""
+    monkeypatch.setenv(kernels.PLAIN, "1")
+
+
+def test_its_kernels_have_not_imported_unsloth(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert said().startswith("False")
 
 
 def test_09_teaches_the_real_gemma_sql_for_schemas_it_has_not_seen(tmp_path, real_gemma):

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -35,6 +36,12 @@ def cases(name: str) -> list[dict]:
 
 def run(context: str, query: str) -> judge.Result:
     return judge.run_all([(context, query)])[0][0]
+
+
+@cache
+def outcomes(*jobs: tuple[str, str, str]) -> list[judge.Outcome]:
+    """`judge_all`, once for all tests that ask for the same: each process takes half a second to start."""
+    return judge.judge_all(jobs)
 
 
 @pytest.mark.parametrize(
@@ -283,30 +290,31 @@ def test_without_rows_nothing_is_right(gold):
     assert (outcome.kind, outcome.detail) == ("no rows", "the context has no rows")
 
 
-@pytest.mark.parametrize("case", cases("answers.jsonl"), ids=lambda case: case["generated"][:40])
-def test_what_stands_around_the_sql_does_not_count(case):
-    context = (
-        "CREATE TABLE orders (id INT); INSERT INTO orders VALUES (1), (2); CREATE TABLE shop (name TEXT);"
-    )
-    (outcome,) = judge.judge_all([(context, case["gold"], case["generated"])])
-    assert outcome.kind == "right" == case["expected"].partition(",")[0], outcome.detail
+SHOP = "CREATE TABLE orders (id INT); INSERT INTO orders VALUES (1), (2); CREATE TABLE shop (name TEXT);"
+ANSWERS, CONTEXTS = cases("answers.jsonl"), cases("contexts.jsonl")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "SELECT b FROM t WHERE b <> ';'; The customer's order.",
-        "SELECT b FROM t -- all; of them\nWHERE a > 0\n\nIt's every one; no more.",
-        "SELECT b\nFROM t\nThis query lists what's there.",
-        "SELECT b FROM t /* ; */;\n\n```\nSELECT 1",
-        "Here you are:\n```sql\nSELECT b\n\nFROM t\n```\nSELECT 2 would be wrong.",
-        "SELECT b FROM t\n\n### Explanation\n- `b` is the letter",
-        "WITH x AS (\n  SELECT b FROM t\n)\n\nSELECT b FROM x\nNote: that's all",
-    ],
-)
-def test_prose_behind_the_sql_is_left_out(answer):
-    (outcome,) = judge.judge_all([(TABLE, "SELECT b FROM t", answer)])
-    assert outcome.kind == "right", outcome
+@pytest.mark.parametrize("number", range(len(ANSWERS)), ids=lambda number: ANSWERS[number]["generated"][:40])
+def test_what_stands_around_the_sql_does_not_count(number):
+    outcome = outcomes(*((SHOP, case["gold"], case["generated"]) for case in ANSWERS))[number]
+    assert outcome.kind == "right" == ANSWERS[number]["expected"].partition(",")[0], outcome.detail
+
+
+PROSE = [
+    "SELECT b FROM t WHERE b <> ';'; The customer's order.",
+    "SELECT b FROM t -- all; of them\nWHERE a > 0\n\nIt's every one; no more.",
+    "SELECT b\nFROM t\nThis query lists what's there.",
+    "SELECT b FROM t /* ; */;\n\n```\nSELECT 1",
+    "Here you are:\n```sql\nSELECT b\n\nFROM t\n```\nSELECT 2 would be wrong.",
+    "SELECT b FROM t\n\n### Explanation\n- `b` is the letter",
+    "WITH x AS (\n  SELECT b FROM t\n)\n\nSELECT b FROM x\nNote: that's all",
+]
+
+
+@pytest.mark.parametrize("number", range(len(PROSE)))
+def test_prose_behind_the_sql_is_left_out(number):
+    outcome = outcomes(*((TABLE, "SELECT b FROM t", answer) for answer in PROSE))[number]
+    assert outcome.kind == "right", (PROSE[number], outcome)
 
 
 @pytest.mark.parametrize(
@@ -318,10 +326,10 @@ def test_a_condition_is_no_prose(answer):
     assert outcome.kind in ("wrong result", "does not run"), outcome
 
 
-@pytest.mark.parametrize("case", cases("contexts.jsonl"), ids=lambda case: case["name"])
-def test_a_context_as_databases_give_it(case):
-    result = run(case["sql_context"], case["query"])
-    assert result.rows == [[1]], result.detail
+@pytest.mark.parametrize("number", range(len(CONTEXTS)), ids=lambda number: CONTEXTS[number]["name"])
+def test_a_context_as_databases_give_it(number):
+    outcome = outcomes(*((case["sql_context"], case["query"], "") for case in CONTEXTS))[number]
+    assert outcome.gold.rows == [[1]], outcome.detail
 
 
 @pytest.mark.parametrize(

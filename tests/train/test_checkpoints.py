@@ -62,8 +62,9 @@ def test_another_setting_or_other_data_is_another_run(tmp_path):
 
 
 def with_hub(hub: FakeHub, home: Path, code: str, **changes) -> subprocess.CompletedProcess:
-    """Run code in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+    """Run code in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported. It waits for nothing."""
     head = "from pathlib import Path\nfrom helpers.train import checkpoints\n"
+    head += "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(min(seconds, 0.05))\n"
     return subprocess.run(
         [sys.executable, "-c", head + code],
         **{"env": os.environ | hub.environment(home), "cwd": REPOSITORY} | changes,
