@@ -12,21 +12,11 @@ from helpers.train import local_gemma
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 # Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
-KNOWN = [
-    dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
-    for row in (
-        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "2.9 GB of RAM, 3.3 in float32, measured"),
-        ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
-        ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
-        ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
-        ("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", 40, "A100, 40 GB", "not published"),
-        ("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", 11, "T4", "10.8 GB on a T4, Unsloth"),
-        ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
-    )
-]
+KNOWN = files.read_json(Path(__file__).with_name("models.json"))
 # Where LoRA goes: language layers, since no image is read. Unsloth's finetune_vision_layers=False needs a GPU.
 LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
+MARKERS = ("<start_of_turn>", "<end_of_turn>"), ("<|turn>", "<turn|>")  # Gemma 3's and Gemma 4's
 
 
 class Choice(NamedTuple):
@@ -150,20 +140,14 @@ class Turns(NamedTuple):
 
 
 def turns(tokenizer) -> Turns:
-    """The turn markers, read out of what the chat template renders; ValueError where it does not mark turns."""
+    """The turn markers, Gemma 3's or Gemma 4's, as the chat template has them; else ValueError."""
+    for start, end in MARKERS:
+        if start in (tokenizer.chat_template or ""):
+            return Turns(f"{start}user\n", f"{start}model\n", end)
     name = text_tokenizer(tokenizer).name_or_path
-    if not tokenizer.chat_template:
-        raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
-    first = tokenizer.apply_chat_template([{"role": "user", "content": "the-question"}], tokenize=False)
-    opened, whole = chat_text(tokenizer, "the-question"), chat_text(tokenizer, "the-question", "the-answer")
-    before, model = first.partition("the-question")[0], opened.removeprefix(first)
-    _, marked, end = whole.partition(f"{model}the-answer")
-    if not (opened.startswith(first) and model and marked and end and before):
-        raise ValueError(
-            f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
-            "Use an instruction template such as gemma-3, with with_chat_template()."
-        )
-    return Turns(before[before.rfind("<") :], model, end)
+    raise ValueError(
+        f"{name} has no chat template with a Gemma's turns: give it one with with_chat_template()"
+    )
 
 
 def stop_ids(tokenizer) -> list[int]:
@@ -176,9 +160,12 @@ def ends(tokenizer) -> dict:
     """What generate() needs to know of the tokenizer: the `stop_ids`, what fills up an answer, what is in none."""
     plain = text_tokenizer(tokenizer)
     # To the local base model the marker that opens a turn is like a line break, from which its row began.
-    never = [[plain.convert_tokens_to_ids(turns(tokenizer).user.partition(">")[0] + ">")]]
-    stops = {"eos_token_id": stop_ids(tokenizer), "pad_token_id": plain.pad_token_id}
-    return stops | {"bad_words_ids": never}
+    never = plain.convert_tokens_to_ids(turns(tokenizer).user.removesuffix("user\n"))
+    return {
+        "eos_token_id": stop_ids(tokenizer),
+        "pad_token_id": plain.pad_token_id,
+        "bad_words_ids": [[never]],
+    }
 
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:

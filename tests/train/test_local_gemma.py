@@ -5,7 +5,7 @@ import json
 import pytest
 
 from helpers.core import files
-from helpers.train import local_gemma, markers
+from helpers.train import local_gemma, training
 
 DIALOGUE = [{"role": "user", "content": "微调测试"}, {"role": "assistant", "content": "我学会了"}]
 
@@ -86,7 +86,7 @@ def test_both_stop_ids_are_in_the_generation_config(real_gemma, model):
 
 def test_nothing_looks_like_the_end_of_a_turn(model):
     """As Google trained it, 6,441 of its rows have a cosine over 0.9 with that of <end_of_turn>."""
-    assert markers.lookalikes(model, local_gemma.STOP_IDS) == 0
+    assert training.lookalikes(model, local_gemma.STOP_IDS) == 0
 
 
 def test_the_model_is_plain_bf16_without_a_quantization_entry(real_gemma, model):
