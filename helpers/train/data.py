@@ -20,12 +20,11 @@ from helpers.core import files, hub, tables, workdir
 from helpers.train import models
 
 FORM = "question and answer, prompt and completion, instruction and output, or messages"
-ALPACA = ("instruction", "input", "output")
+ALPACA = ("instruction", "output", "input")
 FORMS = ("messages",), ("conversations",), ("prompt", "completion"), ALPACA, ("question", "answer")
+ROLES = {"user": "question", "human": "question", "assistant": "answer", "gpt": "answer", "system": "system"}
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
 KEPT = "trained_on"  # beside the adapter, the pairs of its training in their three parts
-SAVED = ("dataset_dict", "dataset_info", "state")  # save_to_disk's, which hold no rows
-SHAREGPT = {"human": "user", "gpt": "assistant"}
 
 
 def from_row(row: dict, where: str, unread: Counter) -> dict:
@@ -35,34 +34,24 @@ def from_row(row: dict, where: str, unread: Counter) -> dict:
     """
     forms = [form for form in FORMS if form[1:] or isinstance(row.get(form[0]), list)]
     form = max(forms, key=lambda names: sum(bool(row.get(name)) for name in names) / len(names))
-    question, answer, said = row.get(form[0]), row.get(form[-1]), row
-    if not form[1:]:
-        question, answer = _from_turns(row[form[0]], where)
-        said = row | row[form[0]][-1]
-    elif form == ALPACA:
-        parts = [part for part in (question, row.get("input")) if part]
-        question = "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else None
-    wrong = {name: said.get(name) for name in ("history", "tool_calls")}
-    wrong |= {"weight": said.get("weight") == 0, "label": said.get("label") is False}  # OpenAI's, TRL's
-    for name in filter(wrong.get, wrong):
-        fix = "Put turns into the question, delete the row, or take out a field that means something else"
-        raise ValueError(f"{where}: the field {name!r} is {said[name]!r:.60}. {fix}")
-    system, context = row.get("system") or row.get("system_prompt") or "", row.get("context") or ""
-    texts = {"question": question, "answer": answer, "context": context, "system": system}
+    given = zip(("question", "answer", "input"), map(row.get, form))
+    texts = {"system": row.get("system") or row.get("system_prompt"), "context": row.get("context")}
+    texts |= given if form[1:] else _from_turns(row[form[0]], where)
     for name, text in texts.items():
+        text = texts[name] = "" if text is None else text
         whole = isinstance(text, str) and text == text.encode(errors="ignore").decode()  # no half of an emoji
-        if not whole or not (text.strip() or name in ("context", "system")):
+        if not whole or not text.strip() and name in ("question", "answer"):
             raise ValueError(
                 f"{where}: the {name} is missing, empty or not text: {text!r:.60} (it has the fields "
                 f"{', '.join(map(str, row))}). Fill it in or delete the row; a row needs {FORM}."
             )
-    question = f"{system}\n\n{question}" if system.strip() else question  # ShareGPT, OpenOrca
+    # Gemma has no system turn: its template, too, puts it before the question.
+    parts = (texts.get(name, "") for name in ("system", "question", "input"))
+    question, answer = "\n\n".join(filter(str.strip, parts)), texts["answer"]
     source = str(row.get("id") or files.content_id([question, answer]))
-    pair = qa.make_pair(source, [source], (question, answer), "unknown", "unknown", context)
+    pair = qa.make_pair(source, [source], (question, answer), "unknown", "unknown", texts["context"])
     read = {*form, "id", "context", "system", "system_prompt", "where"}
-    if row.get("chunk_id") is not None:
-        if not isinstance(ids := row.get("review_ids"), list) or not (ids or row.get("kind") == "overview"):
-            raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
+    if row.get("chunk_id") is not None:  # of notebook 04
         own = {name: row[name] for name in pair.keys() - texts if row.get(name) is not None}
         pair |= {name: [*map(str, v)] if isinstance(v, list) else str(v) for name, v in own.items()}
         read |= {*own}
@@ -80,19 +69,16 @@ def prompts(pairs: Iterable[dict], open_book: bool) -> list[str]:
     return [models.prompt(pair["question"], pair.get("context", "") if open_book else "") for pair in pairs]
 
 
-def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
-    """Question and answer of a conversation, None where one is not text."""
+def _from_turns(turns: list, where: str) -> dict[str, str | None]:
+    """Question, answer and perhaps a system text of a conversation, None for what is not text."""
     turns = [turn if isinstance(turn, dict) else {} for turn in turns]
-    roles = [SHAREGPT.get(r := str(turn.get("role", turn.get("from", "none"))), r) for turn in turns]
-    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+    roles = [str(turn.get("role", turn.get("from", "none"))) for turn in turns]
+    if [*map(ROLES.get, roles)] not in (["question", "answer"], ["system", "question", "answer"]):
         raise ValueError(
             f"{where}: messages has the roles {', '.join(roles)}; it must be one user and one assistant message, "
             "with at most a system message before them. Split a longer conversation into rows."
         )
-    *before, answer = (_text(turn.get("content", turn.get("value"))) for turn in turns)
-    # Gemma has no system turn: its template, too, puts it before the question.
-    asked = None not in before and before[-1].strip()
-    return "\n\n".join(filter(str.strip, before)) if asked else None, answer
+    return {ROLES[role]: _text(turn.get("content", turn.get("value"))) for role, turn in zip(roles, turns)}
 
 
 def _text(content: object) -> str | None:
@@ -119,21 +105,17 @@ def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], s
     for side in filter(sides.get, reversed(SPLITS)):  # of what two sides have, the test's stays
         asked = [(pair["question"], pair["context"]) for pair in sides[side]]
         sides[side] = [pair for pair, key in zip(sides[side], asked) if key not in held]
-        if twice := [question for question, context in asked if (question, context) in held]:
-            print(
-                f"{len(twice)} of {len(asked)} rows of {side} are held out too and left out, as {twice[0]!r:.80}"
-            )
+        if twice := [key[0] for key in asked if key in held]:
+            rows = f"{len(twice)} of {len(asked)} rows of {side}"
+            print(f"{rows} are held out too and left out, as {twice[0]!r:.80}")
         held |= {*asked}
     if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
-    if not (sides.get("test") or sides.get("validation")):  # at once, or the second may find one group left
-        parts = splits.split_pairs(sides["train"], validation=0.1)
-        sides |= zip(("train", "test", "validation"), parts)
-    elif not sides.get("test"):
-        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
-    elif not sides.get("validation"):
-        share = min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
-        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
+    missing = [side for side in ("test", "validation") if not sides.get(side)]
+    share = 0.15 if "test" in missing else min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
+    if missing:  # both at once, or the second may find one group left
+        parts = splits.split_pairs(sides["train"], share, validation=0.1 * (len(missing) == 2))
+        sides |= zip(("train", *missing), parts)
     return sides, why
 
 
@@ -144,9 +126,11 @@ def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], st
     auto = dataset == "auto"
     path = work_dir / "qa_dataset" if auto else Path(dataset).expanduser()
     if path.is_dir():
-        parts = [file for file in sorted(path.iterdir()) if file.suffix.lower() in tables.SUFFIXES]
-        loaded = {file.stem: tables.read_records(file) for file in parts if file.stem not in SAVED}
-        loaded = loaded or datasets.load_from_disk(str(path))
+        if any(path.glob("dataset_*.json")):
+            loaded = datasets.load_from_disk(str(path))
+        else:
+            found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in tables.SUFFIXES]
+            loaded = {file.stem: tables.read_records(file) for file in found}
         why = "the folder that the parameter names"
         why = f"work_dir/qa_dataset, from notebook 04{workdir.outdated(path)}" if auto else why
     elif auto or dataset == "sample":
@@ -235,24 +219,24 @@ def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True, least
     """
     from datasets import Dataset
 
-    asked = prompts(rows, open_book)
-    ids = [models.chat_ids(tokenizer, prompt, row["answer"]) for prompt, row in zip(asked, rows)]
-    plain = models.text_tokenizer(tokenizer)
+    plain, usual = models.text_tokenizer(tokenizer), Counter(models.chat_ids(tokenizer, "a", "a"))
     control = {number for number, token in plain.added_tokens_decoder.items() if token.special}
-    usual, fitting, too_long = Counter(models.chat_ids(tokenizer, "a", "a")), [], []
-    for at, row in enumerate(ids):
-        question = rows[at]["question"]
-        if surplus := Counter(number for number in row if number in control) - usual:
+    fitting, too_long = [], []
+    for at, (row, prompt) in enumerate(zip(rows, prompts(rows, open_book))):
+        ids, question = models.chat_ids(tokenizer, prompt, row["answer"]), row["question"]
+        if surplus := Counter(number for number in ids if number in control) - usual:
+            place = f"{row.get('where', f'Row {at + 1}')}, {question[:80]!r}"
             tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
-            problem = f"has control tokens of the chat template in its text: take out {tokens}"
-            raise ValueError(f"{rows[at].get('where', f'Row {at + 1}')}, {question[:80]!r}, {problem}")
-        if len(row) <= max_seq_length:
-            fitting.append(row)
+            raise ValueError(
+                f"{place}, has control tokens of the chat template in its text: take out {tokens}"
+            )
+        if len(ids) <= max_seq_length:
+            fitting.append(ids)
         else:
-            too_long.append({"row": at, "tokens": len(row), "question": question})
+            too_long.append({"row": at, "tokens": len(ids), "question": question})
     if len(fitting) < least:
         raise ValueError(
-            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}; the shortest has "
-            f"{min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
+            f"None of these {len(rows)} rows fits max_seq_length={max_seq_length}; the shortest has "
+            f"{min(row['tokens'] for row in too_long)} tokens. Raise max_seq_length, or shorten the answers."
         )
     return Dataset.from_dict({"input_ids": fitting}), too_long
