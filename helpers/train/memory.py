@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +29,6 @@ class Plan:
     checkpointing: bool
     parts: dict[str, float]
     why: str
-    rival: Plan | None = None  # may be faster, which only a clock can tell
     smaller: tuple[Plan, ...] = ()  # for a device whose memory ends before the estimate says
 
     @property
@@ -98,11 +96,10 @@ def peak_gb() -> float:
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
-    """The fastest way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
+    """A fast way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
 
-    All ways make the same update. To do without checkpointing is faster, and on a GPU so are more rows at once; where
-    only one of the two fits, the other is the plan's `rival`. `smaller` are up to three to fall back on, the last with
-    the least memory. Raises MemoryError that names need, memory and what to change.
+    All ways make the same update. First comes what recomputes nothing, then on a GPU what has more rows at once.
+    `smaller` are up to three to fall back on, the last with the least memory. MemoryError names need and memory.
     """
     update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
     # Without a GPU a few rows keep all cores busy; more would only add padding.
@@ -111,11 +108,9 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     for checkpointing, at_once in itertools.product((False, True), sizes):
         parts = estimate(model, at_once, length, lora_r, checkpointing)
         peak = sum(parts.values())
-        way = f"gradient checkpointing {'on' if checkpointing else 'off'}"
-        why = f"{at_once} rows at once × {update // at_once}, {way}: about {peak:.1f} GB at the peak"
-        if at_once != rows:
-            why += f"; the update is that of {rows} × {accumulation} as asked"
+        way = f"{at_once} rows at once × {update // at_once}, gradient checkpointing {'on' if checkpointing else 'off'}"
         if peak - held <= SPARE * free:
+            why = f"{way}: about {peak:.1f} GB at the peak"
             fitting.append(Plan(at_once, update // at_once, checkpointing, parts, why))
     if not fitting:
         raise MemoryError(
@@ -123,45 +118,6 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
             f"and {SPARE * free:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
             "model_name, or restart the session so that nothing else holds memory."
         )
-    first, on_gpu = fitting[0], model.device.type != "cpu"
-    # Those without checkpointing come first, so one with more rows has it.
-    rival = next((way for way in fitting if on_gpu and way.rows > first.rows), None)
-    smaller = [way for way in fitting if way.peak_gb < first.peak_gb and way is not rival]
-    smaller.sort(key=lambda way: -way.peak_gb)
-    middle = smaller[:-1][: 1 if rival else 2]
-    return replace(first, rival=rival, smaller=(*middle, *smaller[-1:]))
-
-
-def take(trainer, way: Plan) -> None:
-    """Let the trainer go this way from its next `train` on."""
-    trainer.args.per_device_train_batch_size = trainer._train_batch_size = way.rows
-    trainer.args.gradient_accumulation_steps = way.accumulation
-    trainer.args.gradient_checkpointing = way.checkpointing
-    if not way.checkpointing:  # train() would only turn it on
-        trainer.model.gradient_checkpointing_disable()
-
-
-def by_clock(trainer, plan: Plan, go) -> list[Plan]:
-    """[the plan], or the faster of it and its rival, each timed in its second update by `go(way, None)`."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            self.started = time.perf_counter()
-
-        def on_step_end(self, args, state, control, **kwargs):
-            trainer._tr_loss.item()  # waits for the GPU
-            self.seconds = time.perf_counter() - self.started
-            control.should_training_stop = state.global_step == 2
-
-    if not plan.rival:
-        return [plan]
-    callbacks, times = trainer.callback_handler.callbacks, []
-    for way in (plan, plan.rival):
-        clock = Clock()
-        trainer.callback_handler.callbacks = [clock]  # nothing is shown, looked at or saved
-        if go(way, None):
-            print(f"{clock.seconds:.2f} s per update with {way.why}")
-            times.append((clock.seconds, way))
-    trainer.callback_handler.callbacks = callbacks
-    return [way for _, way in sorted(times, key=lambda one: one[0])[:1]]
+    less = [way for way in fitting if way.peak_gb < fitting[0].peak_gb]
+    less.sort(key=lambda way: -way.peak_gb)
+    return replace(fitting[0], smaller=(*less[:2], *less[2:][-1:]))

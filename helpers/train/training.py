@@ -12,7 +12,6 @@ from helpers.core import files
 from helpers.train import checkpoints, memory, models
 
 LEAST_STEPS = 10
-LARGE_ADAPTER = 0.02  # of the weights
 NEAR, MANY = 0.9, 10  # the cosine of a look-alike of the turn's end, and how many of them are too many
 GREEN, PLAIN = "\x1b[42m", "\x1b[0m"  # notebooks and terminals show these as colour
 
@@ -92,8 +91,8 @@ def check_end_of_turn(model, tokenizer) -> dict:
 def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
-    Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory,
-    from the newest checkpoint on. MemoryError where none fits; what cuBLAS cannot allocate is not caught.
+    Returns the way it went: the plan, or where CUDA ran out of memory a smaller one, from the newest checkpoint on.
+    MemoryError where none fits; what cuBLAS cannot allocate is not caught.
     A run that had ended, as `checkpoints.keep` noted, is only loaded: transformers 5.15 would train one more step.
     """
     import torch
@@ -101,24 +100,23 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
     from safetensors.torch import load_file
     from transformers import TrainerState
 
-    finished = folder / checkpoints.FINISHED
+    finished, model = folder / checkpoints.FINISHED, trainer.model
     state = finished if last and finished.exists() else last and last / "trainer_state.json"
     state = state and TrainerState.load_from_json(str(state))
     if state and (finished.exists() or state.global_step >= state.max_steps):
         trainer.state = state
-        best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
-        set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
+        best = folder / Path(state.best_model_checkpoint or last).name  # the work_dir may have moved
+        set_peft_model_state_dict(model, load_file(best / "adapter_model.safetensors"))
         return plan
     finished.unlink(missing_ok=True)  # of a run that resume=False starts anew
-    trainable, total = trainer.model.get_nb_trainable_parameters()
-    if trainable > LARGE_ADAPTER * total:
-        print(f"{trainable / total:.1%} of the weights are trained, nearly a second model: lower lora_r?")
-    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     before, started = [weight.detach().cpu().clone() for weight in weights], time.time()
-
-    def go(way: memory.Plan, last: Path | None) -> bool:
-        """Train in this way from weights and random state as they were; False where CUDA ran out of memory."""
-        memory.take(trainer, way)
+    for way in (plan, *plan.smaller):
+        trainer.args.per_device_train_batch_size = trainer._train_batch_size = way.rows
+        trainer.args.gradient_accumulation_steps = way.accumulation
+        trainer.args.gradient_checkpointing = way.checkpointing
+        if not way.checkpointing:  # train() would only turn it on
+            model.gradient_checkpointing_disable()
         trainer.optimizer = None  # that of another try
         for weight, value in zip(weights, before):
             weight.data.copy_(value)
@@ -126,14 +124,9 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
         try:
             with torch.random.fork_rng():
                 trainer.train(resume_from_checkpoint=str(last) if last else None)
+            return way
         except torch.OutOfMemoryError:
             print(f"CUDA ran out of memory with {way.why}")
-            return False
-        return True
-
-    for way in (*memory.by_clock(trainer, plan, go), *plan.smaller):
-        if go(way, last):
-            return way
         newest = checkpoints.newest(folder)
         if newest and newest.stat().st_mtime > started:  # resume=False leaves older ones
             last = newest
