@@ -1,9 +1,4 @@
-"""How much memory a training will take, and the batch that fits it (05, 09).
-
-The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arithmetic that nobody has measured yet.
-"""
-
-from __future__ import annotations
+"""How much memory a training will take, on a GPU by arithmetic that nobody has measured, and what fits it (05, 09)."""
 
 import itertools
 import re
@@ -22,14 +17,14 @@ LAYERS_AT_WORK = (5, 8)  # times one layer, with checkpointing: on a GPU, and wi
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows` at once, `accumulation` such batches per update; `parts` is the estimated peak in GB by cause."""
+    """A way to make an update; `parts` is the estimated peak in GB by cause."""
 
-    rows: int
-    accumulation: int
+    rows: int  # at once
+    accumulation: int  # such batches per update
     checkpointing: bool
     parts: dict[str, float]
     why: str
-    smaller: tuple[Plan, ...] = ()  # for a device whose memory ends before the estimate says
+    smaller: tuple = ()  # plans for a device whose memory ends before the estimate says
 
     @property
     def peak_gb(self) -> float:
@@ -39,9 +34,8 @@ class Plan:
 def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
     """GB (10⁹ bytes) at the peak of a LoRA step, by cause; `model` has no adapter yet.
 
-    A layer keeps, in bytes per token: 26 × hidden size, 8 × intermediate size, 10 × the width of the queries and 8 ×
-    that of keys and values, counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps its input only,
-    which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
+    What a layer keeps in bytes per token was counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps
+    its input only, which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
     """
     import torch
 
@@ -49,12 +43,9 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
 
     config, cpu = model.config.get_text_config(), model.device.type == "cpu"
     width, tokens = config.hidden_size, rows * length
-    layers = [  # in Gemma 4 they are not all alike
-        26 * width
-        + 8 * one.intermediate_size
-        + one.head_dim * (10 * one.num_attention_heads + 16 * one.num_key_value_heads)
-        for one in config.per_layer_config
-    ]
+    each = config.per_layer_config  # in Gemma 4 they are not all alike
+    heads = [one.head_dim * (10 * one.num_attention_heads + 16 * one.num_key_value_heads) for one in each]
+    layers = [26 * width + 8 * one.intermediate_size + size for one, size in zip(each, heads)]
     kept = HOLES * sum(layers)
     if checkpointing:
         kept = min(kept, 2 * width * len(layers) * cpu + LAYERS_AT_WORK[cpu] * max(layers))
@@ -98,8 +89,8 @@ def peak_gb() -> float:
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     """A fast way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
 
-    All ways make the same update. First comes what recomputes nothing, then on a GPU what has more rows at once.
-    `smaller` are up to three to fall back on, the last with the least memory. MemoryError names need and memory.
+    All make the same update; what recomputes nothing comes first, then what has more rows at once. `smaller` are up to
+    three to fall back on, the last with the least memory. MemoryError names need and memory.
     """
     update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
     # Without a GPU a few rows keep all cores busy; more would only add padding.
@@ -107,17 +98,14 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     sizes = [n for n in range(most, 0, -1) if update % n == 0]
     for checkpointing, at_once in itertools.product((False, True), sizes):
         parts = estimate(model, at_once, length, lora_r, checkpointing)
-        peak = sum(parts.values())
         way = f"{at_once} rows at once × {update // at_once}, gradient checkpointing {'on' if checkpointing else 'off'}"
+        peak = sum(parts.values())
         if peak - held <= SPARE * free:
             why = f"{way}: about {peak:.1f} GB at the peak"
             fitting.append(Plan(at_once, update // at_once, checkpointing, parts, why))
     if not fitting:
-        raise MemoryError(
-            f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
-            f"and {SPARE * free:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
-            "model_name, or restart the session so that nothing else holds memory."
-        )
-    less = [way for way in fitting if way.peak_gb < fitting[0].peak_gb]
-    less.sort(key=lambda way: -way.peak_gb)
+        need = f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now"
+        fix = "Lower max_seq_length or lora_r, choose a smaller model_name, or restart the session to free memory"
+        raise MemoryError(f"{need}, and {SPARE * free:.1f} GB are to spare. {fix}.")
+    less = sorted((way for way in fitting if way.peak_gb < fitting[0].peak_gb), key=lambda way: -way.peak_gb)
     return replace(fitting[0], smaller=(*less[:2], *less[2:][-1:]))

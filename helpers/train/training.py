@@ -1,7 +1,4 @@
-"""Training that proves itself: checks before, checkpoints during, evidence after (00, 05, 09).
-
-The notebooks hold the training itself and choose its hyper-parameters; this module holds what surrounds it.
-"""
+"""What surrounds a training: checks before, checkpoints during, evidence after (00, 05, 09)."""
 
 import itertools
 import math
@@ -20,18 +17,15 @@ def planned_steps(rows: int, rows_per_update: int, epochs: float, max_steps: int
     """Updates that the trainer will make. Raises ValueError under 10: from fewer nothing follows."""
     steps = max_steps if max_steps > 0 else math.ceil(math.ceil(rows / rows_per_update) * epochs)
     if steps < LEAST_STEPS:
-        raise ValueError(
-            f"{rows} rows make {steps} steps of {rows_per_update} rows, and from fewer than {LEAST_STEPS} nothing "
-            "can be concluded. Raise num_train_epochs or max_steps, or add rows."
-        )
+        few = f"{rows} rows make {steps} steps of {rows_per_update} rows, fewer than {LEAST_STEPS}, which prove nothing"
+        raise ValueError(f"{few}. Raise num_train_epochs or max_steps, or add rows.")
     return steps
 
 
 def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
-    """Decode what the trainer will see, assert that it teaches the answers, show one with these in ⟦ ⟧, and count.
+    """Show the first row that the trainer will see, its supervised part in ⟦ ⟧, and count tokens.
 
-    Every row has exactly one `<bos>`, some but not all tokens supervised, the end of the turn last among them, and
-    none of the `rows` vanished, or ValueError names the row and the cause.
+    Each has one `<bos>`, some but not all tokens supervised, the end of the turn last, or ValueError names the cause.
     """
     plain, end = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)[-1]
     if vanished := rows - len(train_dataset):
@@ -49,24 +43,18 @@ def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
             (supervised[-1:] != [end], f"the last supervised token is {last!r}, not {plain.decode([end])}"),
         ):
             if wrong:
-                text = plain.decode(ids)[:300]
-                raise ValueError(f"Training example {number}: {problem}. It reads: {text!r}")
-    shown, first = "", train_dataset[0]
-    labelled = zip(first["input_ids"], first["labels"])
+                raise ValueError(f"Training example {number}: {problem}, in {plain.decode(ids)[:300]!r}")
+    labelled = zip(train_dataset[0]["input_ids"], train_dataset[0]["labels"])
     for supervised, part in itertools.groupby(labelled, key=lambda token: token[1] != -100):
         text = plain.decode([token for token, _ in part])
-        shown += f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text
-    print(shown)
+        print(f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text, end="")
+    print()
     counts = {"rows": rows, "tokens": sum(tokens), "supervised tokens": learned}
     return counts | {"supervised share": round(learned / sum(tokens), 3), "longest row": max(tokens)}
 
 
 def lookalikes(model, stops: list[int]) -> int:
-    """How many rows of the head have a cosine over NEAR with that of the last of `stops`; these are not counted.
-
-    A pretrained Gemma 3 never trained `<end_of_turn>`: its row lies among those of all tokens that never occurred. LoRA
-    moves no row, so what makes the end of a turn likelier lifts its look-alikes too, and sampled answers run on.
-    """
+    """How many rows of the head, `stops` apart, have a cosine over NEAR with that of the last of `stops`."""
     import torch
 
     rows = model.get_output_embeddings().weight.detach()
@@ -77,23 +65,20 @@ def lookalikes(model, stops: list[int]) -> int:
 
 
 def check_end_of_turn(model, tokenizer) -> dict:
-    """How many tokens look like the end of a turn in the head; ValueError where too many, as in a base."""
+    """How many tokens look like the end of a turn in the head, and so are lifted with it; ValueError where too many."""
     stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
     end = plain.decode(stops[-1:])
     if (near := lookalikes(model, stops)) > MANY:
-        raise ValueError(
-            f"{near:,} tokens look like {end} in the head of {plain.name_or_path}, which never trained it: sampled "
-            "answers would run on. Choose a model_name that was tuned for chats, as those with -it."
-        )
+        fault = f"{near:,} tokens look like {end} in the head of {plain.name_or_path}, which never trained it"
+        raise ValueError(f"{fault}. Choose a model_name that was tuned for chats, as those with -it.")
     return {f"look-alikes of {end}": near}
 
 
 def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
-    Returns the way it went: the plan, or where CUDA ran out of memory a smaller one, from the newest checkpoint on.
-    MemoryError where none fits; what cuBLAS cannot allocate is not caught.
-    A run that had ended, as `checkpoints.keep` noted, is only loaded: transformers 5.15 would train one more step.
+    Returns the way it went: the plan, or where CUDA ran out of memory a smaller one, from the newest checkpoint on, or
+    MemoryError. A run that had ended is only loaded: transformers 5.15 would train one more step.
     """
     import torch
     from peft import set_peft_model_state_dict
@@ -146,8 +131,7 @@ def save_adapter(model, tokenizer, folder: Path, model_name: str, losses: list, 
 def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]) -> dict:
     """Proof that the training changed the model and that the saved adapter is that change, or ValueError.
 
-    Every LoRA B matrix is non-zero (they start at zero), every loss finite; the answer of the `canary`, a (question,
-    answer) that was trained on, became likelier; the adapter read back gives the same logits, other than the base's.
+    LoRA B begins at zero; the answer of the `canary`, a (question, answer) that was trained on, must become likelier.
     """
     import torch
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from helpers.core import files
 from helpers.train import local_gemma, training
 
 DIALOGUE = [{"role": "user", "content": "微调测试"}, {"role": "assistant", "content": "我学会了"}]
@@ -108,18 +107,6 @@ def test_weights_and_tokenizer_belong_together(tokenizer, model):
     with torch.inference_mode():
         assert model(ids, labels=ids).loss.item() < 2.2
         assert model(ids[:, 1:], labels=ids[:, 1:]).loss.item() > 4
-
-
-def test_a_cache_that_fails_its_checksum_stops_with_the_fix(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = tmp_path / "gemma-from-reviews" / local_gemma.FOLDER
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(b"weights")
-    files.write_json(folder / local_gemma.SEAL, files.seal(folder, ["model.safetensors"]))
-    assert local_gemma.path() == folder
-    (folder / "model.safetensors").write_bytes(b"weight")
-    with pytest.raises(ValueError, match=f"{folder}.*has changed.*Delete the folder"):
-        local_gemma.path()
 
 
 def test_a_build_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):

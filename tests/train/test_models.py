@@ -119,7 +119,7 @@ def test_turn_markers_are_read_from_the_template(tokenizer):
     "template", [None, "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.content }}\n{% endfor %}"]
 )
 def test_a_template_without_a_gemmas_turns_is_refused(tokenizer, template):
-    with pytest.raises(ValueError, match="has no chat template with a Gemma's turns: give it one"):
+    with pytest.raises(ValueError, match="has no chat template with a Gemma's turns: use with_chat_template"):
         models.turns(with_template(tokenizer, template))
 
 
