@@ -75,12 +75,8 @@ def rows() -> list[list[str]]:
                     continue
                 finally:
                     memory.now = measured
-                ways = [plan, *([plan.rival] if plan.rival else [])]
-                said = [
-                    f"{w.rows} × {w.accumulation}{', checkpointing' * w.checkpointing}: {w.peak_gb:.1f} GB"
-                    for w in ways
-                ]
-                cells.append(" or ".join(said))
+                way = f"{plan.rows} × {plan.accumulation}{', checkpointing' * plan.checkpointing}"
+                cells.append(f"{way}: {plan.peak_gb:.1f} GB")
             table.append([names[name], str(length), *cells])
     return table
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from helpers.core import runtime, workdir
 from helpers.sql import data
 from helpers.sql.adapter import load, lora, pick_attention
-from helpers.train import checkpoints, cpu_loss, markers, memory, models, progress, training
+from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
 from helpers.train import data as qa_data
 
 FOLDER = "text_to_sql"  # in work_dir
@@ -167,11 +167,11 @@ def make_trainer(options: Options, model, tokenizer, train_dataset, validation, 
 
     set_seed(options.seed)  # the adapter's first values
     tokens, stops = [], models.stop_ids(tokenizer)
-    if not options.train_embeddings and markers.lookalikes(model, stops) > markers.MANY:
+    if not options.train_embeddings and training.lookalikes(model, stops) > training.MANY:
         user = models.turns(tokenizer).user
         start, newline = (tokenizer(text, add_special_tokens=False).input_ids[0] for text in (user, "\n"))
         tokens = [start, stops[-1]]
-        markers.begin_anew(model, {stops[-1]: stops[0], start: newline})
+        local_gemma.begin_anew(model, {stops[-1]: stops[0], start: newline})
     rows = {"train_dataset": train_dataset, "eval_dataset": validation}
     trainer = SFTTrainer(model, config, **rows, processing_class=tokenizer, peft_config=lora(options, tokens))
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none

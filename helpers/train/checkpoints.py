@@ -1,9 +1,5 @@
-"""Checkpoints that survive: sealed when complete, checked before use, mirrored to the Hub if wanted (05, 09).
+"""The trainer's checkpoints: sealed when complete, checked before use, mirrored to the Hub if wanted (05, 09)."""
 
-The trainer writes and prunes them; this module says which of them can be trusted.
-"""
-
-import dataclasses
 import time
 from pathlib import Path
 
@@ -72,7 +68,7 @@ def keep(trainer, folder: Path, repo: str = "") -> None:
 
         def on_train_end(self, args, state, control, **kwargs):
             if state.is_world_process_zero:
-                files.write_json(folder / FINISHED, dataclasses.asdict(state))
+                files.write_json(folder / FINISHED, vars(state))
                 self.mirror("the end")
 
         def mirror(self, what: str) -> None:

@@ -1,8 +1,7 @@
 """The loss of a frozen LM head without its logits: what makes training without a GPU bearable (00, 05, 09).
 
-Gemma 3 has a vocabulary of 262,144 tokens: for the 270M, the head alone is 62 % of a step's arithmetic.
-With LoRA the head is frozen, so only the loss and its gradient for the hidden states are wanted: one walk over the
-vocabulary in tiles that stay in the processor's cache. Unsloth's own loss is slower (benchmarks/head_loss.json).
+Gemma 3 270M's head is 62 % of a step's arithmetic. With LoRA it is frozen, so only the loss and its gradient for the
+hidden states are wanted: one walk over the vocabulary in tiles that stay in the processor's cache.
 """
 
 from functools import partial
@@ -14,11 +13,9 @@ TILE = 2048  # vocabulary entries at a time, 2.6 MB of bf16 weights for the 270M
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
-    """Sum over rows of −log softmax(hidden · weightᵀ)[target]; a gradient for `hidden` only.
+    """Sum over rows of −log softmax(hidden · weightᵀ)[target]; for `hidden` the gradient E_p[weight] − weight[target].
 
-    The running maximum and sum are the online softmax of Milakov and Gimelshein (arXiv 1805.02867);
-    to skip the logits of a large vocabulary is the idea of "Cut Your Losses" (arXiv 2411.09009).
-    The gradient of a row is E_p[weight] − weight[target].
+    The online softmax is arXiv 1805.02867; to skip the logits is the idea of "Cut Your Losses" (arXiv 2411.09009).
     """
 
     @staticmethod
@@ -51,8 +48,8 @@ class _FrozenHeadLoss(torch.autograd.Function):
 def frozen_head_loss(hidden, weight, labels, num_items_in_batch=None) -> torch.Tensor:
     """Causal cross-entropy in nats per supervised token, as transformers' ForCausalLMLoss computes it.
 
-    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length), −100 where not supervised.
-    The sum is divided by `num_items_in_batch`, else by the number of supervised tokens. ValueError for a trained head.
+    `hidden` (batch, length, width), `weight` (vocabulary, width), `labels` (batch, length), −100 where not supervised,
+    and `num_items_in_batch` to divide by, if not these. ValueError for a trained head.
     """
     if weight.requires_grad:
         raise ValueError("The LM head is trained here, and this loss gives it no gradient; freeze the head")
@@ -65,9 +62,8 @@ def frozen_head_loss(hidden, weight, labels, num_items_in_batch=None) -> torch.T
 def train_without_logits(trainer) -> None:
     """Let the trainer train and evaluate Gemma 3 with `frozen_head_loss` on a CPU; elsewhere nothing changes.
 
+    TRL's own compute_loss would want all logits, for an entropy and an accuracy. Other models may cap their logits.
     Batches are padded to a few lengths, since the CPU library compiles its bfloat16 products for each anew.
-    The model's forward gives the loss where it gets labels. TRL's own compute_loss would want all logits, for
-    an entropy and an accuracy that it logs. Other models are left alone: some, as Gemma 4, cap their logits.
     """
     causal = trainer.model.get_base_model()
     if trainer.args.device.type != "cpu" or causal.config.model_type != "gemma3_text":

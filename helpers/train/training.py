@@ -1,7 +1,4 @@
-"""Training that proves itself: checks before, checkpoints during, evidence after (00, 05, 09).
-
-The notebooks hold the training itself and choose its hyper-parameters; this module holds what surrounds it.
-"""
+"""What surrounds a training: checks before, checkpoints during, evidence after (00, 05, 09)."""
 
 import itertools
 import math
@@ -9,10 +6,10 @@ import time
 from pathlib import Path
 
 from helpers.core import files
-from helpers.train import checkpoints, markers, memory, models
+from helpers.train import checkpoints, memory, models
 
 LEAST_STEPS = 10
-LARGE_ADAPTER = 0.02  # of the weights
+NEAR, MANY = 0.9, 10  # the cosine of a look-alike of the turn's end, and how many of them are too many
 GREEN, PLAIN = "\x1b[42m", "\x1b[0m"  # notebooks and terminals show these as colour
 
 
@@ -20,18 +17,15 @@ def planned_steps(rows: int, rows_per_update: int, epochs: float, max_steps: int
     """Updates that the trainer will make. Raises ValueError under 10: from fewer nothing follows."""
     steps = max_steps if max_steps > 0 else math.ceil(math.ceil(rows / rows_per_update) * epochs)
     if steps < LEAST_STEPS:
-        raise ValueError(
-            f"{rows} rows make {steps} steps of {rows_per_update} rows, and from fewer than {LEAST_STEPS} nothing "
-            "can be concluded. Raise num_train_epochs or max_steps, or add rows."
-        )
+        few = f"{rows} rows make {steps} steps of {rows_per_update} rows, fewer than {LEAST_STEPS}, which prove nothing"
+        raise ValueError(f"{few}. Raise num_train_epochs or max_steps, or add rows.")
     return steps
 
 
 def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
-    """Decode what the trainer will see, assert that it teaches the answers, show one with these in ⟦ ⟧, and count.
+    """Show the first row that the trainer will see, its supervised part in ⟦ ⟧, and count tokens.
 
-    Every row has exactly one `<bos>`, some but not all tokens supervised, the end of the turn last among them, and
-    none of the `rows` vanished, or ValueError names the row and the cause.
+    Each has one `<bos>`, some but not all tokens supervised, the end of the turn last, or ValueError names the cause.
     """
     plain, end = models.text_tokenizer(tokenizer), models.stop_ids(tokenizer)[-1]
     if vanished := rows - len(train_dataset):
@@ -49,59 +43,65 @@ def check_training_examples(train_dataset, tokenizer, rows: int) -> dict:
             (supervised[-1:] != [end], f"the last supervised token is {last!r}, not {plain.decode([end])}"),
         ):
             if wrong:
-                text = plain.decode(ids)[:300]
-                raise ValueError(f"Training example {number}: {problem}. It reads: {text!r}")
-    shown, first = "", train_dataset[0]
-    labelled = zip(first["input_ids"], first["labels"])
+                raise ValueError(f"Training example {number}: {problem}, in {plain.decode(ids)[:300]!r}")
+    labelled = zip(train_dataset[0]["input_ids"], train_dataset[0]["labels"])
     for supervised, part in itertools.groupby(labelled, key=lambda token: token[1] != -100):
         text = plain.decode([token for token, _ in part])
-        shown += f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text
-    print(shown)
+        print(f"{GREEN}⟦{text}⟧{PLAIN}" if supervised else text, end="")
+    print()
     counts = {"rows": rows, "tokens": sum(tokens), "supervised tokens": learned}
     return counts | {"supervised share": round(learned / sum(tokens), 3), "longest row": max(tokens)}
 
 
+def lookalikes(model, stops: list[int]) -> int:
+    """How many rows of the head, `stops` apart, have a cosine over NEAR with that of the last of `stops`."""
+    import torch
+
+    rows = model.get_output_embeddings().weight.detach()
+    end, cosine = rows[stops[-1]].float()[None], torch.nn.functional.cosine_similarity
+    near = torch.cat([cosine(part.float(), end) > NEAR for part in rows.split(2**15)])
+    near[stops] = False
+    return int(near.sum())
+
+
 def check_end_of_turn(model, tokenizer) -> dict:
-    """How many tokens look like the end of a turn in the head (`markers`); ValueError where too many, as in a base."""
+    """How many tokens look like the end of a turn in the head, and so are lifted with it; ValueError where too many."""
     stops, plain = models.stop_ids(tokenizer), models.text_tokenizer(tokenizer)
-    if (near := markers.lookalikes(model, stops)) > markers.MANY:
-        raise ValueError(
-            f"{near:,} tokens look like {plain.decode(stops[-1:])} in the head of {plain.name_or_path}, which never "
-            "trained it: sampled answers would run on. Choose a model_name that was tuned for chats, as those with -it."
-        )
-    return {f"look-alikes of {plain.decode(stops[-1:])}": near}
+    end = plain.decode(stops[-1:])
+    if (near := lookalikes(model, stops)) > MANY:
+        fault = f"{near:,} tokens look like {end} in the head of {plain.name_or_path}, which never trained it"
+        raise ValueError(f"{fault}. Choose a model_name that was tuned for chats, as those with -it.")
+    return {f"look-alikes of {end}": near}
 
 
 def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory.Plan:
     """Train from the start, or go on from the checkpoint `last`; ends with the best weights in the model.
 
-    Returns the way it went: the plan, its rival where that is faster, or a smaller one where CUDA ran out of memory,
-    from the newest checkpoint on. MemoryError where none fits; what cuBLAS cannot allocate is not caught.
-    A run that had ended, as `checkpoints.keep` noted, is only loaded: transformers 5.15 would train one more step.
+    Returns the way it went: the plan, or where CUDA ran out of memory a smaller one, from the newest checkpoint on, or
+    MemoryError. A run that had ended is only loaded: transformers 5.15 would train one more step.
     """
     import torch
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
     from transformers import TrainerState
 
-    finished = folder / checkpoints.FINISHED
+    finished, model = folder / checkpoints.FINISHED, trainer.model
     state = finished if last and finished.exists() else last and last / "trainer_state.json"
     state = state and TrainerState.load_from_json(str(state))
     if state and (finished.exists() or state.global_step >= state.max_steps):
         trainer.state = state
-        best = folder / Path(trainer.state.best_model_checkpoint or last).name  # the work_dir may have moved
-        set_peft_model_state_dict(trainer.model, load_file(best / "adapter_model.safetensors"))
+        best = folder / Path(state.best_model_checkpoint or last).name  # the work_dir may have moved
+        set_peft_model_state_dict(model, load_file(best / "adapter_model.safetensors"))
         return plan
     finished.unlink(missing_ok=True)  # of a run that resume=False starts anew
-    trainable, total = trainer.model.get_nb_trainable_parameters()
-    if trainable > LARGE_ADAPTER * total:
-        print(f"{trainable / total:.1%} of the weights are trained, nearly a second model: lower lora_r?")
-    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     before, started = [weight.detach().cpu().clone() for weight in weights], time.time()
-
-    def go(way: memory.Plan, last: Path | None) -> bool:
-        """Train in this way from weights and random state as they were; False where CUDA ran out of memory."""
-        memory.take(trainer, way)
+    for way in (plan, *plan.smaller):
+        trainer.args.per_device_train_batch_size = trainer._train_batch_size = way.rows
+        trainer.args.gradient_accumulation_steps = way.accumulation
+        trainer.args.gradient_checkpointing = way.checkpointing
+        if not way.checkpointing:  # train() would only turn it on
+            model.gradient_checkpointing_disable()
         trainer.optimizer = None  # that of another try
         for weight, value in zip(weights, before):
             weight.data.copy_(value)
@@ -109,14 +109,9 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
         try:
             with torch.random.fork_rng():
                 trainer.train(resume_from_checkpoint=str(last) if last else None)
+            return way
         except torch.OutOfMemoryError:
             print(f"CUDA ran out of memory with {way.why}")
-            return False
-        return True
-
-    for way in (*memory.by_clock(trainer, plan, go), *plan.smaller):
-        if go(way, last):
-            return way
         newest = checkpoints.newest(folder)
         if newest and newest.stat().st_mtime > started:  # resume=False leaves older ones
             last = newest
@@ -136,8 +131,7 @@ def save_adapter(model, tokenizer, folder: Path, model_name: str, losses: list, 
 def evidence(model, tokenizer, adapter_dir: Path, losses: list[float], canary: tuple[str, str]) -> dict:
     """Proof that the training changed the model and that the saved adapter is that change, or ValueError.
 
-    Every LoRA B matrix is non-zero (they start at zero), every loss finite; the answer of the `canary`, a (question,
-    answer) that was trained on, became likelier; the adapter read back gives the same logits, other than the base's.
+    LoRA B begins at zero; the answer of the `canary`, a (question, answer) that was trained on, must become likelier.
     """
     import torch
 

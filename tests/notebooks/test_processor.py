@@ -13,7 +13,6 @@ import datasets
 import pytest
 
 from helpers.core import files
-from helpers.train import training
 from tests import kernels
 from tests.fakes import processor
 from tests.notebooks.test_runs import run, text
@@ -59,16 +58,10 @@ def test_00_teaches_its_sentence(gemma, tmp_path):
 
 
 def test_05_trains_the_language_model_and_no_layer_for_images(work_dir, gemma):
-    """LoRA on the vision tower stayed zero, and the evidence failed after the whole training.
-
-    Of the smaller model, it is more than two percent of the weights, which is a warning and no refusal.
-    """
+    """LoRA on the vision tower stayed zero, and the evidence failed after the whole training."""
     record = json.loads((work_dir / "training.json").read_text())
     assert record["losses"][-1]["loss"] < record["losses"][0]["loss"]
     assert record["evidence"]["LoRA B matrices, all non-zero"] == 14  # of two layers
-    assert (record["evidence"]["trainable share"] > training.LARGE_ADAPTER) == (
-        "gemma_4" in gemma.parent.name
-    )
 
 
 def test_06_measures_it(work_dir):

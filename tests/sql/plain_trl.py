@@ -192,7 +192,7 @@ def test_markers_that_a_base_model_never_trained_are_trained_and_travel_with_the
 
     trainer, tokenizer, _, choice, rows = prepare(untrained, tmp_path, max_steps=12)
     stops = models.stop_ids(tokenizer)
-    assert training.markers.lookalikes(AutoModelForCausalLM.from_pretrained(untrained), stops) == 20
+    assert training.lookalikes(AutoModelForCausalLM.from_pretrained(untrained), stops) == 20
     assert training.check_end_of_turn(trainer.model, tokenizer) == {"look-alikes of <end_of_turn>": 0}
     trainer.train()
     losses = [row["loss"] for row in progress.losses(trainer)]

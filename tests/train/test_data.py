@@ -21,7 +21,7 @@ def write(path, rows):
 
 def read(path):
     """The pairs of a file, without a split."""
-    return data._read_sides(str(path), path.parent)[0]["train"]
+    return data._read_sides(str(path))[0]["train"]
 
 
 def test_our_own_file_is_read_as_it_is(tmp_path):
@@ -126,7 +126,6 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
         ({"id": "1", "question": "Q?"}, "the answer is missing.*fields id, question.*Fill it in or delete"),
         ({"question": " ", "answer": "A"}, "the question is missing"),
         ({"question": "Q?", "answer": 5}, "the answer is missing, empty or not text"),
-        ({"question": "Q?", "answer": "A", "chunk_id": "c"}, "the field 'review_ids' is missing"),
         (
             {"text": "all in one"},
             "the question is missing.*it has the fields text.*a row needs question and answer",
@@ -146,10 +145,6 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
         ({"messages": ["Why?", "So."]}, "messages has the roles none, none"),
         ({"messages": "Why? So."}, "the question is missing.*it has the fields messages"),
         (
-            {"instruction": "Why?", "output": "So.", "history": [["a", "b"]]},
-            r"the field 'history' is \[\['a', 'b'\]\]. Put turns into the question",
-        ),
-        (
             {
                 "messages": [
                     {"role": "system", "content": "Be"},
@@ -158,18 +153,6 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
                 ]
             },
             "the question is missing, empty or not",
-        ),
-        (
-            {"messages": [MESSAGES[0], MESSAGES[1] | {"weight": 0}]},
-            "the field 'weight' is 0. .*delete the row",
-        ),
-        (
-            {"messages": [MESSAGES[0], MESSAGES[1] | {"tool_calls": [{"id": "1"}]}]},
-            "the field 'tool_calls' is .*delete",
-        ),
-        (
-            {"prompt": "Why?", "completion": "No.", "label": False},
-            "the field 'label' is False. .*delete the row",
         ),
         ({"question": "Why? \ud83d", "answer": "A"}, r"the question is .*not text: 'Why\? \\ud83d' "),
         (
@@ -351,7 +334,7 @@ def test_an_instruction_that_is_no_text_is_named_with_its_row(tmp_path):
         {"instruction": "Why?", "output": "So."},
         {"instruction": "Why?", "input": ["a"], "output": "So."},
     ]
-    with pytest.raises(ValueError, match="mine.json, row 2: the question is missing, empty or not text"):
+    with pytest.raises(ValueError, match="mine.json, row 2: the input is missing, empty or not text"):
         read(write(tmp_path / "mine.json", rows))
 
 
@@ -406,7 +389,7 @@ def test_rows_that_train_and_a_held_out_part_share_are_left_out_of_train_and_sai
     asked = {name: set(part["question"]) for name, part in pairs.items()}
     assert sum(map(len, asked.values())) == 40 == len(set().union(*asked.values()))
     assert {row["question"] for row in rows[:10]} in asked.values()
-    said = "10 of 40 rows of train are held out too and left out, as 'alpha 0 of what is it?'"
+    said = "10 of 40 rows of train are held out too and left out"
     assert said in capsys.readouterr().out
     datasets.DatasetDict(train=parts[side], test=parts[side]).save_to_disk(tmp_path / "same")
     with pytest.raises(ValueError, match="same' has the splits train, test, and no rows in train"):

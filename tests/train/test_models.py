@@ -116,21 +116,10 @@ def test_turn_markers_are_read_from_the_template(tokenizer):
 
 
 @pytest.mark.parametrize(
-    "template, says",
-    [
-        (None, "has no chat template"),
-        (
-            "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}",
-            "does not mark whose turn it is",
-        ),
-        (
-            "{% for m in messages %}<u>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<m>{% endif %}",
-            "does not",
-        ),
-    ],
+    "template", [None, "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.content }}\n{% endfor %}"]
 )
-def test_a_template_without_markers_is_refused(tokenizer, template, says):
-    with pytest.raises(ValueError, match=says):
+def test_a_template_without_a_gemmas_turns_is_refused(tokenizer, template):
+    with pytest.raises(ValueError, match="has no chat template with a Gemma's turns: use with_chat_template"):
         models.turns(with_template(tokenizer, template))
 
 

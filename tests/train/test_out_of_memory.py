@@ -115,34 +115,6 @@ def test_where_nothing_fits_it_says_what_to_change(make, tmp_path):
         training.train(trainer, tmp_path, None, plan)
 
 
-@pytest.mark.parametrize("slower", [False, True, None])
-def test_two_updates_of_each_decide_where_no_estimate_can(make, tmp_path, capsys, slower):
-    """The slower way is made slow, or runs out of memory; what was trained by the clock is not kept."""
-    import time
-
-    few, many = way(2, False), way(8, True)
-    trainer = make(tmp_path / "one", few)
-    causal = trainer.model.get_base_model()
-    seen, forward = limit(trainer, 150 if slower is None else 10_000), causal.forward
-
-    def slow(*args, **more):
-        time.sleep(0.2 * (causal.is_gradient_checkpointing == slower))
-        return forward(*args, **more)
-
-    causal.forward = slow
-    plan = dataclasses.replace(few, rival=many)
-    taken = training.train(trainer, tmp_path / "one", None, plan)
-    chosen = many if slower is False else few
-    assert (taken.rows, taken.checkpointing) == (chosen.rows, chosen.checkpointing)
-    said = capsys.readouterr().out
-    assert f"s per update with {few.why}" in said
-    assert ("ran out of memory" in said) == (slower is None)
-    assert len(seen) == 8 + (1 if slower is None else 2) + 80 // chosen.rows
-    other = make(tmp_path / "other", chosen)
-    training.train(other, tmp_path / "other", None, chosen)
-    assert losses(trainer) == losses(other)
-
-
 def test_as_many_answers_at_once_as_fit_and_the_same_ones(tuned, monkeypatch):
     """Three examples in each prompt: notebook 06 asked 32 at a time, whatever the card held."""
     import torch

@@ -194,25 +194,6 @@ def test_a_run_that_was_stopped_early_is_loaded_and_not_continued(trained, tmp_p
     assert all(weight.equal(weights[name]) for name, weight in get_peft_model_state_dict(model).items())
 
 
-@pytest.mark.parametrize("trainable, warned", [(1, False), (5, True)])
-def test_an_adapter_as_large_as_a_model_is_named_before_the_training(tmp_path, capsys, trainable, warned):
-    """It was refused after the whole training: the notebook's own exercise, a rank of 64, ended in an error."""
-    started = []
-    trainer = types.SimpleNamespace(
-        args=types.SimpleNamespace(),
-        model=types.SimpleNamespace(
-            get_nb_trainable_parameters=lambda: (trainable, 100),
-            parameters=lambda: (),
-            gradient_checkpointing_disable=lambda: None,
-        ),
-        train=lambda resume_from_checkpoint: started.append(capsys.readouterr().out),
-    )
-    training.train(trainer, tmp_path, None, PLAN)
-    assert started == [
-        "5.0% of the weights are trained, nearly a second model: lower lora_r?\n" if warned else ""
-    ]
-
-
 def test_markers_that_do_not_occur_are_caught_before_the_first_step(trained, tiny_gemma):
     """Wrong strings mask every token. Nothing would be learned, and the loss would be zero or NaN."""
     from trl import SFTConfig, SFTTrainer
