@@ -32,6 +32,10 @@ def from_row(row: dict, where: str, unread: Counter) -> dict:
 
     `where`, its place, becomes a field. ValueError begins with it and names the field and the fix.
     """
+    if row.get("label") is False:  # as in TRL's data of answers that people wanted or not
+        raise ValueError(
+            f"{where}: the field 'label' is False. Delete the row, or a field of another meaning"
+        )
     forms = [form for form in FORMS if form[1:] or isinstance(row.get(form[0]), list)]
     form = max(forms, key=lambda names: sum(bool(row.get(name)) for name in names) / len(names))
     given = zip(("question", "answer", "input"), map(row.get, form))
@@ -53,7 +57,7 @@ def from_row(row: dict, where: str, unread: Counter) -> dict:
     own = {name: row[name] for name in fields if row.get(name) is not None}
     pair |= {name: [*map(str, v)] if isinstance(v, list) else str(v) for name, v in own.items()}
     read = {*form, *own, "id", "context", "system", "system_prompt", "where"}
-    unread.update(name for name in row if row[name] and name not in read)
+    unread.update(name for name in row if row[name] not in (None, "", []) and name not in read)
     return pair | {"where": where}
 
 
@@ -131,10 +135,12 @@ def _read_sides(dataset: str) -> tuple[dict[str, list[dict]], str]:
         what, loaded = "file", tables.read_records(path)
     elif any(path.glob("dataset_*.json")):
         what, loaded = "folder", datasets.load_from_disk(str(path))
-    else:  # which may be a folder of files, too
+    elif path.is_dir():
+        tabular = [file for file in sorted(path.iterdir()) if file.suffix.lower() in tables.SUFFIXES]
+        what, loaded = "folder", {file.stem: tables.read_records(file) for file in tabular}
+    else:
         hub.log_in()
-        what = "folder" if path.is_dir() else "Hub data set"
-        loaded = datasets.load_dataset(str(path))
+        what, loaded = "Hub data set", datasets.load_dataset(dataset)
     loaded, sides, unread = loaded if isinstance(loaded, dict) else {"train": loaded}, {}, Counter()
     for side, rows in loaded.items():
         name = next((name for name, starts in SPLITS.items() if side.lower().startswith(starts)), side)

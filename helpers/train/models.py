@@ -18,9 +18,8 @@ LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 # The name of a model is for people and files, its source is what from_pretrained takes.
 Choice = namedtuple("Choice", ["name", "source", "load_in_4bit", "why"])
-Turns = namedtuple(
-    "Turns", ["user", "model", "end"]
-)  # what opens the turn of each, and the token that ends a turn
+# Turns have what opens the turn of each, and the token that ends one.
+Turns = namedtuple("Turns", ["user", "model", "end"])
 MARKERS = ("<start_of_turn>", "<end_of_turn>"), ("<|turn>", "<turn|>")  # Gemma 3's and Gemma 4's
 TURNS = [Turns(f"{start}user\n", f"{start}model\n", end) for start, end in MARKERS]
 
@@ -143,11 +142,8 @@ def ends(tokenizer) -> dict:
     plain = text_tokenizer(tokenizer)
     # To the local base model the marker that opens a turn is like a line break, from which its row began.
     never = plain.convert_tokens_to_ids(turns(tokenizer).user.removesuffix("user\n"))
-    return {
-        "eos_token_id": stop_ids(tokenizer),
-        "pad_token_id": plain.pad_token_id,
-        "bad_words_ids": [[never]],
-    }
+    ends = {"eos_token_id": stop_ids(tokenizer), "pad_token_id": plain.pad_token_id}
+    return ends | {"bad_words_ids": [[never]]}
 
 
 def texts(tokenizer, answers: list[list[int]]) -> list[str]:
