@@ -33,9 +33,7 @@ def from_row(row: dict, where: str, unread: Counter) -> dict:
     `where`, its place, becomes a field. ValueError begins with it and names the field and the fix.
     """
     if row.get("label") is False:  # as in TRL's data of answers that people wanted or not
-        raise ValueError(
-            f"{where}: the field 'label' is False. Delete the row, or a field of another meaning"
-        )
+        raise ValueError(f"{where}: the field 'label' is False. Delete the row, or that field")
     forms = [form for form in FORMS if form[1:] or isinstance(row.get(form[0]), list)]
     form = max(forms, key=lambda names: sum(bool(row.get(name)) for name in names) / len(names))
     given = zip(("question", "answer", "input"), map(row.get, form))

@@ -164,7 +164,10 @@ def test_a_csv_with_line_breaks_in_its_fields_is_read(tmp_path):
             "the context is .*not text: 5 ",
         ),
         ({"question": "Q?", "answer": "A", "system": 5}, "the system is .*not text: 5 "),
-        ({"prompt": "Q?", "completion": "No.", "label": False}, "the field 'label' is False. Delete the row"),
+        (
+            {"prompt": "Q?", "completion": "No.", "label": False},
+            "the field 'label' is False. Delete the row, or that field",
+        ),
         ({"messages": [{"role": ["user"], "content": "Q?"}]}, r"messages has the roles \['user'\]; it must"),
     ],
 )
