@@ -210,7 +210,7 @@ def run(options: Options) -> None:
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    most, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
+    longest, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
     if pairs:
         training.check_end_of_turn(model, tokenizer)
         both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
@@ -219,13 +219,14 @@ def run(options: Options) -> None:
         rows, _ = data.load(options.dataset, options.context)
         parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
         sides = [[data.pair(row) for row in part] for part in parts[:2]]
-    fitting = [data.masked(side, tokenizer, most, open_book) for side in sides]
+    fitting = [data.masked(side, tokenizer, longest, open_book) for side in sides]
     (train_dataset, too_long), (validation_dataset, _) = fitting
     lengths = list(map(len, train_dataset["input_ids"]))
     if pairs:
         how_long = options.num_train_epochs, options.max_steps
         steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
-        every = min(50, max(10, steps // (3 if device.kind == "cpu" else 6)))
+        most, looks = (80, 3) if device.kind == "cpu" else (50, 6)
+        every = min(most, max(10, steps // looks))
         options = dataclasses.replace(options, save_steps=every)
     batches = plan(options, model, max(lengths))
     folder = run_folder(options, choice, train_dataset)

@@ -168,12 +168,12 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_also_when_it_was_killed(
     rows = [{"question": f"{word} alpha beta?", "answer": f"It is {word} and {word}."} for word in WORDS] * 2
     files.write_jsonl(tmp_path / "few.jsonl", rows)
     parameters = {**settings(tiny_gemma), "dataset": str(tmp_path / "few.jsonl")}
-    parameters |= {"max_steps": 400, "learning_rate": 0.1}
+    parameters |= {"max_steps": 340, "learning_rate": 0.1}
     run("05", tmp_path / "work", **parameters)
     record = json.loads((tmp_path / "work" / "training.json").read_text())
     found = {row["step"]: row["loss"] for row in record["validation_losses"]}
-    assert record["steps"] < 400 and record["best_step"] == min(found, key=found.get)
-    assert list(found)[-1] - record["best_step"] >= 3 * 50
+    assert record["steps"] < 340 and record["best_step"] == min(found, key=found.get)
+    assert list(found)[-1] - record["best_step"] >= 3 * 80
     run_killed(tmp_path / "killed", record["steps"] - 10, **parameters)
     run("05", tmp_path / "killed", **parameters)
     resumed = json.loads((tmp_path / "killed" / "training.json").read_text())
