@@ -8,9 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.core import files
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
+# For each platform, where to put a key and whether its default folder is kept.
+PLATFORMS = files.read_json(Path(__file__).with_name("platforms.json"))
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, which spins: benchmarks/waiting.json
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLab: its bars of text will do
@@ -19,8 +23,7 @@ warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLa
 def bfloat16_pays() -> bool:
     """Whether this processor multiplies faster in bfloat16 than in float32: with AMX, on Arm, on an AMD.
 
-    An Intel Xeon (family 6, model 207) with AVX512-BF16 and without AMX, two cores, reached 90 to 140 GFLOP/s in
-    bfloat16 and 140 to 240 in float32 with matrices of Gemma 3 270M's sizes; a training step took 1.5 times as long.
+    With AVX512-BF16 alone, an Intel Xeon took 1.5 times as long for a training step (docs/evidence.md).
     """
     known = Path("/proc/cpuinfo")
     words = set(known.read_text().split()) if known.exists() else set()
@@ -28,14 +31,6 @@ def bfloat16_pays() -> bool:
 
 
 os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))  # or unsloth goes by the flags alone
-
-CLICKS = {
-    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "
-    "for it and 10 seconds went by, allow it, and run this cell again; where no Colab page is open to answer, set "
-    "{name} in the environment of the command that runs this",
-    "kaggle": "open Settings > Turn on internet, open Add-ons > Secrets, add {name}, and tick it for this notebook",
-    "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
-}
 
 
 class MissingSecret(LookupError):
@@ -57,7 +52,7 @@ def secret(name: str) -> str:
     if key.split() == [key] and key.isascii() and key.isprintable():  # a client shows any other in its error
         return key
     problem = "holds a space or another sign that no key has" if key else "is not set"
-    raise MissingSecret(f"{name} {problem}. To set it: {CLICKS[where].format(name=name)}.")
+    raise MissingSecret(f"{name} {problem}. To set it: {PLATFORMS[where]['secret'].format(name=name)}.")
 
 
 def _from_page(where: str, name: str) -> str | None:

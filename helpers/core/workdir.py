@@ -10,16 +10,6 @@ from helpers.core import files, hub, runtime
 
 COLAB_FILES, DRIVE = Path("/content"), Path("/content/drive/MyDrive")
 KAGGLE_INPUT, KAGGLE_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
-KEPT = {
-    "colab": "Google Drive keeps it when the runtime ends",
-    "kaggle": "Save Version keeps it, and Add Input > Your Work brings it along",
-    "local": "it stays on this machine's disk, and git ignores the repository's own work/",
-}
-LOST = {
-    "colab": "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
-    "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05",
-    "kaggle": "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO",
-}
 NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
 
 
@@ -51,7 +41,7 @@ def survives(folder: Path) -> tuple[bool, str]:
     where = runtime.platform()
     kept = {"colab": DRIVE.parent, "kaggle": KAGGLE_OUTPUT, "local": Path("/")}[where]
     safe = folder.resolve().is_relative_to(kept)
-    return safe, (KEPT if safe else LOST)[where]
+    return safe, runtime.PLATFORMS[where]["kept" if safe else "lost"]
 
 
 def bring(folder: Path) -> None:
