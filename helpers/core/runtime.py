@@ -5,26 +5,22 @@ import platform as _platform
 import shutil
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers.core import files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
-# For each platform, where to put a key and whether its default folder is kept.
-PLATFORMS = files.read_json(Path(__file__).with_name("platforms.json"))
+PLATFORMS = files.read_json(Path(__file__).with_name("platforms.json"))  # where keys go, what is kept
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, which spins: benchmarks/waiting.json
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLab: its bars of text will do
 
 
 def bfloat16_pays() -> bool:
-    """Whether this processor multiplies faster in bfloat16 than in float32: with AMX, on Arm, on an AMD.
-
-    With AVX512-BF16 alone, an Intel Xeon took 1.5 times as long for a training step (docs/evidence.md).
-    """
+    """Whether this processor is faster in bfloat16 than in float32: with AMX, on Arm, on an AMD (docs/evidence.md)."""
     known = Path("/proc/cpuinfo")
     words = set(known.read_text().split()) if known.exists() else set()
     return bool(words & {"amx_bf16", "bf16"}) or {"avx512_bf16", "AuthenticAMD"} <= words
@@ -39,10 +35,8 @@ class MissingSecret(LookupError):
 
 def platform() -> str:
     """`colab`, `kaggle` or `local`, by the variables that each platform sets."""
-    if os.environ.get("COLAB_RELEASE_TAG"):
-        return "colab"
     kaggle = os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir()
-    return "kaggle" if kaggle else "local"
+    return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "kaggle" if kaggle else "local"
 
 
 def secret(name: str) -> str:
@@ -74,14 +68,13 @@ def _from_page(where: str, name: str) -> str | None:
 
 
 def _from_dotenv(name: str) -> str:
-    places = (Path(".env"), REPOSITORY / ".env")  # a notebook's kernel may stand in notebooks/
-    lines = [line for path in places if path.is_file() for line in path.read_text("utf-8").splitlines()]
+    places = filter(Path.is_file, (Path(".env"), REPOSITORY / ".env"))  # a kernel may stand in notebooks/
+    lines = [line for path in places for line in path.read_text("utf-8").splitlines()]
     found = (line.removeprefix("export ").partition("=") for line in lines)
     return next((value.strip().strip("'\"") for key, _, value in found if key.strip() == name), "")
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """What the model runs on. `memory_gib` is the free GPU memory, or the free RAM without a GPU."""
 
     kind: str
@@ -109,5 +102,5 @@ def device(work_dir: Path = Path()) -> Device:
     if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
         what = f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it"
         raise RuntimeError(f"{what}. On Kaggle, open Settings > Accelerator and switch to GPU T4 x2")
-    free = torch.cuda.mem_get_info()[0] / GIB
-    return Device("cuda", name, free, disk, "torch sees a CUDA GPU", (major, minor))
+    memory = torch.cuda.mem_get_info()[0] / GIB
+    return Device("cuda", name, memory, disk, "torch sees a CUDA GPU", (major, minor))

@@ -1,7 +1,4 @@
-"""Tables that people bring: CSV, JSON and JSON Lines, in the encodings that programs save them in, and Parquet.
-
-The one reader of reviews, question-answer pairs and SQL rows. What columns mean is not its business.
-"""
+"""The one reader of people's CSV, JSON, JSON Lines and Parquet; what their columns mean is not its business."""
 
 import csv
 import io
@@ -13,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-# An Excel workbook, a zip or gzip file, a web page, or UTF-16 without its mark.
+# Excel's, a zip or gzip file, a web page, or UTF-16 without its mark.
 NO_TABLE = re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0|\x1f\x8b|(\xef\xbb\xbf)?\s*<(!doctype|html)|.?\0", re.I)
 # What another encoding, read as Windows-1252, has between letters ("obs³uga"; not ´, ° and ·), or accents in a row.
 NOT_WESTERN = r"[^\W\d_][\ufffd¡-¯±-³µ¶¸-¿×÷‚„†‡ˆ‰‹›“”•˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ][a-z]|(?:([À-ÿ])(?!\1)){4}"
@@ -31,24 +28,15 @@ def read_records(path: Path) -> list[dict]:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Each record with its place, `{"line", "record"}`, and a `reason` where it cannot be read.
+    """Each record with its place, `{"line", "record"}`, in an array its number, and a `reason` where it cannot be read.
 
-    A `guess` says how a row was read that does not fit its header. `line` is the record's number, from 1,
-    in a JSON array and in Parquet. FileNotFoundError and ValueError name the file and the fix.
+    A `guess` says how a row was read that does not fit its header. FileNotFoundError and ValueError name the fix.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{str(path)!r} is no file (looked from {Path.cwd()}); give the path of one")
     if (kind := path.suffix.lower()) not in SUFFIXES:
-        fix = f"save it as CSV (UTF-8) or JSON and name it {', '.join(SUFFIXES)}"
-        raise ValueError(f"{str(path)!r} has the suffix {kind!r}, which is not read; {fix}")
-    if kind == ".parquet":
-        from pyarrow import parquet
-
-        # As JSON would have them: times, decimals and bytes as texts.
-        rows, damaged = parquet.read_table(path).to_pylist(), False
-        text = json.dumps(rows, default=lambda v: v.decode(errors="replace") if type(v) is bytes else str(v))
-    else:
-        text, damaged = _text(path)
+        raise ValueError(f"{path} has the suffix {kind!r}, which is not read; save it as CSV (UTF-8) or JSON")
+    text, damaged = _text(path)
     if not text.strip("\r\n\t ,;|"):
         raise ValueError(f"{path} is empty; export it again")
     rows = list(_csv_rows(text, path) if kind in (".csv", ".tsv") else _json_rows(text, path))
@@ -57,15 +45,22 @@ def read_rows(path: Path) -> list[dict]:
             row["reason"] = "not UTF-8, as the rest of the file is; what cannot be read stands as \ufffd"
         elif not isinstance(row["record"], dict):
             row.setdefault("reason", "not a JSON object")
+    if guesses := [f"{row['line']}: {row['guess']}" for row in rows if "guess" in row]:
+        print(f"{path.name}, {len(guesses)} rows, the first in line {guesses[0]}")
     return rows
 
 
 def _text(path: Path) -> tuple[str, bool]:
     """The file's text, and whether it is UTF-8 with damaged bytes; read as Windows-1252, it prints a line of it."""
+    if path.suffix.lower() == ".parquet":
+        from pyarrow import parquet
+
+        rows = parquet.read_table(path).to_pylist()  # as JSON has them: times, decimals and bytes are texts
+        plain = json.dumps(rows, default=lambda v: v.decode(errors="replace") if type(v) is bytes else str(v))
+        return plain, False
     data = path.read_bytes()
     if NO_TABLE.match(data):
-        what = f"is not what {path.suffix} says, but an Excel workbook, an archive, a web page or UTF-16 without a mark"
-        raise ValueError(f"{path} {what}; open it and save its table as CSV (UTF-8)")
+        raise ValueError(f"{path} is a web page, a workbook or an archive; save its table as CSV (UTF-8)")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace"), False
     text = data.decode("utf-8-sig", "replace")
@@ -75,25 +70,12 @@ def _text(path: Path) -> tuple[str, bool]:
     text = data.decode("cp1252", "replace")  # as which Excel saves
     number, line = next((n, line) for n, line in enumerate(text.split("\n"), 1) if not line.isascii())
     if len(re.findall(NOT_WESTERN, text)) > sum(not letter.isascii() for letter in text) / 20:
-        what = (
-            f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r}); open it in its own"
-        )
+        what = f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r})"
         pages = "Polish: cp1250, Russian: cp1251, Greek: cp1253, Japanese: cp932, of a Mac: mac_roman, of DOS: cp850"
-        raise ValueError(f"{what} encoding ({pages}) and save it as UTF-8")
+        raise ValueError(f"{what}; open it in its own encoding ({pages}) and save it as UTF-8")
     hint = f"Save it as UTF-8 if line {number} looks wrong:\n  {line.strip()[:100]}"
     print(f"{path.name} is not UTF-8: read as Windows-1252. {hint}")
     return text, False
-
-
-def _delimiter(text: str) -> str:
-    """The mark that parts most of the first rows into as many columns as the header, and then into the most."""
-
-    def columns(mark: str) -> tuple[int, int]:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-        widths = [len(row) for row, _ in zip(filter(any, rows), range(20))]
-        return sum(width == widths[0] > 1 for width in widths), widths[0]
-
-    return max(DELIMITERS, key=columns)
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[dict]:
@@ -101,40 +83,40 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
     text = re.sub(r'\A\s*"?sep=.*', "", text)  # Excel's own first line
     if re.search(r'\\"\w', text) and not re.search(r'\w""|""\w', text):  # as MySQL and Spark write it
         text = text.replace('\\"', '""')
-    lines, mark, header = list(io.StringIO(text, newline="")), _delimiter(text), []
+    lines, header, fits = list(io.StringIO(text, newline="")), [], {}
+    for mark in DELIMITERS:
+        rows = filter(any, csv.reader(lines, delimiter=mark, skipinitialspace=True))
+        widths = [len(row) for row in itertools.islice(rows, 20)]
+        fits[mark] = sum(width == widths[0] > 1 for width in widths), widths[:1]
+    mark = max(
+        fits, key=fits.get
+    )  # it parts most of the first rows like the header, and then into the most columns
     reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
     for number, name in enumerate(map(str.strip, next(filter(any, reader), [])), 1):
         header.append(f"{name} (column {number})".strip() if name in ("", *header) else name)
     if mark == DELIMITERS[0] and re.search(r"\W", header[0]) and re.search(r"[,;\t|]\S", text):
         raise ValueError(f"{path}: its first line names no columns. Delete what stands above the header")
-    end, too_long = reader.line_num, [any(values[len(header) :]) for values in reader]
-    if unquoted := sum(too_long) > len(too_long) / 2:  # a last column of texts
-        print(f"{path.name}: {sum(too_long)} rows have a wrong number of fields; the last are read as one")
+    end, width, too_long = reader.line_num, len(header), [any(row[len(header) :]) for row in reader]
+    unquoted = sum(too_long) > len(too_long) / 2  # a last column of texts that hold delimiters
     while end < len(lines):
-        begin, rest = end, itertools.islice(lines, end, None)
+        start, rest = end, itertools.islice(lines, end, None)
         reader = csv.reader(rest, delimiter=mark, skipinitialspace=True, strict=True)
         try:
             for values in reader:
+                row, end = {"line": end + 1, "record": values}, start + reader.line_num
+                if any(values[width:]):
+                    what = f"wrong number of fields ({len(values)} instead of {width})"
+                    row |= {"guess": f"{what}, the last ones read as one"} if unquoted else {"reason": what}
+                    values = [*values[: width - 1], f"{mark} ".join(values[width - 1 :])]
+                if "reason" not in row:  # one that is too short lacks its last values
+                    cells = itertools.zip_longest(header, values[:width], fillvalue="")
+                    row["record"] = {n: v for n, v in cells if v or not n.startswith("(column ")}
                 if any(map(str.strip, values)):
-                    yield {"line": end + 1, **_csv_row(values, header, f"{mark} " if unquoted else "")}
-                end = begin + reader.line_num
+                    yield row
         except csv.Error as error:  # the mark has swallowed the rest: read on behind its first line
             reason = f"a quotation mark is not closed or not doubled ({error})"
             yield {"line": end + 1, "record": lines[end], "reason": reason}
             end += 1
-
-
-def _csv_row(values: list[str], header: list[str], glue: str) -> dict:
-    """The values by their names. A short row lacks its last ones, which become empty; `glue` joins those too many."""
-    width, guess = len(header), {}
-    if any(values[width:]):
-        reason = f"wrong number of fields ({len(values)} instead of {width})"
-        if not glue:
-            return {"record": values, "reason": reason}
-        values = [*values[: width - 1], glue.join(values[width - 1 :])]
-        guess = {"guess": f"{reason}, the last ones read as one"}
-    cells = itertools.zip_longest(header, values[:width], fillvalue="")  # Excel writes columns of nothing
-    return {"record": {n: v for n, v in cells if v or not n.startswith("(column ")}, **guess}
 
 
 def _json_rows(text: str, path: Path) -> Iterator[dict]:
