@@ -77,15 +77,12 @@ def append_jsonl(path: Path, *rows: dict) -> None:
 def read_jsonl(path: Path) -> list[dict]:
     """The rows without a torn last line, which is printed. ValueError names a whole line that is no JSON."""
     rows, one = [], lru_cache(maxsize=4096)(str)  # one copy of a name, and of a text that many rows share
-
-    def row(pairs: list[tuple[str, object]]) -> dict:
-        return {one(name): one(text) if isinstance(text, str) else text for name, text in pairs}
-
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 if line.strip():
-                    rows.append(json.loads(line, object_pairs_hook=row))
+                    row = json.loads(line).items()
+                    rows.append({one(name): one(v) if isinstance(v, str) else v for name, v in row})
             except json.JSONDecodeError as error:
                 if line.endswith("\n"):
                     raise ValueError(f"{path}, line {number} is not JSON ({error}): {line[:80]!r}") from None

@@ -69,7 +69,7 @@ def _from_page(where: str, name: str) -> str | None:
 
 def _from_dotenv(name: str) -> str:
     places = filter(Path.is_file, (Path(".env"), REPOSITORY / ".env"))  # a kernel may stand in notebooks/
-    lines = [line for path in places for line in path.read_text("utf-8").splitlines()]
+    lines = (line for path in places for line in path.read_text("utf-8").splitlines())
     found = (line.removeprefix("export ").partition("=") for line in lines)
     return next((value.strip().strip("'\"") for key, _, value in found if key.strip() == name), "")
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-# Excel's, a zip or gzip file, a web page, or UTF-16 without its mark.
-NO_TABLE = re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0|\x1f\x8b|(\xef\xbb\xbf)?\s*<(!doctype|html)|.?\0", re.I)
 # What another encoding, read as Windows-1252, has between letters ("obs³uga"; not ´, ° and ·), or accents in a row.
 NOT_WESTERN = r"[^\W\d_][\ufffd¡-¯±-³µ¶¸-¿×÷‚„†‡ˆ‰‹›“”•˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ][a-z]|(?:([À-ÿ])(?!\1)){4}"
 DELIMITERS = "\x1f,;\t|"  # the first for a file of one column
@@ -59,8 +57,8 @@ def _text(path: Path) -> tuple[str, bool]:
         plain = json.dumps(rows, default=lambda v: v.decode(errors="replace") if type(v) is bytes else str(v))
         return plain, False
     data = path.read_bytes()
-    if NO_TABLE.match(data):
-        raise ValueError(f"{path} is a web page, a workbook or an archive; save its table as CSV (UTF-8)")
+    if data.startswith((b"PK\x03", b"\xd0\xcf", b"\x1f\x8b")) or b"\0" in data[:2]:
+        raise ValueError(f"{path} is a workbook, an archive or another binary; save its table as CSV (UTF-8)")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace"), False
     text = data.decode("utf-8-sig", "replace")
