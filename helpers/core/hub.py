@@ -8,8 +8,7 @@ import httpx
 
 from helpers.core import runtime
 
-# What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError.
-FAILURES = (httpx.HTTPError, OSError, RuntimeError)
+FAILURES = (httpx.HTTPError, OSError, RuntimeError)  # the last where a large file's upload fails
 
 
 def log_in() -> None:

@@ -42,7 +42,11 @@ def platform() -> str:
 def secret(name: str) -> str:
     """A key from the environment, the platform's secrets page or `.env`; MissingSecret names the click."""
     where = platform()  # the environment comes first: without an open page, Colab's blocks for 10 seconds
-    key = (os.environ.get(name) or _from_page(where, name) or _from_dotenv(name)).strip()
+    places = filter(Path.is_file, (Path(".env"), REPOSITORY / ".env"))  # a kernel may stand in notebooks/
+    lines = (line for path in places for line in path.read_text("utf-8").splitlines())
+    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    dotenv = (value.strip().strip("'\"") for key, _, value in pairs if key.strip() == name)
+    key = (os.environ.get(name) or _from_page(where, name) or next(dotenv, "")).strip()
     if key.split() == [key] and key.isascii() and key.isprintable():  # a client shows any other in its error
         return key
     problem = "holds a space or another sign that no key has" if key else "is not set"
@@ -64,14 +68,6 @@ def _from_page(where: str, name: str) -> str | None:
 
         with suppress(ConnectionError, BackendError, CredentialError, ValidationError):
             return UserSecretsClient().get_secret(name)
-    return None
-
-
-def _from_dotenv(name: str) -> str:
-    places = filter(Path.is_file, (Path(".env"), REPOSITORY / ".env"))  # a kernel may stand in notebooks/
-    lines = (line for path in places for line in path.read_text("utf-8").splitlines())
-    found = (line.removeprefix("export ").partition("=") for line in lines)
-    return next((value.strip().strip("'\"") for key, _, value in found if key.strip() == name), "")
 
 
 class Device(NamedTuple):

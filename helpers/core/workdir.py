@@ -14,7 +14,10 @@ NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*
 
 
 def open_work_dir(work_dir: str) -> Path:
-    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError."""
+    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError.
+
+    What it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO is copied into it.
+    """
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
     try:
         os.stat(DRIVE if folder.is_relative_to(DRIVE) else "/")  # unmounted, it would be made on this disk
@@ -23,7 +26,16 @@ def open_work_dir(work_dir: str) -> Path:
     except OSError as error:
         fix = f"{error.strerror}; set the parameter work_dir to a folder of yours, or mount Drive if it lies there"
         raise PermissionError(f"work_dir = {str(folder)!r} cannot be written: {fix}") from None
-    bring(folder)
+    sources = sorted(path.parent for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n + "manifests"))
+    if repo := os.environ.get("WORK_REPO"):
+        sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
+    for source in sources:
+        names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
+        for name in (lacking := [name for name in names if not (folder / name).exists()]):
+            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
+                shutil.copyfile(source / name, whole)
+        if lacking:
+            print(f"{len(lacking)} files of earlier notebooks come from {source}")
     return folder
 
 
@@ -42,20 +54,6 @@ def survives(folder: Path) -> tuple[bool, str]:
     kept = {"colab": DRIVE.parent, "kaggle": KAGGLE_OUTPUT, "local": Path("/")}[where]
     safe = folder.resolve().is_relative_to(kept)
     return safe, runtime.PLATFORMS[where]["kept" if safe else "lost"]
-
-
-def bring(folder: Path) -> None:
-    """Copy into `folder` what it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO."""
-    sources = sorted(path.parent for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n + "manifests"))
-    if repo := os.environ.get("WORK_REPO"):
-        sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
-    for source in sources:
-        names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
-        for name in (lacking := [name for name in names if not (folder / name).exists()]):
-            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
-                shutil.copyfile(source / name, whole)
-        if lacking:
-            print(f"{len(lacking)} files of earlier notebooks come from {source}")
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:
