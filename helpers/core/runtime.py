@@ -54,7 +54,6 @@ def secret(name: str) -> str:
 
 
 def _from_page(where: str, name: str) -> str | None:
-    """The value on the platform's secrets page, if there is one that answers."""
     if where == "colab":
         from google.colab import userdata
         from IPython import get_ipython

@@ -92,7 +92,8 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
     reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
     for number, name in enumerate(map(str.strip, next(filter(any, reader), [])), 1):
         header.append(f"{name} (column {number})".strip() if name in ("", *header) else name)
-    if mark == DELIMITERS[0] and re.search(r"\W", header[0]) and re.search(r"[,;\t|]\S", text):
+    parted = mark == DELIMITERS[0] and re.search(r"[,;\t|]\S", re.sub(r'"[^"]*"', "x", text))
+    if parted and not "".join(header).isalpha():
         raise ValueError(f"{path}: its first line names no columns. Delete what stands above the header")
     end, width, too_long = reader.line_num, len(header), [any(row[len(header) :]) for row in reader]
     unquoted = sum(too_long) > len(too_long) / 2  # a last column of texts that hold delimiters

@@ -124,6 +124,15 @@ def test_a_last_column_of_texts_without_quotes_is_read_with_a_note(mine, capsys,
         tables.read_records(mine)
 
 
+def test_one_column_may_have_a_question_for_its_name(mine):
+    rows = read(mine, 'What did you think?\n"Good,cheap; and fast"\nLate, but good\n')
+    assert [row["record"]["What did you think?"] for row in rows] == [
+        "Good,cheap; and fast",
+        "Late, but good",
+    ]
+    assert read(mine, "sep=;\n") == []
+
+
 def test_spaces_behind_a_comma_do_not_break_a_quoted_text(mine):
     (row,) = read(mine, 'stars, text\n4, "Good, really"\n')
     assert row["record"] == {"stars": "4", "text": "Good, really"}
