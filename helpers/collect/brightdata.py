@@ -78,18 +78,19 @@ def collect(
     job = files.read_json(path, None)
     if job is None or job["state"] in ENDED:
         asks = f"This asks Bright Data (dataset {dataset_id}) for {question['url']}, capped at {max_reviews} reviews"
-        price = f"about ${expected_cost(max_reviews):.2f}, at ${USD_PER_1000_RECORDS:.2f} per 1,000 records"
-        price = f"{asks}: {price} (Bright Data's documentation, November 2026)"
+        rate = f"${USD_PER_1000_RECORDS:.2f} per 1,000 records (Bright Data's documentation, November 2026)"
+        price = f"{asks}: about ${expected_cost(max_reviews):.2f}, at {rate}"
         if not confirm_spend:
             raise SpendNotConfirmed(f"{price}. To go ahead, set confirm_spend=True")
         print(price)
         job = {"state": "new", "question": question}
-    if job["state"] != "downloaded" or not _row_files(folder, job):
+    if job["state"] != "downloaded" or not any(folder.glob(f"{job['snapshot_id']}.*")):
         _Collection(path, job, folder, poll_timeout_minutes).run()
     print(f"{job['rows']} rows (about ${expected_cost(job['rows']):.2f}, paid once) are kept in {folder}")
     if not job["rows"]:
         print(f"Bright Data found no reviews: does {question['url']} show any in a browser?")
-    rows = (row for part in _row_files(folder, job) for row in files.read_jsonl(part))
+    parts = sorted(folder.glob(f"{job['snapshot_id']}.*.jsonl"))  # in their order
+    rows = (row for part in parts for row in files.read_jsonl(part))
     return _cut(rows, max_reviews)
 
 
@@ -102,11 +103,6 @@ def _journal_of(question: dict, path: Path) -> Path:
         if asked | ({"max_reviews": cap} if more else {}) == question:
             return journal
     return own if path.exists() else path
-
-
-def _row_files(folder: Path, job: dict) -> list[Path]:
-    """The job's rows as JSON Lines files, one a part, named so that sorting gives their order."""
-    return sorted(folder.glob(f"{job['snapshot_id']}.*.jsonl"))
 
 
 def _cut(rows: Iterator[dict], max_reviews: int) -> Iterator[dict]:

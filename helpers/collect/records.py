@@ -7,12 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import pydantic
 
 from helpers.core import files
 
+# The 37 fields of Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p), any null, and what other tools write
+# into an empty field. A customer who is really called so has no name here.
+RECORD = files.read_json(Path(__file__).with_name("record.json"))
+MISSING = {*RECORD["missing"]}
 ORIGIN = "_origin"  # a record's key for where it comes from: file, line, columns, the record as it was
 STARS = re.compile(
     r"(\d+)([.,]0+)?( ?(/|of|out of|von|sur|de|di|su|van|z|a[vf]) ?5([.,]0+)?)?"  # as Amazon in other languages
@@ -25,10 +30,6 @@ DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%d %b %y")
 # What Amazon writes before a date, and the years of programs that had none, 0001, 1970 or 9999.
 NO_DATE = re.compile(r"^Reviewed in .* on |^(?!199|20)\d{4}(?=[-/.])|(?<=[a-z,.] )(?!199|20)\d{4}\b")
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-# As other tools write an empty field. A customer who is really called so has no name here.
-MISSING = set(
-    ",null,(null),none,nan,-nan,n/a,#n/a,n.a.,na,nat,nil,undefined,(blank),#value!,\\n,-,--,—".split(",")
-)
 # What a platform calls people whose name it does not show.
 SITE = r"an?|ein|une?|d|de|di|verified|valued|happy|amazon|kindle|google|apple|yelp|trustpilot|facebook|ebay|etsy"
 ROLE = r"customer|user|buyer|client|guest|reviewer|kund(?:e|in)|nutzer(?:in)?|utilisateur|cliente|utente|usuario|klant"
@@ -77,25 +78,8 @@ def date(value: object) -> datetime:
 
 Stars = Annotated[Annotated[int, pydantic.Field(ge=1, le=5)], pydantic.BeforeValidator(stars)]
 Day = Annotated[datetime, pydantic.BeforeValidator(date)]
-# Bright Data's Trustpilot record (dataset gd_lm5zmhwd2sni130p): 37 fields, any null.
-ORDER = (
-    "company_name, company_id, company_logo, company_website, company_rating_name, company_overall_rating, "
-    "is_verified_company, company_total_reviews, company_about, company_email, company_phone, company_location, "
-    "company_country, company_category, company_other_categories, company activity, breadcrumbs, 5_star, 4_star, "
-    "3_star, 2_star, 1_star, review_id, review_date, review_rating, review_title, review_content, "
-    "is_verified_review, review_date_of_experience, review_replies, review_useful_count, review_url, date_posted, "
-    "url, reviewer_name, reviewer_location, reviews_posted_overall"
-).split(", ")
-TYPES = {
-    Stars: "review_rating",
-    Day: "review_date, review_date_of_experience",
-    int: "company_total_reviews, 5_star, 4_star, 3_star, 2_star, 1_star, review_useful_count, reviews_posted_overall",
-    float: "company_overall_rating",
-    bool: "is_verified_company, is_verified_review",
-    list | dict | str: "company_other_categories, company activity, breadcrumbs, review_replies",
-}
-KINDS = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
-FIELDS = {name: (KINDS.get(name, str) | None, None) for name in ORDER}
+KINDS = {"stars": Stars, "day": Day, "int": int, "float": float, "bool": bool, "any": list | dict | str}
+FIELDS = {name: (KINDS.get(kind, str) | None, None) for name, kind in RECORD["fields"].items()}
 
 
 class _Lenient(pydantic.BaseModel):
@@ -132,7 +116,7 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
     ratings and texts that do not parse, and an id that comes again, in a file with its text; other unreadable values
     are left empty and printed. Without an id a record gets one from its content, and one of another text a suffix.
     """
-    parsed, rejected, seen, same, unread, suffixed = [], [], {}, Counter(), {}, []
+    parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
     for number, record in enumerate(records, 1):
         origin = record.get(ORIGIN) or {"file": None, "line": number, "record": record, "columns": {}}
         broken = origin.get("reason")
@@ -145,17 +129,12 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
             seen[key], own = origin["line"], given or files.content_id(row)
             same[own] += 1
             row["review_id"] = own if same[own] == 1 else f"{own}-{same[own]}"
-            suffixed += [row["review_id"]] if given and same[own] > 1 else []
             parsed.append(row)
             continue
         column = origin["columns"].get(field, field)
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
         rejected.append(writable({**where, "reason": reason, "record": origin["record"]}))
-    if suffixed:  # two exports that both count from 1
-        print(
-            f"review_id: {len(suffixed)} stood above under another text and got a suffix, such as {suffixed[0]}"
-        )
     for field, values in unread.items():
         print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected

@@ -16,15 +16,11 @@ from helpers.core import files, tables
 # Case, spaces, dots, hyphens and underscores do not count, and neither does a FRAME.
 OTHER_NAMES = files.read_json(Path(__file__).with_name("column_names.json"))
 # What stands around a name: "reviews.text", "attributes.body", "title.label", MongoDB's "date.$date".
-FRAME = re.compile(
-    r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(?<=.)(\.(label|value|text)|(\.\$\w+)+)$"
-)
+FRAME = r"^(reviews?|attributes|properties|fields|comments\.userComment)\.(?=.)|(\.(label|value|text)|(\.\$\w+)+)$"
 JUDGED = 5_000  # records by whose values a column is judged; more would take memory
 GUESS = 99  # the rank of the column with the longest texts, behind every known name
 # What the shop answers is often longer than the review.
-REPLY = re.compile(
-    "repl(y|ies)|antwort|répon|respuesta|risposta|odpowied|(owner|company|seller) response", re.I
-)
+REPLY = "(?i)repl(y|ies)|antwort|répon|respuesta|risposta|odpowied|(owner|company|seller) response"
 DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 
 
@@ -83,7 +79,7 @@ def _second_headers(records: list[dict]) -> int:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\s._:-]+", "", FRAME.sub("", name)).lower()
+    return re.sub(r"[\s._:-]+", "", re.sub(FRAME, "", name)).lower()
 
 
 KNOWN = {
@@ -107,11 +103,10 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
     known = {name: KNOWN[_key(name)] for name in held if _key(name) in KNOWN and name not in asked}
     fit = {name for name in known if any(_fits(known[name][1], value) for value in held[name].values())}
     long = {name: _size(held[name].values()) for name in held if name not in fit | asked.keys()}
-    long |= {name: size / 9 for name, size in long.items() if REPLY.search(name)}
+    long |= {name: size / 9 for name, size in long.items() if re.search(REPLY, name)}
     longest = max(long, key=long.get, default=next(iter(held)))
-    if not (known or asked) and {True, False} == {
-        bool(re.fullmatch(r"\d[\d./: +-]*", name)) for name in held
-    }:
+    shapes = {bool(re.fullmatch(r"\d[\d./: +-]*", name)) for name in held}
+    if len(shapes) == 2 and not (known or asked):
         raise ValueError(f"{path}: its first line looks like a review; put one of column names above it")
     if long.get(longest, 0) >= 20 * max(1, len(held[longest])):
         known[longest] = GUESS, "review_content"
@@ -128,10 +123,8 @@ def _taken(path: Path, records: list[dict], columns: dict[str, str]) -> dict[str
             notes.append(f"{name!r} may be {field} too; {taken[field]!r} was taken")
     api = any(isinstance(record.get("error"), dict) for record in records)  # an answer without reviews
     if not api and not {"review_content", "review_title", "error_code"} & set(taken):
-        raise ValueError(
-            f"{path} has no column that is known to hold the text of a review; it has: {', '.join(held)}. "
-            f"Say which one it is: columns = {{{longest!r}: 'review_content'}}"
-        )
+        what = f"{path} has no column that is known to hold the text of a review; it has: {', '.join(held)}"
+        raise ValueError(f"{what}. Say which one it is: columns = {{{longest!r}: 'review_content'}}")
     renamed = [f"{name!r} is {field}" for field, name in taken.items() if name != field]
     if renamed or notes:
         unused = [name for name in held if name not in taken.values()]

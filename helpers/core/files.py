@@ -76,26 +76,18 @@ def append_jsonl(path: Path, *rows: dict) -> None:
 
 def read_jsonl(path: Path) -> list[dict]:
     """The rows without a torn last line, which is printed. ValueError names a whole line that is no JSON."""
-    rows = []
+    rows, one = [], lru_cache(maxsize=4096)(str)  # one copy of a name, and of a text that many rows share
     with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 if line.strip():
-                    rows.append(json.loads(line, object_pairs_hook=_row))
+                    row = json.loads(line).items()
+                    rows.append({one(name): one(v) if isinstance(v, str) else v for name, v in row})
             except json.JSONDecodeError as error:
                 if line.endswith("\n"):
-                    where = f"{path}, line {number} is not JSON ({error})"
-                    raise ValueError(f"{where}: {line.rstrip()[:80]!r}") from None
+                    raise ValueError(f"{path}, line {number} is not JSON ({error}): {line[:80]!r}") from None
                 print(f"{path}: dropped a torn last line, {line[:60]!r}")
     return rows
-
-
-_one = lru_cache(maxsize=4096)(str)  # the copy that stands for all texts like it
-
-
-def _row(pairs: list[tuple[str, object]]) -> dict:
-    """The row, with one copy in memory of each name and of a text that many rows repeat."""
-    return {_one(name): _one(value) if isinstance(value, str) else value for name, value in pairs}
 
 
 def content_id(value: object) -> str:

@@ -8,8 +8,7 @@ import httpx
 
 from helpers.core import runtime
 
-# What an upload raises when the network or the Hub fails; of a large file, huggingface_hub's RuntimeError.
-FAILURES = (httpx.HTTPError, OSError, RuntimeError)
+FAILURES = (httpx.HTTPError, OSError, RuntimeError)  # the last where a large file's upload fails
 
 
 def log_in() -> None:
@@ -34,7 +33,6 @@ def mirror(folder: Path, repo: str, kind: str, what: str, **options: object) -> 
     try:
         api = open_repo(repo, kind)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=folder, commit_message=what, **options)
+        print(f"{what} is kept in the private {kind} repository {repo}")
     except FAILURES as error:
         print(f"{what} is kept here but not on the Hub yet ({type(error).__name__}: {error})")
-    else:
-        print(f"{what} is kept in the private {kind} repository {repo}")

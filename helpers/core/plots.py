@@ -16,9 +16,9 @@ def table(rows: list[dict]):
     def one_line(value: object) -> object:  # with a zero-width space, or one column would squeeze the others
         return re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(value.split())) if isinstance(value, str) else value
 
-    shown = [{name: one_line(value) for name, value in row.items()} for row in rows] or [{"": "no rows"}]
+    frame = DataFrame(rows or [{"": "no rows"}], dtype=object).map(one_line)
     with option_context("display.max_colwidth", None):
-        html = DataFrame(shown, dtype=object).to_html(index=False, border=0, justify="left", na_rep="")
+        html = frame.to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
 
 
@@ -49,8 +49,7 @@ def bars(values: Iterable[str | None] | dict[str, int], title: str, unit: str, l
     if others := len(counts) - len(names):
         names, numbers = [*names, f"{others} more"], [*numbers, sum(counts.values()) - sum(numbers)]
     figure, (axis,) = new_figure(title, height=0.9 + 0.28 * len(names))
-    drawn = axis.barh(range(len(names)), numbers, color=colours[: len(names)])
-    axis.bar_label(drawn, padding=3)
+    axis.bar_label(axis.barh(range(len(names)), numbers, color=colours[: len(names)]), padding=3)
     axis.set_yticks(range(len(names)), names, parse_math=False)  # a name may hold a dollar sign
     axis.invert_yaxis()
     axis.set_xlabel(unit)

@@ -5,37 +5,28 @@ import platform as _platform
 import shutil
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from helpers.core import files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
 GIB = 2**30
+PLATFORMS = files.read_json(Path(__file__).with_name("platforms.json"))  # where keys go, what is kept
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, which spins: benchmarks/waiting.json
 warnings.filterwarnings("ignore", "IProgress not found")  # tqdm's, in JupyterLab: its bars of text will do
 
 
 def bfloat16_pays() -> bool:
-    """Whether this processor multiplies faster in bfloat16 than in float32: with AMX, on Arm, on an AMD.
-
-    An Intel Xeon (family 6, model 207) with AVX512-BF16 and without AMX, two cores, reached 90 to 140 GFLOP/s in
-    bfloat16 and 140 to 240 in float32 with matrices of Gemma 3 270M's sizes; a training step took 1.5 times as long.
-    """
+    """Whether this processor is faster in bfloat16 than in float32: with AMX, on Arm, on an AMD (docs/evidence.md)."""
     known = Path("/proc/cpuinfo")
     words = set(known.read_text().split()) if known.exists() else set()
     return bool(words & {"amx_bf16", "bf16"}) or {"avx512_bf16", "AuthenticAMD"} <= words
 
 
 os.environ.setdefault("UNSLOTH_CPU_BF16", str(int(bfloat16_pays())))  # or unsloth goes by the flags alone
-
-CLICKS = {
-    "colab": "open the key symbol (Secrets) on the left, add {name}, and switch on 'Notebook access'; if Colab asked "
-    "for it and 10 seconds went by, allow it, and run this cell again; where no Colab page is open to answer, set "
-    "{name} in the environment of the command that runs this",
-    "kaggle": "open Settings > Turn on internet, open Add-ons > Secrets, add {name}, and tick it for this notebook",
-    "local": "put {name}=… into the file .env in the repository or in the folder you start from, or export it",
-}
 
 
 class MissingSecret(LookupError):
@@ -44,24 +35,25 @@ class MissingSecret(LookupError):
 
 def platform() -> str:
     """`colab`, `kaggle` or `local`, by the variables that each platform sets."""
-    if os.environ.get("COLAB_RELEASE_TAG"):
-        return "colab"
     kaggle = os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and Path("/kaggle/working").is_dir()
-    return "kaggle" if kaggle else "local"
+    return "colab" if os.environ.get("COLAB_RELEASE_TAG") else "kaggle" if kaggle else "local"
 
 
 def secret(name: str) -> str:
     """A key from the environment, the platform's secrets page or `.env`; MissingSecret names the click."""
     where = platform()  # the environment comes first: without an open page, Colab's blocks for 10 seconds
-    key = (os.environ.get(name) or _from_page(where, name) or _from_dotenv(name)).strip()
+    places = filter(Path.is_file, (Path(".env"), REPOSITORY / ".env"))  # a kernel may stand in notebooks/
+    lines = (line for path in places for line in path.read_text("utf-8").splitlines())
+    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    dotenv = (value.strip().strip("'\"") for key, _, value in pairs if key.strip() == name)
+    key = (os.environ.get(name) or _from_page(where, name) or next(dotenv, "")).strip()
     if key.split() == [key] and key.isascii() and key.isprintable():  # a client shows any other in its error
         return key
     problem = "holds a space or another sign that no key has" if key else "is not set"
-    raise MissingSecret(f"{name} {problem}. To set it: {CLICKS[where].format(name=name)}.")
+    raise MissingSecret(f"{name} {problem}. To set it: {PLATFORMS[where]['secret'].format(name=name)}.")
 
 
 def _from_page(where: str, name: str) -> str | None:
-    """The value on the platform's secrets page, if there is one that answers."""
     if where == "colab":
         from google.colab import userdata
         from IPython import get_ipython
@@ -75,18 +67,9 @@ def _from_page(where: str, name: str) -> str | None:
 
         with suppress(ConnectionError, BackendError, CredentialError, ValidationError):
             return UserSecretsClient().get_secret(name)
-    return None
 
 
-def _from_dotenv(name: str) -> str:
-    places = (Path(".env"), REPOSITORY / ".env")  # a notebook's kernel may stand in notebooks/
-    lines = [line for path in places if path.is_file() for line in path.read_text("utf-8").splitlines()]
-    found = (line.removeprefix("export ").partition("=") for line in lines)
-    return next((value.strip().strip("'\"") for key, _, value in found if key.strip() == name), "")
-
-
-@dataclass(frozen=True)
-class Device:
+class Device(NamedTuple):
     """What the model runs on. `memory_gib` is the free GPU memory, or the free RAM without a GPU."""
 
     kind: str
@@ -114,5 +97,5 @@ def device(work_dir: Path = Path()) -> Device:
     if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
         what = f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it"
         raise RuntimeError(f"{what}. On Kaggle, open Settings > Accelerator and switch to GPU T4 x2")
-    free = torch.cuda.mem_get_info()[0] / GIB
-    return Device("cuda", name, free, disk, "torch sees a CUDA GPU", (major, minor))
+    memory = torch.cuda.mem_get_info()[0] / GIB
+    return Device("cuda", name, memory, disk, "torch sees a CUDA GPU", (major, minor))

@@ -10,21 +10,14 @@ from helpers.core import files, hub, runtime
 
 COLAB_FILES, DRIVE = Path("/content"), Path("/content/drive/MyDrive")
 KAGGLE_INPUT, KAGGLE_OUTPUT = Path("/kaggle/input"), Path("/kaggle/working")
-KEPT = {
-    "colab": "Google Drive keeps it when the runtime ends",
-    "kaggle": "Save Version keeps it, and Add Input > Your Work brings it along",
-    "local": "it stays on this machine's disk, and git ignores the repository's own work/",
-}
-LOST = {
-    "colab": "A DISCONNECT DELETES IT, and another tab cannot see it. Open the folder symbol on the left, click Mount "
-    "Drive, and run the notebook again from the top; or set WORK_REPO, and checkpoint_repo in notebook 05",
-    "kaggle": "Kaggle keeps /kaggle/working only: leave work_dir empty, or set WORK_REPO",
-}
 NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*"]  # by WORK_REPO
 
 
 def open_work_dir(work_dir: str) -> Path:
-    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError."""
+    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError.
+
+    What it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO is copied into it.
+    """
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
     try:
         os.stat(DRIVE if folder.is_relative_to(DRIVE) else "/")  # unmounted, it would be made on this disk
@@ -33,7 +26,16 @@ def open_work_dir(work_dir: str) -> Path:
     except OSError as error:
         fix = f"{error.strerror}; set the parameter work_dir to a folder of yours, or mount Drive if it lies there"
         raise PermissionError(f"work_dir = {str(folder)!r} cannot be written: {fix}") from None
-    bring(folder)
+    sources = sorted(path.parent for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n + "manifests"))
+    if repo := os.environ.get("WORK_REPO"):
+        sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
+    for source in sources:
+        names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
+        for name in (lacking := [name for name in names if not (folder / name).exists()]):
+            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
+                shutil.copyfile(source / name, whole)
+        if lacking:
+            print(f"{len(lacking)} files of earlier notebooks come from {source}")
     return folder
 
 
@@ -51,21 +53,7 @@ def survives(folder: Path) -> tuple[bool, str]:
     where = runtime.platform()
     kept = {"colab": DRIVE.parent, "kaggle": KAGGLE_OUTPUT, "local": Path("/")}[where]
     safe = folder.resolve().is_relative_to(kept)
-    return safe, (KEPT if safe else LOST)[where]
-
-
-def bring(folder: Path) -> None:
-    """Copy into `folder` what it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO."""
-    sources = sorted(path.parent for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n + "manifests"))
-    if repo := os.environ.get("WORK_REPO"):
-        sources.append(Path(hub.open_repo(repo, "dataset").snapshot_download(repo, repo_type="dataset")))
-    for source in sources:
-        names = [file.relative_to(source) for file in source.rglob("[!.]*") if file.is_file()]
-        for name in (lacking := [name for name in names if not (folder / name).exists()]):
-            with files.replacing(folder / name) as whole:  # half a file would be taken for one that is there
-                shutil.copyfile(source / name, whole)
-        if lacking:
-            print(f"{len(lacking)} files of earlier notebooks come from {source}")
+    return safe, runtime.PLATFORMS[where]["kept" if safe else "lost"]
 
 
 def read_or_sample(path: Path, sample: Callable[[], list[dict]]) -> tuple[list[dict], str]:

@@ -128,11 +128,9 @@ def running_on(answers: list[dict]) -> str:
     cut = sum(row["tuned_stopped"] == "at max_new_tokens" for row in answers)
     if cut <= max(1, len(answers) / 4):
         return ""
-    return (
-        f"{cut} of {len(answers)} answers of the tuned model did not stop by themselves: it has not learned to end its "
-        "turn. If its adapter is of an earlier version, run notebook 05 again; after a short training, raise "
-        "num_train_epochs; if the answers are good and only longer than that, raise max_new_tokens."
-    )
+    what = f"{cut} of {len(answers)} answers of the tuned model did not stop by themselves: it has not learned to"
+    fix = "If its adapter is of an older version, run notebook 05 again; after a short training, raise num_train_epochs"
+    return f"{what} end its turn. {fix}; if the answers are good and only longer, raise max_new_tokens."
 
 
 if __name__ == "__main__":

@@ -159,10 +159,8 @@ def compare(base: list[dict], tuned: list[dict], metrics: dict = METRICS, refere
             if side in OVER:
                 result[OVER[side][0]][metric] = paired_interval(values[side], values["tuned"], of)
         if better and column == metric:
-            sign = 1 if better == "lower" else -1
-            result["worse"][metric] = sum(
-                sign * b < sign * t for b, t in zip(values["base"], values["tuned"])
-            )
+            less, more = ("base", "tuned") if better == "lower" else ("tuned", "base")
+            result["worse"][metric] = sum(a < b for a, b in zip(values[less], values[more]))
     return result
 
 

@@ -12,10 +12,7 @@ from helpers.train import data, models
 
 LEAST = 0.2  # cosine from which on a question is about a topic or a chunk, and not about everything
 # What is asked of any topic says nothing about which one.
-GENERAL = """common issue problem complaint complain criticise dislike worst like love best most praise overall general
-customer people think say review mention main big theme recurring rating star trend change time improve first company
-perceive perception describe regarding product service recommend experience say tell summarise summary percentage
-percent share number negative positive neutral sentiment fact sheet 1 2 3 4 5"""
+GENERAL = Path(__file__).with_name("general_words.txt").read_text(encoding="utf-8").split()
 
 
 class Search:
@@ -24,7 +21,7 @@ class Search:
     def __init__(self, pairs: list[dict]):
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
-        general = {*map(texts.stem, (*GENERAL.split(), *ENGLISH_STOP_WORDS))}
+        general = {*map(texts.stem, (*GENERAL, *ENGLISH_STOP_WORDS))}
         self.stems = lambda text: [stem for stem in map(texts.stem, texts.words(text)) if stem not in general]
         self.own = {pair["question"]: pair["chunk_id"] for pair in pairs if "part-" not in pair["chunk_id"]}
         self.sources, self.names, documents = {}, {}, []
@@ -34,8 +31,7 @@ class Search:
             title = first.rpartition(": ")[2] if pair["kind"] == "overview" else ""
             sheet = first.replace("### F", "f") if len(of) > 1 else f"fact sheet: {title}"
             self.sources[name] = {"source": sheet if title else f"chunk {name}", "context": context}
-            company = first.removesuffix(title)  # "Company: Acme", or "### Fact sheet of Acme: "
-            self.names[name] = {*self.stems(company)}, {*self.stems(title)}, title
+            self.names[name] = {*self.stems(first.removesuffix(title))}, {*self.stems(title)}, title
             documents.append("" if name.startswith("whole-") or "part-" in name else context)
         self.vectorizer = TfidfVectorizer(analyzer=self.stems, sublinear_tf=True)
         self.documents = self.vectorizer.fit_transform(documents)

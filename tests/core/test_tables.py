@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
@@ -62,11 +61,6 @@ def test_columns_without_a_name_and_a_value_are_excels_and_dropped(mine):
     assert [row["record"] for row in rows] == [{"text": "Good", "stars": "5"}, {"text": "Bad", "stars": "1"}]
 
 
-def test_a_header_that_comes_again_costs_its_row(mine):
-    rows = read(mine, "text,stars\nGood,5\ntext,stars\nBad,1\n")
-    assert [row.get("reason", "")[:16] for row in rows] == ["", "the header again", ""]
-
-
 def test_quotation_marks_behind_backslashes(mine):
     rows = read(mine, 'text,stars\n"He said \\"good, or bad\\" to me",5\n"",1\n')
     assert [row["record"]["text"] for row in rows] == ['He said "good, or bad" to me', ""]
@@ -122,9 +116,21 @@ def test_a_last_column_of_texts_without_quotes_is_read_with_a_note(mine, capsys,
     stars = "5," * (header != "text")
     rows = read(mine, f"{header}\n{stars}Good, and cheap\n{stars}Good, but late, and wet\n")
     assert [row["record"]["text"] for row in rows] == ["Good, and cheap", "Good, but late, and wet"]
-    assert "mine.csv, 2 rows, the first in line 2: wrong number of fields" in capsys.readouterr().out
+    many = "mine.csv, 2 rows, the first in line 2: wrong number of fields"
+    assert (many in capsys.readouterr().out) == (header != "text")  # one column has no other to be taken for
+    if header == "text":
+        return
     with pytest.raises(ValueError, match="row 2: wrong number of fields .*, the last ones read as one"):
         tables.read_records(mine)
+
+
+def test_one_column_may_have_a_question_for_its_name(mine):
+    rows = read(mine, 'What did you think?\n"Good,cheap; and fast"\nLate, but good\n')
+    assert [row["record"]["What did you think?"] for row in rows] == [
+        "Good,cheap; and fast",
+        "Late, but good",
+    ]
+    assert read(mine, "sep=;\n") == []
 
 
 def test_spaces_behind_a_comma_do_not_break_a_quoted_text(mine):
@@ -192,7 +198,7 @@ def test_records_of_an_array_are_numbered(tmp_path):
     assert rows[2] == {"line": 3, "record": 3, "reason": "not a JSON object"}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_encodings_of_exports(mine, capsys, encoding):
     rows = read(mine, "text,stars\nplain and long enough,1\nDéjà vu für 5 €,5\n".encode(encoding))
     assert rows[1]["record"] == {"text": "Déjà vu für 5 €", "stars": "5"}
@@ -204,13 +210,6 @@ def test_utf_16_with_its_mark_is_read_where_hardly_a_byte_is_zero(mine, encoding
     text = "良い自転車です。また買います"
     (row,) = read(mine, mark + f"本文,評価\n{text * 3},5\n".encode(encoding))
     assert row["record"] == {"本文": text * 3, "評価": "5"}
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("text", ["良い自転車です。また買います", "Отличный магазин и быстрая доставка"])
-def test_utf_16_without_its_mark_is_read_where_few_bytes_are_zero(mine, encoding, text):
-    (row,) = read(mine, f"text,stars\n{text * 9},5\n".encode(encoding))
-    assert row["record"] == {"text": text * 9, "stars": "5"}
 
 
 def test_a_stray_zero_byte_costs_no_row(mine):
@@ -225,9 +224,6 @@ def test_a_stray_zero_byte_costs_no_row(mine):
         ("cp932", "良い自転車です。また買います"),
         ("cp1250", "Świetna obsługa, wysyłka błyskawiczna"),
         ("cp1253", "Πολύ καλή εξυπηρέτηση και γρήγορη παράδοση"),
-        ("cp1250", "Balík přišel poškozený a peníze zpět trvaly měsíc."),
-        ("cp1250", "A csomag sérült volt, a pénzt később kaptam."),
-        ("cp1254", "Paket ıslak geldi, iade üç hafta sürdü, fiyatına göre iyi"),
         ("cp850", "Très bon café, livraison rapide et soignée."),
         ("mac_roman", "Schöne Tür, für den Preis völlig in Ordnung. Süßer Duft, hält aber nur kurz"),
     ],
@@ -236,7 +232,20 @@ def test_no_text_is_garbled_in_silence(mine, encoding, line):
     """Read as Windows-1252, Polish became "obs³uga"."""
     with pytest.raises(ValueError, match=r"mine.csv is not UTF-8, .* garbles line 2 .* as UTF-8$") as error:
         read(mine, f'text;stars\n"{line}";5\n'.encode(encoding))
-    assert re.search(f"by its letters, .*{encoding.replace('roman', '')}", str(error.value))
+    assert f": {encoding}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "encoding, line, garbled",
+    [
+        ("cp1250", "Balík přišel poškozený a peníze zpět trvaly měsíc.", "pøišel"),
+        ("cp1254", "Paket ıslak geldi, iade üç hafta sürdü, fiyatına göre iyi", "ýslak"),
+    ],
+)
+def test_where_western_letters_are_wrong_a_line_is_shown(mine, capsys, encoding, line, garbled):
+    read(mine, f'text;stars\n"{line}";5\n'.encode(encoding))
+    said = capsys.readouterr().out
+    assert "Save it as UTF-8 if line 2 looks wrong" in said and garbled in said
 
 
 @pytest.mark.parametrize(
@@ -272,13 +281,6 @@ def test_a_broken_byte_costs_its_row_and_not_the_file(mine):
         ("a.json", '[{"text": "a"},\n{"text": ]', r"a.json, line 2, column 10: .* damaged or was cut off"),
         (
             "a.csv",
-            b"PK\x03\x04\x14\0",
-            "is not what .csv says, but an Excel workbook .*save its table as CSV",
-        ),
-        ("a.json", b"\x1f\x8b\x08\0", "is not what .json says, but compressed with gzip; unpack it"),
-        ("a.csv", "\n <!DOCTYPE html>\n<title>Log in", "is not what .csv says, but a web page"),
-        (
-            "a.csv",
             "Reviews of 31.01.2026\n\nDate;Text\n1.1.2026;Good\n",
             "Delete what stands above the header",
         ),
@@ -287,7 +289,9 @@ def test_a_broken_byte_costs_its_row_and_not_the_file(mine):
             'Shop: A\nReviews\nText,Stars\n"Good, and, cheap",5\n',
             "Delete what stands above the header",
         ),
-        ("a.csv", '"text,stars\nGood,5\n', "a.csv, line 1, the header: a quotation mark"),
+        ("a.csv", b"PK\x03\x04\x14\0", "is a workbook, .*save its table as CSV"),
+        ("a.json", b"\x1f\x8b\x08\0", "an archive .*save its table as CSV"),
+        ("a.csv", "text,stars\nplain,5\n".encode("utf-16-le"), "another binary; save its table as CSV"),
         ("a.xlsx", "PK", r"suffix '.xlsx', which is not read; save it as CSV \(UTF-8\)"),
         ("a", "text", "suffix '', which is not read"),
     ],
@@ -300,7 +304,7 @@ def test_a_file_that_holds_no_table_is_an_error_that_names_the_fix(tmp_path, nam
 def test_no_file_and_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.csv' is no file"):
         tables.read_rows(tmp_path / "nowhere.csv")
-    with pytest.raises(FileNotFoundError, match="is a folder; give the path of one file in it"):
+    with pytest.raises(FileNotFoundError, match="is no file .*; give the path of one"):
         tables.read_rows(tmp_path)
 
 
