@@ -116,7 +116,7 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
     ratings and texts that do not parse, and an id that comes again, in a file with its text; other unreadable values
     are left empty and printed. Without an id a record gets one from its content, and one of another text a suffix.
     """
-    parsed, rejected, seen, same, unread = [], [], {}, Counter(), {}
+    parsed, rejected, seen, same, unread, suffixed = [], [], {}, Counter(), {}, []
     for number, record in enumerate(records, 1):
         origin = record.get(ORIGIN) or {"file": None, "line": number, "record": record, "columns": {}}
         broken = origin.get("reason")
@@ -129,12 +129,15 @@ def parse(records: list[dict]) -> tuple[list[dict], list[dict]]:
             seen[key], own = origin["line"], given or files.content_id(row)
             same[own] += 1
             row["review_id"] = own if same[own] == 1 else f"{own}-{same[own]}"
+            suffixed += [row["review_id"]] if given and same[own] > 1 else []
             parsed.append(row)
             continue
         column = origin["columns"].get(field, field)
         value = origin["record"].get(column) if column else None
         where = {"file": origin["file"], "line": origin["line"], "field": column, "value": value}
         rejected.append(writable({**where, "reason": reason, "record": origin["record"]}))
+    if suffixed:  # two exports that both count from 1
+        print(f"review_id: {len(suffixed)} stood above another text and got a suffix, such as {suffixed[0]}")
     for field, values in unread.items():
         print(f"{field}: {len(values)} values cannot be read and are left empty, such as {values[0]}")
     return parsed, rejected

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.collect.records import FIELDS, NOBODY, ORIGIN, date, is_missing, stars
-from helpers.core import files, tables
+from helpers.core import files, tables, workdir
 
 # Column names of other review sites, shops, tools and languages by the field that they mean, the best first.
 # Case, spaces, dots, hyphens and underscores do not count, and neither does a FRAME.
@@ -22,6 +22,20 @@ GUESS = 99  # the rank of the column with the longest texts, behind every known 
 # What the shop answers is often longer than the review.
 REPLY = "(?i)repl(y|ies)|antwort|répon|respuesta|risposta|odpowied|(owner|company|seller) response"
 DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
+
+
+def find(source: str) -> Path:
+    """A file of one's own: as named, else of that name in Colab's Files panel, in Drive, or in a Kaggle input."""
+    path, inputs = Path(source).expanduser(), workdir.KAGGLE_INPUT
+    folders = [
+        workdir.COLAB_FILES,
+        workdir.DRIVE,
+        *sorted(path for n in (1, 2, 3) for path in inputs.glob("*/" * n)),
+    ]
+    found = next(filter(Path.is_file, [path, *(folder / path.name for folder in folders)]), path)
+    if found != path:
+        print(f"{source} is {found}")
+    return found
 
 
 def read_records(source: str | Path, columns: dict[str, str] | None = None) -> list[dict]:

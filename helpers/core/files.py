@@ -6,18 +6,20 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path for what takes the place of `path` when the block ends well."""
+def replacing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """Yield a path, or an empty folder, for what takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {"dir": path.parent, "prefix": f".{path.name}-", "ignore_cleanup_errors": True}
     with tempfile.TemporaryDirectory(**place) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         try:
+            if folder:
+                new.mkdir()
             yield new
             if path.is_dir():
                 path.rename(old)
@@ -30,12 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 old.rename(path)
 
 
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` when the block ends without an error."""
-    with replacing(path) as folder:
-        folder.mkdir()
-        yield folder
+whole_folder = partial(replacing, folder=True)
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:

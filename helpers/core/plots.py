@@ -1,9 +1,7 @@
 """The tables and pictures, matplotlib figures, of the notebooks, in one plain style."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
-from statistics import fmean
 
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"  # Okabe and Ito: the colour-blind tell them apart
 
@@ -13,10 +11,8 @@ def table(rows: list[dict]):
     from IPython.display import HTML
     from pandas import DataFrame, option_context
 
-    def one_line(value: object) -> object:  # with a zero-width space, or one column would squeeze the others
-        return re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(value.split())) if isinstance(value, str) else value
-
-    frame = DataFrame(rows or [{"": "no rows"}], dtype=object).map(one_line)
+    frame = DataFrame(rows or [{"": "no rows"}], dtype=object).replace(r"\s+", " ", regex=True)
+    frame = frame.replace(r"(\S{60})", "\\1\u200b", regex=True)  # or one column would squeeze the others
     with option_context("display.max_colwidth", None):
         html = frame.to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right
@@ -73,15 +69,15 @@ def histogram(lengths: dict[str, list[int]], title: str, unit: str, limit: int |
 
 def loss(losses: list[dict], held_out: list[dict] = (), title: str = "Training loss"):
     """The loss of every logged step, its running mean over a tenth of them, and the loss on the validation rows."""
+    from pandas import DataFrame
+
     figure, (axis,) = new_figure(title, height=3)
-    steps, values = [row["step"] for row in losses], [row["loss"] for row in losses]
-    axis.plot(steps, values, color=GREY, linewidth=1, alpha=0.5, label="each step")
-    last = max(5, len(values) // 10)
-    means = [fmean(values[max(0, i - last + 1) : i + 1]) for i in range(len(values))]
-    axis.plot(steps, means, color=BLUE, linewidth=2, label=f"mean of the last {last}")
+    each, last = DataFrame(losses).set_index("step")["loss"], max(5, len(losses) // 10)
+    axis.plot(each, color=GREY, linewidth=1, alpha=0.5, label="each step")
+    axis.plot(each.rolling(last, 1).mean(), color=BLUE, linewidth=2, label=f"mean of the last {last}")
     if held_out:
-        points = [row["step"] for row in held_out], [row["loss"] for row in held_out]
-        axis.plot(*points, color=ORANGE, marker="o", label="validation rows, not trained on")
+        looks = DataFrame(held_out).set_index("step")["loss"]
+        axis.plot(looks, color=ORANGE, marker="o", label="validation rows, not trained on")
     axis.set(xlabel="step", ylabel="loss (nats per token)", ylim=(0, None))
     axis.legend(frameon=False)
     return figure

@@ -12,7 +12,6 @@ from helpers.core import files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLES = REPOSITORY / "helpers" / "samples"
-GIB = 2**30
 PLATFORMS = files.read_json(Path(__file__).with_name("platforms.json"))  # where keys go, what is kept
 LEAST_DISK_GIB = 1.0  # two checkpoints, an adapter and the outputs of all notebooks
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch, which spins: benchmarks/waiting.json
@@ -85,17 +84,17 @@ def device(work_dir: Path = Path()) -> Device:
     import psutil
     import torch
 
-    disk = shutil.disk_usage(work_dir).free / GIB
+    disk = shutil.disk_usage(work_dir).free / 2**30
     if disk < LEAST_DISK_GIB:
         raise OSError(f"{work_dir} has {disk:.1f} GiB of disk left: free some or choose another work_dir")
     if not torch.cuda.is_available():
         name = f"{_platform.machine()} CPU, {torch.get_num_threads()} threads"
-        return Device("cpu", name, psutil.virtual_memory().available / GIB, disk, "torch sees no GPU")
+        return Device("cpu", name, psutil.virtual_memory().available / 2**30, disk, "torch sees no GPU")
     name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
     # Kernels for sm_86 also run on sm_89, but none for another major number do.
     kernels = [int(arch.rstrip("af").partition("_")[2]) for arch in torch.cuda.get_arch_list()]
     if not any(10 * major <= kernel <= 10 * major + minor for kernel in kernels):
         what = f"{name} (sm_{major}{minor}) does not work: torch {torch.__version__} has no kernels for it"
         raise RuntimeError(f"{what}. On Kaggle, open Settings > Accelerator and switch to GPU T4 x2")
-    memory = torch.cuda.mem_get_info()[0] / GIB
+    memory = torch.cuda.mem_get_info()[0] / 2**30
     return Device("cuda", name, memory, disk, "torch sees a CUDA GPU", (major, minor))

@@ -12,6 +12,7 @@ from pathlib import Path
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 # What another encoding, read as Windows-1252, has between letters ("obs³uga"; not ´, ° and ·), or accents in a row.
 NOT_WESTERN = r"[^\W\d_][\ufffd¡-¯±-³µ¶¸-¿×÷‚„†‡ˆ‰‹›“”•˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ][a-z]|(?:([À-ÿ])(?!\1)){4}"
+LACKED = {*"bs cs hr hu lt pl ro sk sl sr tr".split()}  # languages of which Windows-1252 lacks letters
 DELIMITERS = "\x1f,;\t|"  # the first for a file of one column
 csv.field_size_limit(sys.maxsize)  # a review may be longer than csv's 128 kB
 
@@ -26,10 +27,7 @@ def read_records(path: Path) -> list[dict]:
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Each record with its place, `{"line", "record"}`, in an array its number, and a `reason` where it cannot be read.
-
-    A `guess` says how a row was read that does not fit its header. FileNotFoundError and ValueError name the fix.
-    """
+    """{"line", "record"} each, a `reason` if unreadable, or a `guess`; FileNotFoundError or ValueError name the fix."""
     if not path.is_file():
         raise FileNotFoundError(f"{str(path)!r} is no file (looked from {Path.cwd()}); give the path of one")
     if (kind := path.suffix.lower()) not in SUFFIXES:
@@ -66,11 +64,18 @@ def _text(path: Path) -> tuple[str, bool]:
     if broken <= sum(not letter.isascii() for letter in text) / 2:
         return text, broken > 0
     text = data.decode("cp1252", "replace")  # as which Excel saves
-    number, line = next((n, line) for n, line in enumerate(text.split("\n"), 1) if not line.isascii())
-    if len(re.findall(NOT_WESTERN, text)) > sum(not letter.isascii() for letter in text) / 20:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    odd = {number: line for number, line in enumerate(text.split("\n"), 1) if not line.isascii()}
+    (number, line), accents = [*odd.items()][0], sum(not letter.isascii() for letter in text)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    language, sure = identifier.classify(" ".join(odd.values())[:2000])
+    garbled = sure > 0.7 and language in LACKED  # of Western lines in the benchmarks: at most 0.03
+    if garbled or len(re.findall(NOT_WESTERN, text)) > accents / 20:
         what = f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r})"
-        pages = "Polish: cp1250, Russian: cp1251, Greek: cp1253, Japanese: cp932, of a Mac: mac_roman, of DOS: cp850"
-        raise ValueError(f"{what}; open it in its own encoding ({pages}) and save it as UTF-8")
+        pages = "Polish, Czech: cp1250, Russian: cp1251, Greek: cp1253, Turkish: cp1254, Japanese: cp932"
+        what += f"; open it in its own encoding ({pages}, Mac: mac_roman, DOS: cp850)"
+        raise ValueError(f"{what} and save it as UTF-8")
     hint = f"Save it as UTF-8 if line {number} looks wrong:\n  {line.strip()[:100]}"
     print(f"{path.name} is not UTF-8: read as Windows-1252. {hint}")
     return text, False
@@ -86,9 +91,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[dict]:
         rows = filter(any, csv.reader(lines, delimiter=mark, skipinitialspace=True))
         widths = [len(row) for row in itertools.islice(rows, 20)]
         fits[mark] = sum(width == widths[0] > 1 for width in widths), widths[:1]
-    mark = max(
-        fits, key=fits.get
-    )  # it parts most of the first rows like the header, and then into the most columns
+    mark = max(fits, key=fits.get)  # makes most of the first rows as wide as the header, and it the widest
     reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
     for number, name in enumerate(map(str.strip, next(filter(any, reader), [])), 1):
         header.append(f"{name} (column {number})".strip() if name in ("", *header) else name)
@@ -136,10 +139,8 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         return
     if isinstance(whole, dict) and path.suffix.lower() == ".json":  # a line of JSON Lines may hold a list too
         frames = [whole, *(value for value in whole.values() if isinstance(value, dict) and value)]
-        lists = {
-            n: v for frame in frames for n, v in frame.items() if isinstance(v, list) and n[:4] != "link"
-        }
-        lists = {n: v for n, v in lists.items() if v and isinstance(v[0], dict)}
+        lists = {n: v for frame in frames for n, v in frame.items() if isinstance(v, list) and v}
+        lists = {n: v for n, v in lists.items() if isinstance(v[0], dict) and n[:4] != "link"}
         if len(frames) > len(whole) and all("".join(column).isdigit() for column in frames[1:]):  # pandas
             whole = [{name: column.get(key) for name, column in whole.items()} for key in frames[1]]
         elif "reviews" in lists or len(lists) == 1:
@@ -147,4 +148,4 @@ def _json_rows(text: str, path: Path) -> Iterator[dict]:
         elif len(frames) > max(len(whole), 2) and len({next(iter(frame)) for frame in frames[1:]}) == 1:
             whole = frames[1:]  # records by their keys, each with the same first field
     for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
-        yield {"line": number, "record": record}
+        yield {"line": number, "record": record}  # its place in the array

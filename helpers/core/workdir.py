@@ -14,10 +14,7 @@ NOT_CARRIED = ["checkpoints/**", "*/checkpoints/**", "executed/**", ".*", "**/.*
 
 
 def open_work_dir(work_dir: str) -> Path:
-    """The parameter `work_dir` ("": the default) as a folder that can be written; else PermissionError.
-
-    What it lacks of an attached Kaggle output, three levels deep, and of WORK_REPO is copied into it.
-    """
+    """`work_dir` ("": the default), with what it lacks of Kaggle's inputs and WORK_REPO; or PermissionError."""
     folder = Path(work_dir).expanduser() if work_dir else default_work_dir()
     try:
         os.stat(DRIVE if folder.is_relative_to(DRIVE) else "/")  # unmounted, it would be made on this disk
@@ -93,16 +90,6 @@ def _alarm(text: str) -> None:
     display(HTML(f'<p style="background: #b00020; color: white; padding: 1em"><b>{text}</b></p>'))
 
 
-def find(source: str) -> Path:
-    """A file of one's own: as named, else of that name in Colab's Files panel, in Drive, or in a Kaggle input."""
-    path = Path(source).expanduser()
-    folders = [COLAB_FILES, DRIVE, *sorted(path for n in (1, 2, 3) for path in KAGGLE_INPUT.glob("*/" * n))]
-    found = next(filter(Path.is_file, [path, *(folder / path.name for folder in folders)]), path)
-    if found != path:
-        print(f"{source} is {found}")
-    return found
-
-
 def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str], own: bool = False) -> None:
     """Write the manifest (`own`: of a source of one's own), and to WORK_REPO; FileNotFoundError for what is missing."""
     if missing := [name for name in writes if not (work_dir / name).exists()]:
@@ -116,11 +103,10 @@ def finish_stage(work_dir: Path, stage: str, reads: list[str], writes: list[str]
 
 def stale(record: Path, adapter: Path) -> str:
     """Why training.json or evaluation.json says nothing about this adapter; "" where it may be believed."""
-    now = files.fingerprint(adapter)
-    if now == "absent" or files.read_json(record, {}).get("adapter") in (None, now):
-        return ""
+    now, known = files.fingerprint(adapter), files.read_json(record, {}).get("adapter")
     stage = "05_finetune_gemma" if record.stem == "training" else "06_evaluate"
-    return f"{record.name} is about another adapter than {adapter.name}/ holds: run notebook {stage} again"
+    what = f"{record.name} is about another adapter than {adapter.name}/ holds: run notebook {stage} again"
+    return "" if now == "absent" or known in (None, now) else what
 
 
 def is_finished(work_dir: Path, stage: str) -> bool:

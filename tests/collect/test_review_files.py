@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.collect import records, review_files
-from helpers.core import files
+from helpers.core import files, workdir
 
 
 def read(path, content: str | bytes, columns=None) -> tuple[list[dict], list[dict]]:
@@ -342,10 +342,11 @@ def test_an_id_that_comes_again_with_its_text_is_a_second_delivery(mine):
     assert "delivered twice (first in line 3)" in rejected[0]["reason"]
 
 
-def test_two_exports_that_count_from_1_lose_no_review(mine):
+def test_two_exports_that_count_from_1_lose_no_review(mine, capsys):
     rows, rejected = read(mine, "review_id,text\n1,good\n2,bad\n1,fine\n2,bad\n1,poor\n")
     assert [row["review_id"] for row in rows] == ["1", "2", "1-2", "1-3"]
     assert [row["line"] for row in rejected] == [5]
+    assert "review_id: 2 stood above another text and got a suffix, such as 1-2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("quoted", ['"{{""ImportId"":""{}""}}"', "{{'ImportId': '{}'}}"])
@@ -482,3 +483,25 @@ def test_half_an_emoji_becomes_a_question_mark(tmp_path):
     files.write_jsonl(tmp_path / "all.jsonl", parsed + rejected)
     assert parsed[0]["review_content"] == "cut ?" and parsed[0]["review_replies"] == ["?"]
     assert rejected[0]["record"] == {"text": "😀?", "stars": 9}
+
+
+def test_a_file_of_one_s_own_is_found_by_its_name(tmp_path, monkeypatch, capsys):
+    """In the Files panel of Colab, in Drive, in a Kaggle input; a path that is one comes first."""
+    monkeypatch.chdir(tmp_path)
+    places = [tmp_path / name for name in ("content", "drive", "input")]
+    for name, place in zip(("COLAB_FILES", "DRIVE", "KAGGLE_INPUT"), places):
+        monkeypatch.setattr(workdir, name, place)
+    found = [
+        places[0] / "a [1].csv",
+        places[1] / "b.csv",
+        places[2] / "mine" / "c.csv",
+        places[2] / "u" / "v" / "mine" / "d.csv",
+    ]
+    for path in found:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text\n")
+    assert [review_files.find(path.name) for path in found] == found
+    assert capsys.readouterr().out.splitlines() == [f"{path.name} is {path}" for path in found]
+    (tmp_path / "b.csv").write_text("text\n")
+    assert [review_files.find("b.csv"), review_files.find("none.csv")] == [Path("b.csv"), Path("none.csv")]
+    assert not capsys.readouterr().out

@@ -202,9 +202,10 @@ def test_the_adapter_and_the_pairs_of_the_sample_warn_as_well(tmp_path, shown, m
     monkeypatch.setattr(data, "sample", list)  # whose gate takes seconds
     work_dir = own_work_dir(tmp_path, own=True)
     assert models.find_adapter("", work_dir)[0] == models.SAMPLE_ADAPTER
-    data._read_sides("auto", work_dir)
+    with pytest.raises(ValueError, match="no rows in train"):
+        data._three_sides("auto", work_dir)
     assert ["bundled sample's, because" in html for html in shown] == [True, False]
-    data._read_sides("sample", work_dir)  # asked for
+    data._read_sides("sample")  # asked for
     assert len(shown) == 2
 
 
@@ -219,25 +220,3 @@ def test_nothing_is_shown_where_the_sample_was_the_source_or_an_older_version_wr
     )
     workdir.read_or_sample(work_dir / "reviews_clean.jsonl", lambda: [{"n": 1}])
     assert shown == []
-
-
-def test_a_file_of_one_s_own_is_found_by_its_name(tmp_path, monkeypatch, capsys):
-    """In the Files panel of Colab, in Drive, in a Kaggle input; a path that is one comes first."""
-    monkeypatch.chdir(tmp_path)
-    places = [tmp_path / name for name in ("content", "drive", "input")]
-    for name, place in zip(("COLAB_FILES", "DRIVE", "KAGGLE_INPUT"), places):
-        monkeypatch.setattr(workdir, name, place)
-    found = [
-        places[0] / "a [1].csv",
-        places[1] / "b.csv",
-        places[2] / "mine" / "c.csv",
-        places[2] / "u" / "v" / "mine" / "d.csv",
-    ]
-    for path in found:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("text\n")
-    assert [workdir.find(path.name) for path in found] == found
-    assert capsys.readouterr().out.splitlines() == [f"{path.name} is {path}" for path in found]
-    (tmp_path / "b.csv").write_text("text\n")
-    assert [workdir.find("b.csv"), workdir.find("none.csv")] == [Path("b.csv"), Path("none.csv")]
-    assert not capsys.readouterr().out
