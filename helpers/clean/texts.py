@@ -6,8 +6,13 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 
 import regex
+
+from helpers.core import files
+
+WORDS = files.read_json(Path(__file__).with_name("words.json"))  # of six languages, by what they announce
 
 # Scripts written without spaces: each of their characters, with its marks, counts as a word.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -51,6 +56,12 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
+def one_of(kind: str) -> str:
+    """A pattern of the words of one kind in WORDS, the longest first."""
+    longest_first = sorted(WORDS[kind], key=len, reverse=True)
+    return "|".join(re.escape(word).replace("'", "['’]") for word in longest_first)
+
+
 CONFIDENT = 0.4  # py3langid's probability; of the sample's texts cut to 2 to 12 words, 98 % so sure are right
 
 
@@ -89,6 +100,7 @@ def hashed(grams: Iterable[tuple[str, ...]]):
 
 
 BUCKETS = 2**24  # of n-grams, for counting about how many texts hold each
+BLOCK = 100  # texts that are compared with all others at a time
 
 
 def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Iterator[tuple[int, int, float]]:
@@ -99,42 +111,34 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     Efficient Similarity Joins for Near-Duplicate Detection, WWW 2008).
     """
     import numpy as np
+    from scipy.sparse import csr_array
 
     holders = np.zeros(BUCKETS, dtype=np.uint32)
     for own in grams:
         holders[own % BUCKETS] += 1
     sizes = np.array([len(own) for own in grams], dtype=int)
-    # With one n-gram more than n - least * n, two prefixes must meet.
-    prefixes = sizes - np.ceil(least * sizes).astype(int) + 1
-    rest, lengths, last = sizes - prefixes, np.zeros_like(sizes), np.zeros(len(grams), dtype=np.uint64)
-    flat, end = np.empty(prefixes.sum(), dtype=np.uint32), 0
-    for text, own in enumerate(grams):
-        count = holders[own % BUCKETS]
-        prefix = np.lexsort((own, count))[: prefixes[text]]
-        last[text] = (count[prefix[-1:]].astype(np.uint64) << np.uint64(32) | own[prefix[-1:]]).sum()
-        rarest = own[prefix[count[prefix] > 1]]  # where a text is alone, it meets nobody
-        lengths[text] = len(rarest)
-        flat[end : (end := end + len(rarest))] = rarest
-    order = np.argsort(flat[:end], kind="stable").astype(np.uint32)  # by n-gram, then by text
-    at, starts = np.arange(end, dtype=np.uint32), np.diff(flat[order], prepend=flat[order][:1]) != 0
-    first, place = np.empty_like(at), np.empty_like(at)
-    first[order], place[order] = np.maximum.accumulate(np.where(starts, at, 0)), at
-    holder = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    del flat, order, at, starts  # of many texts, most of the memory
-    repeats = np.zeros(len(grams), dtype=bool)
-    for later, end in enumerate(np.cumsum(lengths).tolist()):
-        own = slice(end - lengths[later], end)
-        met = [holder[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
-        if not met:
-            continue
-        others, shared = np.unique(np.concatenate(met), return_counts=True)
-        # Behind the end of the prefix that ends first, they share at most what is left of its text.
-        most = shared + np.where(last[others] < last[later], rest[others], rest[later])
-        most = np.minimum(most, np.minimum(sizes[others], sizes[later]))
-        likely = most >= least / (1 + least) * (sizes[others] + sizes[later]) - 1e-9
-        for earlier in others[likely & (chains | ~repeats[others])].tolist():
-            common = len(np.intersect1d(grams[later], grams[earlier], assume_unique=True))
-            similarity = common / (sizes[later] + sizes[earlier] - common)
-            if similarity >= least:
-                repeats[later] = True
-                yield earlier, later, float(similarity)
+    # Of two texts so similar, each has n-grams of the other before its rest, where the commonest are.
+    rest = np.ceil(least * sizes).astype(int) - 1
+    rarest = []
+    for own, left in zip(grams, rest):
+        buckets = (own % BUCKETS).astype(np.int32)
+        first = buckets[np.lexsort((own, holders[buckets]))[: len(own) - left]]
+        rarest.append(first[holders[first] > 1])  # where a text is alone, it meets nobody
+    ends = np.cumsum([0, *map(len, rarest)], dtype=np.int32)
+    rarest = np.concatenate([ends[:0], *rarest])
+    holds = csr_array((np.ones_like(rarest, np.uint16), rarest, ends), shape=(len(grams), BUCKETS))
+    held, repeats = holds.T.tocsr(), np.zeros(len(grams), dtype=bool)
+    for start in range(0, len(grams), BLOCK):
+        shared = (holds[start : start + BLOCK] @ held).tocoo()
+        later, earlier = shared.row + start, shared.col
+        # What they share besides is in the rest of one of them.
+        most = shared.data + np.maximum(rest[earlier], rest[later])
+        most = np.minimum(most, np.minimum(sizes[earlier], sizes[later]))
+        likely = most >= least / (1 + least) * (sizes[earlier] + sizes[later]) - 1e-9
+        likely &= (earlier < later) & (chains | ~repeats[earlier])
+        for text, other in sorted(zip(later[likely].tolist(), earlier[likely].tolist())):
+            common = len(np.intersect1d(grams[text], grams[other], assume_unique=True))
+            similarity = common / (sizes[text] + sizes[other] - common)
+            if similarity >= least and (chains or not repeats[other]):
+                repeats[text] = True
+                yield other, text, float(similarity)
