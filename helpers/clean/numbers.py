@@ -96,10 +96,6 @@ def _numbered(match: re.Match, region: str | None) -> Span:
     return start, end, kind if sum(map(str.isdigit, value)) >= least and not known else None
 
 
-def _form(match: re.Match, region: str | None) -> Span:
-    return *match.span(), match.lastgroup or "ORDER"
-
-
 def _bare_number(match: re.Match, region: str | None) -> Span:
     """Eight digits or more in a row that nothing explains."""
     known = MOMENT.fullmatch(match.group()) or _is_measure(match.string, *match.span())
@@ -132,17 +128,13 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     try:
         number = phonenumbers.parse("+" + digits.removeprefix("00") if abroad else raw, region)
     except phonenumbers.NumberParseException:  # no country code, and no country to look it up in
-        return (digits[0] == "0" and len(digits) >= 9) or any(_is_written(raw, each) for each in LARGE)
+        if digits[0] == "0":
+            return len(digits) >= 9
+        exact = phonenumbers.Leniency.EXACT_GROUPING  # the groups of digits in which it is written there
+        found = (match for each in LARGE for match in phonenumbers.PhoneNumberMatcher(raw, each, exact))
+        return len(groups) > 1 and any(match.raw_string == raw for match in found)
     loose = abroad or digits[0] == "0"
     return phonenumbers.is_possible_number(number) if loose else phonenumbers.is_valid_number(number)
-
-
-def _is_written(raw: str, region: str) -> bool:
-    """Whether a number is one of the region's, in the groups of digits in which it is written there."""
-    from phonenumbers import Leniency, PhoneNumberMatcher
-
-    found = PhoneNumberMatcher(raw, region, Leniency.EXACT_GROUPING)
-    return not raw.isdigit() and any(match.raw_string == raw for match in found)
 
 
 def _is_measure(text: str, start: int, end: int) -> bool:
@@ -155,7 +147,7 @@ RULES = (  # the surest first; each a pattern, and what says of its match which 
     (IBAN, _iban),
     (LONG_NUMBER, _long_number),
     (NUMBERED, _numbered),
-    (FORM, _form),
+    (FORM, lambda match, region: (*match.span(), match.lastgroup or "ORDER")),
     (PHONE, _phone),
     (BARE_NUMBER, _bare_number),
 )

@@ -24,13 +24,12 @@ from helpers.core import files, workdir
 
 def clean(work_dir: Path, processes: int) -> None:
     """Stage 02: the rows of `reviews.clean`, in reviews_clean.jsonl and removed.jsonl."""
-    path, said = work_dir / "reviews.jsonl", {name: [] for name in reviews.SAID}
+    path, said = work_dir / "reviews.jsonl", []
     with path.open("rb") as lines, tempfile.TemporaryFile(dir=work_dir) as rows:
         numbered = ((line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
         for row, own in _each(_clean, numbered, processes):
             rows.write(row)
-            for name, values in said.items():
-                values.append(own[name])
+            said.append(own)
         reasons = reviews.removals(said, min_words=3)
         rows.seek(0)
         kept = (row.decode() for index, row in enumerate(rows) if index not in reasons)
@@ -38,8 +37,7 @@ def clean(work_dir: Path, processes: int) -> None:
         rows.seek(0)
         lost = ((json.loads(row), reasons[index]) for index, row in enumerate(rows) if index in reasons)
         files.write_jsonl(work_dir / "removed.jsonl", (reviews.removed(*why) for why in lost))
-    total = len(said["id"])
-    print(f"{total} reviews: {total - len(reasons)} kept, {len(reasons)} set aside")
+    print(f"{len(said)} reviews: {len(said) - len(reasons)} kept, {len(reasons)} set aside")
     outputs = ["reviews_clean.jsonl", "removed.jsonl"]
     workdir.finish_stage(work_dir, "02_reviews_to_markdown", reads=["reviews.jsonl"], writes=outputs)
 
@@ -63,7 +61,7 @@ def _each(function: Callable, arguments: Iterable[tuple], processes: int) -> Ite
     return tqdm(run(delayed(function)(*each) for each in arguments), unit=" reviews", mininterval=1)
 
 
-def _clean(line: bytes, where: str) -> tuple[bytes, dict]:
+def _clean(line: bytes, where: str) -> tuple[bytes, reviews.Said]:
     try:
         review = json.loads(line)
     except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ import html
 import re
 import unicodedata
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,28 +13,31 @@ import regex
 
 from helpers.core import files
 
-WORDS = files.read_json(Path(__file__).with_name("words.json"))  # of six languages, by what they announce
+WORDS = files.read_json(
+    Path(__file__).with_name("words.json")
+)  # by what they announce; of six languages, and HTML
+
+
+def one_of(kind: str) -> str:
+    """A pattern of the words of one kind in WORDS, the longest first."""
+    longest_first = sorted(WORDS[kind], key=len, reverse=True)
+    return "|".join(re.escape(word).replace("'", "['’]") for word in longest_first)
+
 
 # Scripts written without spaces: each of their characters, with its marks, counts as a word.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[\w--[{UNSPACED}]]+(?:['’][\w--[{UNSPACED}]]+)*", regex.V1)
 
-TAG = re.compile(
-    r"</?(?:a|b|blockquote|br|code|div|em|font|h[1-6]|hr|i|img|li|ol|p|pre|s|small|span|strong|sub|sup|table"
-    r"|tbody|td|th|thead|tr|u|ul)(?:\s[^<>]*)?/?>",
-    re.IGNORECASE,
-)
+TAG = re.compile(rf"(?i)</?(?:{one_of('tags')})(?:\s[^<>]*)?/?>")
 # What no reader of a page sees; one that never ends hides the rest, as it does in a browser.
 HIDDEN = re.compile(r"(?is)<!--.*?(?:-->|\Z)|<(style|script)\b[^<>]*>.*?(?:</\1\s*>|\Z)")
-BREAK = re.compile(r"<br\s*/?>|</p>|</div>|</li>|</tr>", re.IGNORECASE)
+BREAK = re.compile(r"(?i)<br\s*/?>|</(?:p|div|li|tr)>")
 # Characters that nobody sees. Hidden orders travel in the tags (U+E00xx) and in runs of variation selectors.
 # A joiner stays where it is spelling: within Arabic and Indic scripts, and between the parts of an emoji.
-JOINING = "\u0600-\u0dff\u1780-\u18af"
+JOINED = "\u0600-\u0dff\u1780-\u18af\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 INVISIBLE = re.compile(
     "(\U0001f3f4[\U000e0061-\U000e007a]{3,6}\U000e007f)"  # the flags of England, Scotland and Wales stay
-    f"|(?<![{JOINING}])\u200c|\u200c(?![{JOINING}])"
-    f"|(?<![{JOINING}\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])\u200d"
-    f"|\u200d(?![{JOINING}\u2190-\u2bff\U0001f000-\U0001faff])"
+    f"|(?<![{JOINED}])[\u200c\u200d]|[\u200c\u200d](?![{JOINED}])"
     "|(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
     "|[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -54,12 +58,6 @@ def plain(text: str | None) -> str:
 def words(text: str) -> list[str]:
     """The words in lower case, without punctuation; each character of a script without spaces is one."""
     return WORD.findall(text.lower())
-
-
-def one_of(kind: str) -> str:
-    """A pattern of the words of one kind in WORDS, the longest first."""
-    longest_first = sorted(WORDS[kind], key=len, reverse=True)
-    return "|".join(re.escape(word).replace("'", "['’]") for word in longest_first)
 
 
 CONFIDENT = 0.4  # py3langid's probability; of the sample's texts cut to 2 to 12 words, 98 % so sure are right
@@ -119,14 +117,14 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     sizes = np.array([len(own) for own in grams], dtype=int)
     # Of two texts so similar, each has n-grams of the other before its rest, where the commonest are.
     rest = np.ceil(least * sizes).astype(int) - 1
-    rarest = []
+    rarest, ends = array("i"), array("i", [0])
     for own, left in zip(grams, rest):
         buckets = (own % BUCKETS).astype(np.int32)
         first = buckets[np.lexsort((own, holders[buckets]))[: len(own) - left]]
-        rarest.append(first[holders[first] > 1])  # where a text is alone, it meets nobody
-    ends = np.cumsum([0, *map(len, rarest)], dtype=np.int32)
-    rarest = np.concatenate([ends[:0], *rarest])
-    holds = csr_array((np.ones_like(rarest, np.uint16), rarest, ends), shape=(len(grams), BUCKETS))
+        rarest.frombytes(first[holders[first] > 1].tobytes())  # where a text is alone, it meets nobody
+        ends.append(len(rarest))
+    ones, columns = np.ones(len(rarest), dtype=np.uint16), np.asarray(rarest)
+    holds = csr_array((ones, columns, np.asarray(ends)), shape=(len(grams), BUCKETS))
     held, repeats = holds.T.tocsr(), np.zeros(len(grams), dtype=bool)
     for start in range(0, len(grams), BLOCK):
         shared = (holds[start : start + BLOCK] @ held).tocoo()
