@@ -1,9 +1,8 @@
 """Where a review names its writer, or anyone by title, closing formula or introduction (for `redaction`).
 
 Wherever they stand: the reviewer's full name, in any case, with or without accents, and initials and surname. A part of
-that name alone can be an ordinary word (Will, Rose): it counts in a signature, after a greeting, as the first word
-before a comma, and inside a sentence with a capital letter and no article before it, unless it also stands in small
-letters. Scripts without spaces between words are not looked at.
+it alone can be an ordinary word (Will, Rose): it counts in a signature, after a greeting, before a comma at the start,
+and in a sentence with a capital letter, if no article is before it and it does not stand in small letters elsewhere.
 """
 
 import html
@@ -20,19 +19,15 @@ CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d
 PARTICLES = {*WORDS["particles"]}
 PARTICLE = rf"(?:(?:{one_of('particles')}) ){{0,2}}"
 RUN = rf"{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,3}}"
-SHORT, DOTTED = one_of("titles"), one_of("titles with a full stop")
-TITLE = rf"(?:(?:{SHORT})\.?|(?:{DOTTED})\.|(?:{one_of('long titles')})) "
 BRAND = rf"(?:{one_of('brands behind a title')})\b"
-TITLED = re.compile(rf"(?<!\w)(?:{TITLE}){{1,3}}(?!{BRAND}){CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,2}}")
+TITLED = re.compile(rf"(?<!\w)((?:(?:{one_of('titles')}) ){{1,3}}(?!{BRAND}){RUN})")
 INTRODUCED = re.compile(rf"(?i:\b(?:{one_of('introductions')})) ({RUN})")
 # At most 40 characters may follow: a town, an age.
-END = r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)"
+AT_END = re.compile(r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)")
 FORMULA, THANKS = one_of("closing formulas"), one_of("thanks")
-CLOSED = re.compile(rf"(?i:\b(?:{FORMULA}))[\s,.!:–-]{{1,4}}({RUN}){END}")
+CLOSED = re.compile(rf"(?i:\b(?:{FORMULA}))[\s,.!:–-]{{1,4}}({RUN}){AT_END.pattern}")
 
 SURNAMES = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{1,3}}")
-AT_END = re.compile(END)
-ONLY_SYMBOLS = re.compile(r"\W*\Z")
 OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THANKS}))\s*\Z")
 GREETING = re.compile(rf"\b(?i:{one_of('before a name')}|{THANKS}),? \Z")
 ARTICLES, MONTHS = {*WORDS["articles"]}, {*WORDS["months and days"]}
@@ -60,8 +55,7 @@ def parts(name: str | None) -> tuple[str, ...]:
 
 def find(text: str, name: str | None) -> list[tuple[int, int]]:
     """Start and end of every name in the text, in order, none over another."""
-    spans = [match.span() for match in TITLED.finditer(text)]
-    spans += [match.span(1) for match in INTRODUCED.finditer(text)]
+    spans = [match.span(1) for pattern in (TITLED, INTRODUCED) for match in pattern.finditer(text)]
     spans += [match.span(1) for match in CLOSED.finditer(text, max(0, len(text) - 200))]
     spans += _own(text, own) if (own := parts(name)) else []
     kept = []
@@ -107,10 +101,10 @@ def _belongs(word: str, own: tuple[str, ...]) -> bool:
 def _is_alone(text: str, start: int, end: int, in_small: bool) -> bool:
     """Whether a single part of the name stands where only a name can. `in_small`: so it stands elsewhere."""
     before = text[max(0, start - 40) : start]
-    if not text[start].isupper():
-        return bool(OWN_LINE.search(before) and ONLY_SYMBOLS.match(text, end))
     surnames = SURNAMES.match(text, end)
     signed = OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end)
+    if not text[start].isupper():
+        return bool(signed)
     if signed or GREETING.search(before) or (start == 0 and text.startswith(",", end)):
         return True
     inside = re.search(r"(\w+),? \Z", before)

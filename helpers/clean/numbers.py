@@ -7,6 +7,9 @@ A checksum decides where there is one (IBAN, card; where it fails, it is an acco
 import re
 from collections.abc import Callable
 
+import phonenumbers
+from stdnum import iban, luhn
+
 from helpers.clean.texts import one_of
 
 Span = tuple[int, int, str | None]  # start, end and kind; without a kind, the end is where to look on
@@ -44,14 +47,12 @@ _MOMENT = rf"(?:{DATE}|{DAY}\.{MONTH}\.|(?:[01]?\d|2[0-4])[.h][0-5]\d|(?:19|20)\
 MOMENT = re.compile(rf"{_MOMENT}(?:[ –/-]{{1,3}}{_MOMENT})*(?: \d\d?)?")  # and ranges: 9.00 - 18.30
 AMOUNT = re.compile(r"[1-9]\d{0,2}(?:[.,' ]\d{3})*[.,' ]\d?00|[1-9]\d{0,2}(?:[.,']\d{3})+|[1-9]\d*[.,]\d+")
 DATED = re.compile(rf"(?<![\d./-]){DATE}(?![./-]?\d)")
-VERSION = re.compile(r"\d+(?:\.\d+)+")
 CURRENCY = re.compile(r"(?:[€£$¥]|EUR|CHF|USD|GBP) ?$")
 UNIT = re.compile(rf"(?i) ?(?:[€£$¥%°]|,-|(?:{one_of('units')})\b)")
 PHONE = re.compile(
     r"(?<![\w€£$#@+])(?<!\d[.,:/-])(?!0\.|(?:\d ){7})(?:\+|\(\+?)?\d(?:[ ./()–-]{0,3}\d){6,16}(?!\w|[.,:]\d)"
 )
 PHONE_CUE = re.compile(rf"(?i)\b(?:bel\b|{one_of('beginnings of words about telephones')})\D{{0,30}}$")
-NEXT_GROUP = re.compile(r"\D*\d+")
 LARGE = ("US", "IN", "BR", "MX", "ES", "CN", "PL", "RU")  # where national numbers begin with no 0
 
 
@@ -62,8 +63,6 @@ def _farthest(match: re.Match, is_one: Callable[[int], bool]) -> int | None:
 
 
 def _iban(match: re.Match, region: str | None) -> Span:
-    from stdnum import iban
-
     text, start = match.string, match.start()
     # Without its national rules, which know only some banks.
     if end := _farthest(match, lambda end: iban.is_valid(text[start:end], check_country=False)):
@@ -75,12 +74,10 @@ def _iban(match: re.Match, region: str | None) -> Span:
 
 
 def _long_number(match: re.Match, region: str | None) -> Span:
-    from stdnum import luhn
-
     number, groups = re.sub(r"\D", "", match.group()), re.split("[ -]", match.group())
     if number[0] in "23456" and len(groups) <= 6 and luhn.is_valid(number):
         return *match.span(), "CARD"
-    regular = len(groups) == 1 or {len(group) for group in groups[:-1]} == {4}
+    regular = {len(group) for group in groups[:-1]} <= {4}
     return _bare_number(match, region) if regular else (*match.span(), None)
 
 
@@ -91,7 +88,7 @@ def _numbered(match: re.Match, region: str | None) -> Span:
     least = 3 if labelled else 4 if any(map(str.isalpha, value)) else 5
     known = MOMENT.fullmatch(value) and re.search("[./-]", value)
     if not labelled and not known:
-        known = AMOUNT.fullmatch(value) or VERSION.fullmatch(value) or _is_measure(match.string, start, end)
+        known = AMOUNT.fullmatch(value) or _is_measure(match.string, start, end)
     kind = "ORDER" if match["ORDER"] else "ACCOUNT"
     return start, end, kind if sum(map(str.isdigit, value)) >= least and not known else None
 
@@ -105,12 +102,10 @@ def _bare_number(match: re.Match, region: str | None) -> Span:
 def _phone(match: re.Match, region: str | None) -> Span:
     text, start = match.string, match.start()
     end = _farthest(match, lambda end: _is_phone(text, start, end, region))
-    return (start, end, "PHONE") if end else (start, NEXT_GROUP.match(text, start).end(), None)
+    return (start, end, "PHONE") if end else (start, start + 1, None)
 
 
 def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
-    import phonenumbers
-
     groups = re.findall(r"\d+", raw := text[start:end])
     digits = "".join(groups)
     if not 7 <= len(digits) <= 15 or len(groups) > 7 or raw.count("(") != raw.count(")"):

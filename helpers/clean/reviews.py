@@ -74,12 +74,9 @@ def removed(row: dict, reason: str) -> dict:
 
 def removals(said: Sequence[Said], min_words: int) -> dict[int, str]:
     """Why reviews are removed, by index."""
-    reasons = {
-        index: f"fewer than {min_words} words" for index, own in enumerate(said) if own.words < min_words
-    }
-    order = sorted(
-        (index for index in range(len(said)) if index not in reasons), key=lambda index: said[index][:2]
-    )
+    too_few = f"fewer than {min_words} words"
+    reasons = {index: too_few for index, own in enumerate(said) if own.words < min_words}
+    order = sorted(set(range(len(said))) - reasons.keys(), key=lambda index: (said[index][:2], index))
     firsts = {said[index].content: index for index in reversed(order)}
     unique = [index for index in order if firsts[said[index].content] == index]
     twins = texts.near_duplicates([said[index].grams for index in unique], SIMILAR, chains=False)
@@ -97,11 +94,10 @@ def removals(said: Sequence[Said], min_words: int) -> dict[int, str]:
 
 # A line that Markdown takes for structure could end or forge a section. "#1", "- late", "<3" are none.
 MARKUP = re.compile(
-    r"^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
-    r"|\[[^\]]{0,999}\]:)",
-    re.MULTILINE | re.IGNORECASE,
+    r"(?im)^([^\S\n]*)(?=\\|#+(?:\s|$)|=+[^\S\n]*$|[-*+](?![^\S\n]*\w)|_(?![^\W_])|```|~~~|<[a-z/!?]"
+    r"|\[[^\]]{0,999}\]:)"
 )
-MAYBE_MARKUP = re.compile(r"^[^\S\n]*[\\#=*+_`~<\[-]", re.MULTILINE)  # every line that MARKUP could match
+MAYBE_MARKUP = re.compile(r"(?m)^[^\S\n]*[\\#=*+_`~<\[-]")  # every line that MARKUP could match
 
 
 def escaped(text: str) -> str:
@@ -132,12 +128,11 @@ def company_markdown(rows: list[dict]) -> str:
     said = {name: next((_line(row[name]) for row in rows if row[name] is not None), "") for name in fields}
     facts = {"Overall Rating": said["company_overall_rating"], "Total Reviews": said["company_total_reviews"]}
     facts |= {"Location": said["company_location"], "Industry": said["company_category"]}
-    website, about = said["company_website"], said["company_about"]
     parts = [
         f"# {said['company_name'] or 'Unknown company'} Review Summary",
-        _link("Visit Website", website),
+        _link("Visit Website", said["company_website"]),
         _facts(facts),
-        f"> {about}" if about else "",
+        f"> {said['company_about']}" if said["company_about"] else "",
     ]
     return "\n\n".join(filter(None, parts))
 
@@ -153,14 +148,13 @@ def review_header(row: dict) -> str:
     place = f" ({_line(row['reviewer_location'])[:80]})" if row["reviewer_location"] else ""
     posted, bought = ((row[field] or "")[:10] for field in ("review_date", "review_date_of_experience"))
     rating = f"{row['review_rating']} of 5" if row["review_rating"] else None
-    facts = {"Posted on": posted, "Experience Date": bought, "Rating": rating}
-    facts["Title"] = _line(row["review_title"] or "")
+    facts = {"Posted on": posted, "Experience Date": bought, "Rating": rating, "Title": row["review_title"]}
     heading = f"### Review by {_line(row['reviewer_name'] or 'an unnamed customer')[:80]}{place}"
     return f"{heading}\n{_facts(facts)}".strip()
 
 
 def _facts(facts: dict[str, str | None]) -> str:
-    return "\n".join(f"- **{name}**: {value}" for name, value in facts.items() if value)
+    return "\n".join(f"- **{name}**: {line}" for name, value in facts.items() if (line := _line(value or "")))
 
 
 def _line(value: object) -> str:

@@ -2,10 +2,9 @@
 
     python -m helpers.clean.shards WORK_DIR --processes 2
 
-reads WORK_DIR/reviews.jsonl, of notebook 01, and writes reviews_clean.jsonl, removed.jsonl and chunks.jsonl: the rows,
-and the ids, that the notebooks' default parameters give, so that notebook 04 goes on from there. reviews.md is not
-written. The reviews lie on disk; in memory are, of each, its id, its date and some numbers. Speed, memory, and what
-more would take: docs/scale.md.
+reads reviews.jsonl, of notebook 01, and writes reviews_clean.jsonl, removed.jsonl and chunks.jsonl, with the ids that
+the notebooks' default parameters give; no reviews.md. In memory is, of each review, what others are compared with.
+Speed, memory, and what more would take: docs/scale.md.
 """
 
 import argparse

@@ -13,9 +13,7 @@ import regex
 
 from helpers.core import files
 
-WORDS = files.read_json(
-    Path(__file__).with_name("words.json")
-)  # by what they announce; of six languages, and HTML
+WORDS = files.read_json(Path(__file__).with_name("words.json"))  # of six languages, by what they are for
 
 
 def one_of(kind: str) -> str:
