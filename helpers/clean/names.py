@@ -18,7 +18,8 @@ UPPER = "".join(filter(str.isupper, map(chr, range(0x41, 0x250))))
 CAPITAL = rf"(?:[{UPPER}]\.(?:-?[{UPPER}]\.)*|[{UPPER}][^\W\d_]*(?:['’-][^\W\d_]+)*)"
 PARTICLES = {*WORDS["particles"]}
 PARTICLE = rf"(?:(?:{one_of('particles')}) ){{0,2}}"
-RUN = rf"{CAPITAL}(?: {PARTICLE}{CAPITAL}){{0,3}}"
+SURNAMES = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{0,3}}")
+RUN = CAPITAL + SURNAMES.pattern
 BRAND = rf"(?:{one_of('brands behind a title')})\b"
 TITLED = re.compile(rf"(?<!\w)((?:(?:{one_of('titles')}) ){{1,3}}(?!{BRAND}){RUN})")
 INTRODUCED = re.compile(rf"(?i:\b(?:{one_of('introductions')})) ({RUN})")
@@ -27,7 +28,6 @@ AT_END = re.compile(r"(?=\W*\Z|\s*[,(\n][^.!?\n]{0,40}\W*\Z)")
 FORMULA, THANKS = one_of("closing formulas"), one_of("thanks")
 CLOSED = re.compile(rf"(?i:\b(?:{FORMULA}))[\s,.!:–-]{{1,4}}({RUN}){AT_END.pattern}")
 
-SURNAMES = re.compile(rf"(?: {PARTICLE}{CAPITAL}){{1,3}}")
 OWN_LINE = re.compile(rf"(?:\A|\n|[^\w\s(\"“„«‘'’]|\b(?i:{FORMULA}|{THANKS}))\s*\Z")
 GREETING = re.compile(rf"\b(?i:{one_of('before a name')}|{THANKS}),? \Z")
 ARTICLES, MONTHS = {*WORDS["articles"]}, {*WORDS["months and days"]}
@@ -87,8 +87,7 @@ def _own(text: str, own: tuple[str, ...]) -> Iterator[tuple[int, int]]:
         sure = sure or (len(run) > 1 and all(word.group()[0].isupper() for word in run))
         if sure or _is_alone(text, start, end, part in small):
             # Amparo, Jürgen T.: the surname may follow.
-            more = SURNAMES.match(text, end) if len(own) == 1 or len(own[-1]) == 1 else None
-            yield start, more.end() if more else end
+            yield start, SURNAMES.match(text, end).end() if len(own) == 1 or len(own[-1]) == 1 else end
 
 
 def _belongs(word: str, own: tuple[str, ...]) -> bool:
@@ -101,8 +100,7 @@ def _belongs(word: str, own: tuple[str, ...]) -> bool:
 def _is_alone(text: str, start: int, end: int, in_small: bool) -> bool:
     """Whether a single part of the name stands where only a name can. `in_small`: so it stands elsewhere."""
     before = text[max(0, start - 40) : start]
-    surnames = SURNAMES.match(text, end)
-    signed = OWN_LINE.search(before) and AT_END.match(text, surnames.end() if surnames else end)
+    signed = OWN_LINE.search(before) and AT_END.match(text, SURNAMES.match(text, end).end())
     if not text[start].isupper():
         return bool(signed)
     if signed or GREETING.search(before) or (start == 0 and text.startswith(",", end)):

@@ -5,7 +5,6 @@ A checksum decides where there is one (IBAN, card; where it fails, it is an acco
 """
 
 import re
-from collections.abc import Callable
 
 import phonenumbers
 from stdnum import iban, luhn
@@ -56,16 +55,16 @@ PHONE_CUE = re.compile(rf"(?i)\b(?:bel\b|{one_of('beginnings of words about tele
 LARGE = ("US", "IN", "BR", "MX", "ES", "CN", "PL", "RU")  # where national numbers begin with no 0
 
 
-def _farthest(match: re.Match, is_one: Callable[[int], bool]) -> int | None:
-    """The last end of a group of letters and digits, in a match, to which the text from its start is one."""
-    ends = [match.start() + group.end() for group in re.finditer(r"[^\W_]+(?!\w)", match.group())]
-    return next(filter(is_one, reversed(ends)), None)
+def _ends(match: re.Match) -> list[int]:
+    """Where its groups of letters and digits end, the farthest first."""
+    return [match.start() + group.end() for group in re.finditer(r"[^\W_]+(?!\w)", match.group())][::-1]
 
 
 def _iban(match: re.Match, region: str | None) -> Span:
     text, start = match.string, match.start()
     # Without its national rules, which know only some banks.
-    if end := _farthest(match, lambda end: iban.is_valid(text[start:end], check_country=False)):
+    valid = (end for end in _ends(match) if iban.is_valid(text[start:end], check_country=False))
+    if end := next(valid, None):
         return start, end, "IBAN"
     shape = IBAN_SHAPE.match(text, start)
     if shape and sum(map(str.isdigit, shape.group())) >= 10:
@@ -101,7 +100,7 @@ def _bare_number(match: re.Match, region: str | None) -> Span:
 
 def _phone(match: re.Match, region: str | None) -> Span:
     text, start = match.string, match.start()
-    end = _farthest(match, lambda end: _is_phone(text, start, end, region))
+    end = next((end for end in _ends(match) if _is_phone(text, start, end, region)), None)
     return (start, end, "PHONE") if end else (start, start + 1, None)
 
 
@@ -111,11 +110,10 @@ def _is_phone(text: str, start: int, end: int, region: str | None) -> bool:
     if not 7 <= len(digits) <= 15 or len(groups) > 7 or raw.count("(") != raw.count(")"):
         return False
     abroad = raw.lstrip("(").startswith(("+", "00"))
-    barcode = BARCODE.search(text, max(0, start - 20), start)
-    measured = not abroad and (digits[0] != "0" or barcode) and _is_measure(text, start, end)
-    if measured or MOMENT.fullmatch(raw.strip("()")):
+    unit = BARCODE.search(text, start - 20, start) if digits[0] == "0" else _is_measure(text, start, end)
+    if (unit and not abroad) or MOMENT.fullmatch(raw.strip("()")):
         return False
-    if PHONE_CUE.search(text, max(0, start - 45), start):
+    if PHONE_CUE.search(text, start - 45, start):
         return True
     date = DATED.search(text, start, end + 6)
     if not abroad and (AMOUNT.fullmatch(raw) or len(digits) < 8 or (date and date.start() < end)):

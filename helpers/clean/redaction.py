@@ -33,10 +33,7 @@ RULES = (
 
 
 def redact(row: dict) -> dict:
-    """The row with personal data replaced, and the counts for its title and text in `redacted`.
-
-    Of the location the country stays. The review's page and the company's replies, which name the writer, go.
-    """
+    """The row without personal data, counted in `redacted`; of the location the country stays, page and replies go."""
     name, place = row["reviewer_name"], row["reviewer_location"]
     region = country_code(place) or country_code(row["company_country"])
     title, in_title = redact_text(row["review_title"] or "", name, region)
@@ -49,10 +46,7 @@ def redact(row: dict) -> dict:
 
 @lru_cache(maxsize=256)  # so that what every review of a company repeats is redacted once
 def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
-    """The text with a placeholder for each piece of personal data, and the number of placeholders by kind.
-
-    `name` is the reviewer's; `country`, a code or a name, is for phone numbers without a country code.
-    """
+    """The text with placeholders, and their number by kind; `country` (code or name) is for phones without its code."""
     counts = Counter()
     # A placeholder can show a name for what it is: look again until nothing is found. It ends.
     while found := spans(text, name, country):

@@ -41,8 +41,7 @@ def clean(reviews: Iterable[dict], min_words: int = 3, redact_pii=True) -> tuple
     """Reviews with plain, redacted texts, and the removed ones with `review_id`, `reason` and `text`.
 
     Removed are reviews with fewer than `min_words` words in title and text, and those that repeat an earlier one (by
-    date, then by id): its words, or, from NEAR_WORDS words on, nearly so. A kept row has FIELDS, `redacted` with
-    `redaction.redact`'s counts.
+    date, then by id): its words, or, from NEAR_WORDS words on, nearly so. A kept row has FIELDS.
     """
     pairs = [clean_one(review, redact_pii) for review in reviews]
     reasons = removals([said for _, said in pairs], min_words)
