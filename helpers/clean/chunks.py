@@ -6,8 +6,6 @@ Short reviews of one company in one language are packed whole; a long one is spl
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
 
 from helpers.clean import reviews
 from helpers.core import files
@@ -24,39 +22,37 @@ def split(rows: Iterable[dict], chunk_size: int = 1024, chunk_overlap: int = 256
     """
     if not 0 <= chunk_overlap < chunk_size:
         raise ValueError(f"chunk_overlap={chunk_overlap} must lie between 0 and chunk_size={chunk_size}")
-    parts = (part(row, chunk_size, chunk_overlap) for row in sorted(rows, key=_group))
+    parts = (part(row, chunk_size, chunk_overlap) for row in sorted(rows, key=group))
     return list(with_ids(pack(parts, chunk_size)))
 
 
-def _group(row: dict) -> tuple[str, str]:
+def group(row: dict) -> tuple[str, str]:
+    """What the reviews of a chunk have in common, and what they are sorted by: company and language."""
     return row["company_name"] or "", row.get("language") or ""
 
 
-def part(row: dict, chunk_size: int, chunk_overlap: int) -> dict:
-    """A review on its way into a chunk: its `section`, or, of one that is too long, the `pieces`."""
-    section, pieces = reviews.review_markdown(row), []
-    if len(section) > chunk_size:
-        section, pieces = "", list(_pieces(row, chunk_size, chunk_overlap))
-    group = dict(zip(("company", "language"), _group(row)))
-    return {**group, "review_id": row["review_id"], "section": section, "pieces": pieces}
+def part(row: dict, chunk_size: int, chunk_overlap: int) -> tuple[tuple[str, str], str, bool, list[str]]:
+    """A review on its way into a chunk: group, id, whether its section is short enough; that, or its pieces."""
+    section = reviews.review_markdown(row)
+    fits = len(section) <= chunk_size
+    pieces = [section] if fits else list(_pieces(row, chunk_size, chunk_overlap))
+    return group(row), row["review_id"], fits, pieces
 
 
-def pack(parts: Iterable[dict], chunk_size: int) -> Iterator[tuple[list[str], str | None, str]]:
-    """Review ids, company and text of each chunk, of parts that are sorted by company and language."""
-    for (company, _), group in groupby(parts, itemgetter("company", "language")):
-        ids, packed = [], ""
-        for one in group:
-            joined = packed + reviews.RULE + one["section"] if packed else one["section"]
-            if one["section"] and len(joined) <= chunk_size:
-                ids, packed = [*ids, one["review_id"]], joined
+def pack(parts: Iterable[tuple], chunk_size: int) -> Iterator[tuple[list[str], str | None, str]]:
+    """Review ids, company and text of each chunk, of parts that are sorted by group."""
+    ids, company, packed, last = [], None, "", None
+    for own, review_id, fits, pieces in parts:
+        for piece in pieces:
+            joined = packed + reviews.RULE + piece
+            if fits and own == last and len(joined) <= chunk_size:
+                ids, packed = [*ids, review_id], joined
                 continue
             if packed:
-                yield ids, company or None, packed
-            own, packed = [one["review_id"]], one["section"]
-            yield from ((own, company or None, piece) for piece in one["pieces"])
-            ids = own if packed else []
-        if packed:
-            yield ids, company or None, packed
+                yield ids, company, packed
+            ids, company, packed, last = [review_id], own[0] or None, piece, own if fits else None
+    if packed:
+        yield ids, company, packed
 
 
 def _pieces(row: dict, chunk_size: int, chunk_overlap: int) -> Iterator[str]:

@@ -6,11 +6,11 @@ title, a number in words, a street or a birthday. Nothing is raised, and redacti
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from helpers.clean import names, numbers
 from helpers.clean.numbers import Span
+from helpers.clean.texts import one_of
 
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "ORDER", "ACCOUNT", "PHONE", "NAME", "PLACE")
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
@@ -18,33 +18,22 @@ UNSPACED = re.compile("(?![年月日円元時分])[\u3040-\u30ff\u3400-\u9fff]")
 HYPHENS = dict.fromkeys([0x2010, 0x2011, 0x2012, 0x2212], "-")  # that look like one
 SOME_DIGITS = re.compile(r"\d(?:\D{0,3}\d){2}")
 
-LINK = re.compile(
-    r"(?<![\w@.-])(?:https?://|www\.|[\w-]+(?:\.[\w-]+)+/)\S*[^\s.,;:!?'\"()\[\]{}<>»”]", re.IGNORECASE
-)
-QUERY_KEYS = (
-    r"e?-?mail|correo|user|user_?name|usuario|utente|utilisateur|benutzer|uid|login|token|key|auth|session"
-    r"|sessionid|sid|sessie|account|konto|compte|cuenta|conto|customer|client|cliente|kunde|klant|member|name"
-    r"|naam|nom|nombre|nome|phone|tel|mobile|order|bestellung|commande|pedido|ordine|invoice|iban"
-)
-PERSON_PATHS = (
-    r"u|users?|usuarios?|utent[ei]|utilisateurs?|nutzer|benutzer|gebruikers?|members?|membres?|mitglied(?:er)?"
-    r"|miembros?|membri|leden|people|person|authors?|profiles?|profils?|profiel|perfil|profilo|in"
-)
+LINK = re.compile(r"(?i)(?<![\w@.-])(?:https?://|www\.|[\w-]+(?:\.[\w-]+)+/)\S*[^\s.,;:!?'\"()\[\]{}<>»”]")
 USER_PART = re.compile(
-    rf"//[^/]*@|[?&;#](?:\w+[-_.])?(?:{QUERY_KEYS})(?:[-_.]\w+)?=|/(?:{PERSON_PATHS})/\w|/[@~]\w"
-    r"|\b(?:facebook|instagram|twitter|tiktok|x)\.com/\w|\b(?:wa|t)\.me/\w",
-    re.IGNORECASE,
+    rf"(?i)//[^/]*@|[?&;#](?:\w+[-_.])?(?:{one_of('keys in links')})(?:[-_.]\w+)?=|/(?:{one_of('people in links')})/\w"
+    r"|/[@~]\w|\b(?:facebook|instagram|twitter|tiktok|x)\.com/\w|\b(?:wa|t)\.me/\w"
 )
 AT = r" ?(?:@|[\[({] ?(?:at|ät|a|arroba|arobase|chiocciola) ?[\])}]) ?"
 DOT = r"(?:\.| ?[\[({] ?(?:dot|punkt|point|punto|punt) ?[\])}] ?)"
-EMAIL = re.compile(rf"(?<![\w.+%-])[\w.+%-]+{AT}[\w-]+(?:{DOT}[\w-]+)+", re.IGNORECASE)
+EMAIL = re.compile(rf"(?i)(?<![\w.+%-])[\w.+%-]+{AT}[\w-]+(?:{DOT}[\w-]+)+")
+RULES = (
+    (LINK, lambda match, region: (*match.span(), "URL" if USER_PART.search(match.group()) else None)),
+    (EMAIL, lambda match, region: (*match.span(), "EMAIL")),
+)
 
 
 def redact(row: dict) -> dict:
-    """The row with personal data replaced, and the counts for its title and text in `redacted`.
-
-    Of the location the country stays. The review's page and the company's replies, which name the writer, go.
-    """
+    """The row without personal data, counted in `redacted`; of the location the country stays, page and replies go."""
     name, place = row["reviewer_name"], row["reviewer_location"]
     region = country_code(place) or country_code(row["company_country"])
     title, in_title = redact_text(row["review_title"] or "", name, region)
@@ -57,10 +46,7 @@ def redact(row: dict) -> dict:
 
 @lru_cache(maxsize=256)  # so that what every review of a company repeats is redacted once
 def redact_text(text: str, name: str | None = None, country: str | None = None) -> tuple[str, Counter[str]]:
-    """The text with a placeholder for each piece of personal data, and the number of placeholders by kind.
-
-    `name` is the reviewer's; `country`, a code or a name, is for phone numbers without a country code.
-    """
+    """The text with placeholders, and their number by kind; `country` (code or name) is for phones without its code."""
     counts = Counter()
     # A placeholder can show a name for what it is: look again until nothing is found. It ends.
     while found := spans(text, name, country):
@@ -88,16 +74,11 @@ def spans(text: str, name: str | None = None, country: str | None = None) -> lis
     """What the rules find at the first look, in order of place. A rule's find is hidden from the next."""
     found, region = [], country_code(country)
     text = PLACEHOLDER.sub(lambda match: "\0" * len(match.group()), text.translate(HYPHENS))  # places stay
-    for rule in (_links, _emails, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
-        for start, end, kind in list(rule(UNSPACED.sub(" ", text), region)):
-            text = text[:start] + "\0" * (end - start) + text[end:]
-            found.append((start, end, kind))
+    for pattern, decide in (*RULES, *(numbers.RULES if SOME_DIGITS.search(text) else ())):
+        shown, place = UNSPACED.sub(" ", text), 0
+        while match := pattern.search(shown, place):
+            start, place, kind = decide(match, region)
+            if kind:
+                text = text[:start] + "\0" * (place - start) + text[place:]
+                found.append((start, place, kind))
     return sorted(found + [(start, end, "NAME") for start, end in names.find(text, name)])
-
-
-def _links(text: str, region: str | None) -> Iterator[Span]:
-    yield from ((*match.span(), "URL") for match in LINK.finditer(text) if USER_PART.search(match.group()))
-
-
-def _emails(text: str, region: str | None) -> Iterator[Span]:
-    yield from ((*match.span(), "EMAIL") for match in EMAIL.finditer(text))

@@ -2,99 +2,77 @@
 
     python -m helpers.clean.shards WORK_DIR --processes 2
 
-reads WORK_DIR/reviews.jsonl, of notebook 01, and writes reviews_clean.jsonl, removed.jsonl and chunks.jsonl: the rows,
-and the ids, that the notebooks' default parameters give, so that notebook 04 goes on from there. reviews.md is not
-written. The reviews lie on disk, in the tables of `datasets.Dataset.map`; in memory are, of each, its id, its date and
-some numbers. Speed, memory, and what more would take: docs/scale.md.
+reads reviews.jsonl, of notebook 01, and writes reviews_clean.jsonl, removed.jsonl and chunks.jsonl, with the ids that
+the notebooks' default parameters give; no reviews.md. In memory is, of each review, what others are compared with.
+Speed, memory, and what more would take: docs/scale.md.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from helpers.clean import chunks, reviews
 from helpers.core import files, workdir
 
-BATCH = 1000  # reviews that a process holds at a time
-CLEAN = dict.fromkeys(("row", "id", "date"), "string") | dict.fromkeys(("content", "words", "name"), "int64")
-PART = dict.fromkeys(("company", "language", "review_id", "section"), "string")
 
-
-def clean(work_dir: Path, processes: int, scratch: str) -> None:
+def clean(work_dir: Path, processes: int) -> None:
     """Stage 02: the rows of `reviews.clean`, in reviews_clean.jsonl and removed.jsonl."""
-    rows = _mapped(work_dir / "reviews.jsonl", _clean, CLEAN, {"grams": "uint32"}, processes, scratch)
-    said = rows.remove_columns(["row", "grams"]).with_format("numpy")[:]
-    said["grams"] = [own for part in rows.data.column("grams").chunks for own in _split(part)]
-    reasons, lines = reviews.removals(said, min_words=3), rows.select_columns("row")
-    kept = (line["row"] + "\n" for index, line in enumerate(_rows(lines)) if index not in reasons)
-    files.write_text(work_dir / "reviews_clean.jsonl", kept)
-    lost = ((line["row"], reasons[index]) for index, line in enumerate(_rows(lines)) if index in reasons)
-    removed = (reviews.removed(json.loads(row), reason) for row, reason in lost)
-    files.write_jsonl(work_dir / "removed.jsonl", removed)
-    print(f"{len(rows)} reviews: {len(rows) - len(reasons)} kept, {len(reasons)} set aside")
+    path, said = work_dir / "reviews.jsonl", []
+    with path.open("rb") as lines, tempfile.TemporaryFile(dir=work_dir) as rows:
+        numbered = ((line, f"{path}, line {number}") for number, line in enumerate(lines, 1))
+        for row, own in _each(_clean, numbered, processes):
+            rows.write(row)
+            said.append(own)
+        reasons = reviews.removals(said, min_words=3)
+        rows.seek(0)
+        kept = (row.decode() for index, row in enumerate(rows) if index not in reasons)
+        files.write_text(work_dir / "reviews_clean.jsonl", kept)
+        rows.seek(0)
+        lost = ((json.loads(row), reasons[index]) for index, row in enumerate(rows) if index in reasons)
+        files.write_jsonl(work_dir / "removed.jsonl", (reviews.removed(*why) for why in lost))
+    print(f"{len(said)} reviews: {len(said) - len(reasons)} kept, {len(reasons)} set aside")
     outputs = ["reviews_clean.jsonl", "removed.jsonl"]
     workdir.finish_stage(work_dir, "02_reviews_to_markdown", reads=["reviews.jsonl"], writes=outputs)
 
 
-def chunk(work_dir: Path, processes: int, scratch: str) -> None:
+def chunk(work_dir: Path, processes: int) -> None:
     """Stage 03: the chunks of `chunks.split`, in chunks.jsonl."""
-    import numpy as np
-
-    parts = _mapped(work_dir / "reviews_clean.jsonl", _part, PART, {"pieces": "string"}, processes, scratch)
-    group = parts.select_columns(["language", "company"]).with_format("numpy")[:]
-    order = np.lexsort((group["language"], group["company"]))
-    packed = chunks.pack(_rows(parts.select(order)), chunk_size=1024)
+    path, places, end = work_dir / "reviews_clean.jsonl", defaultdict(list), 0
+    with path.open("rb") as lines:
+        for line in lines:
+            places[chunks.group(json.loads(line))].append(end)
+            end += len(line)
+    in_order = ((path, place) for group in sorted(places) for place in places[group])
+    packed = chunks.pack(_each(_part, in_order, processes), chunk_size=1024)
     files.write_jsonl(work_dir / "chunks.jsonl", chunks.with_ids(packed))
     workdir.finish_stage(work_dir, "03_chunk_reviews", reads=["reviews_clean.jsonl"], writes=["chunks.jsonl"])
 
 
-def _mapped(path: Path, function: Callable, plain: dict, lists: dict, processes: int, scratch: str):
-    """A JSONL file's rows through a function, in their order, on disk; a line that is no JSON is a ValueError."""
-    from datasets import Dataset, Features, Sequence, Value
-
-    features = Features({name: Value(kind) for name, kind in plain.items()})
-    features |= {name: Sequence(Value(kind)) for name, kind in lists.items()}
-
-    def convert(lines: dict[str, list[str]], numbers: list[int]) -> dict[str, list]:
-        rows = [_read(line, f"{path}, line {number + 1}") for line, number in zip(lines["text"], numbers)]
-        rows = [function(row) for row in rows]
-        return {name: [row[name] for row in rows] for name in features}
-
-    lines = Dataset.from_text(str(path), cache_dir=scratch)
-    how = {"batched": True, "batch_size": BATCH, "with_indices": True, "num_proc": processes}
-    return lines.map(convert, remove_columns="text", features=features, desc=path.name, **how)
+def _each(function: Callable, arguments: Iterable[tuple], processes: int) -> Iterable:
+    """What a function makes of each, in their order; so many are taken at a time as the processes need."""
+    run = Parallel(processes, return_as="generator")
+    return tqdm(run(delayed(function)(*each) for each in arguments), unit=" reviews", mininterval=1)
 
 
-def _read(line: str, where: str) -> dict:
+def _clean(line: bytes, where: str) -> tuple[bytes, reviews.Said]:
     try:
-        return json.loads(line)
+        review = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is not JSON ({error}): {line[:80]!r}") from None
-
-
-def _clean(review: dict) -> dict:
     row, said = reviews.clean_one(review)
-    return {"row": json.dumps(row, ensure_ascii=False), **said}
+    return f"{json.dumps(row, ensure_ascii=False)}\n".encode(), said
 
 
-def _part(row: dict) -> dict:
-    return chunks.part(row, chunk_size=1024, chunk_overlap=256)
-
-
-def _split(part) -> list:
-    """The arrays of a column of lists, on disk as they are."""
-    import numpy as np
-
-    ends = np.cumsum(part.value_lengths().to_numpy(zero_copy_only=False))
-    return np.split(part.flatten().to_numpy(), ends[:-1])
-
-
-def _rows(dataset) -> Iterator[dict]:
-    """The rows, read from the disk in batches."""
-    for batch in dataset.iter(BATCH):
-        yield from (dict(zip(batch, values)) for values in zip(*batch.values()))
+def _part(path: Path, place: int) -> tuple:
+    with path.open("rb") as lines:
+        lines.seek(place)
+        return chunks.part(json.loads(lines.readline()), chunk_size=1024, chunk_overlap=256)
 
 
 def main() -> None:
@@ -104,9 +82,8 @@ def main() -> None:
     wanted = parser.parse_args()
     if not (wanted.work_dir / "reviews.jsonl").exists():
         parser.error(f"{wanted.work_dir}/reviews.jsonl does not exist; notebook 01 writes it")
-    with tempfile.TemporaryDirectory(dir=wanted.work_dir, prefix=".shards-") as scratch:
-        clean(wanted.work_dir, wanted.processes, scratch)
-        chunk(wanted.work_dir, wanted.processes, scratch)
+    clean(wanted.work_dir, wanted.processes)
+    chunk(wanted.work_dir, wanted.processes)
 
 
 if __name__ == "__main__":

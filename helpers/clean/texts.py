@@ -4,33 +4,40 @@ import html
 import re
 import unicodedata
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 
 import regex
+
+from helpers.core import files
+
+WORDS = files.read_json(Path(__file__).with_name("words.json"))  # of six languages, by what they are for
+
+
+def one_of(kind: str) -> str:
+    """A pattern of the words of one kind in WORDS, the longest first."""
+    longest_first = sorted(WORDS[kind], key=len, reverse=True)
+    return "|".join(re.escape(word).replace("'", "['’]") for word in longest_first)
+
 
 # Scripts written without spaces: each of their characters, with its marks, counts as a word.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[\w--[{UNSPACED}]]+(?:['’][\w--[{UNSPACED}]]+)*", regex.V1)
 
-TAG = re.compile(
-    r"</?(?:a|b|blockquote|br|code|div|em|font|h[1-6]|hr|i|img|li|ol|p|pre|s|small|span|strong|sub|sup|table"
-    r"|tbody|td|th|thead|tr|u|ul)(?:\s[^<>]*)?/?>",
-    re.IGNORECASE,
-)
+TAG = re.compile(rf"(?i)</?(?:{one_of('tags')})(?:\s[^<>]*)?/?>")
 # What no reader of a page sees; one that never ends hides the rest, as it does in a browser.
 HIDDEN = re.compile(r"(?is)<!--.*?(?:-->|\Z)|<(style|script)\b[^<>]*>.*?(?:</\1\s*>|\Z)")
-BREAK = re.compile(r"<br\s*/?>|</p>|</div>|</li>|</tr>", re.IGNORECASE)
+BREAK = re.compile(r"(?i)<br\s*/?>|</(?:p|div|li|tr)>")
 # Characters that nobody sees. Hidden orders travel in the tags (U+E00xx) and in runs of variation selectors.
 # A joiner stays where it is spelling: within Arabic and Indic scripts, and between the parts of an emoji.
-JOINING = "\u0600-\u0dff\u1780-\u18af"
+JOINED = "\u0600-\u0dff\u1780-\u18af\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 INVISIBLE = re.compile(
     "(\U0001f3f4[\U000e0061-\U000e007a]{3,6}\U000e007f)"  # the flags of England, Scotland and Wales stay
-    f"|(?<![{JOINING}])\u200c|\u200c(?![{JOINING}])"
-    f"|(?<![{JOINING}\u2190-\u2bff\ufe0f\U0001f000-\U0001faff])\u200d"
-    f"|\u200d(?![{JOINING}\u2190-\u2bff\U0001f000-\U0001faff])"
+    f"|(?<![{JOINED}])[\u200c\u200d]|[\u200c\u200d](?![{JOINED}])"
     "|(?<=[\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+"
-    "|[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "|[\x00-\x08\x0b-\x1e\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
@@ -39,10 +46,9 @@ def plain(text: str | None) -> str:
     """Text in Unicode NFC without HTML, what that hides, and invisible characters; spaces are folded."""
     before = text or ""  # entities are decoded twice, because many exports encode them twice
     text = HIDDEN.sub(" ", html.unescape(html.unescape(before)))
-    text = TAG.sub("", BREAK.sub("\n", text))
-    text = "\n".join(" ".join(line.split()) for line in text.splitlines())
+    text = "\n".join(TAG.sub("", BREAK.sub("\n", text)).splitlines())
     text = unicodedata.normalize("NFC", INVISIBLE.sub(r"\1", text))
-    text = "\n".join(line for line in map(str.strip, re.sub("  +", " ", text).split("\n")) if line)
+    text = "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
     return before if text == before else text  # of 100,000 reviews, one copy in memory instead of two
 
 
@@ -89,6 +95,7 @@ def hashed(grams: Iterable[tuple[str, ...]]):
 
 
 BUCKETS = 2**24  # of n-grams, for counting about how many texts hold each
+BLOCK = 100  # texts that are compared with all others at a time
 
 
 def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Iterator[tuple[int, int, float]]:
@@ -99,42 +106,34 @@ def near_duplicates(grams: Sequence, least: float, chains: bool = True) -> Itera
     Efficient Similarity Joins for Near-Duplicate Detection, WWW 2008).
     """
     import numpy as np
+    from scipy.sparse import csr_array
 
     holders = np.zeros(BUCKETS, dtype=np.uint32)
     for own in grams:
         holders[own % BUCKETS] += 1
     sizes = np.array([len(own) for own in grams], dtype=int)
-    # With one n-gram more than n - least * n, two prefixes must meet.
-    prefixes = sizes - np.ceil(least * sizes).astype(int) + 1
-    rest, lengths, last = sizes - prefixes, np.zeros_like(sizes), np.zeros(len(grams), dtype=np.uint64)
-    flat, end = np.empty(prefixes.sum(), dtype=np.uint32), 0
-    for text, own in enumerate(grams):
-        count = holders[own % BUCKETS]
-        prefix = np.lexsort((own, count))[: prefixes[text]]
-        last[text] = (count[prefix[-1:]].astype(np.uint64) << np.uint64(32) | own[prefix[-1:]]).sum()
-        rarest = own[prefix[count[prefix] > 1]]  # where a text is alone, it meets nobody
-        lengths[text] = len(rarest)
-        flat[end : (end := end + len(rarest))] = rarest
-    order = np.argsort(flat[:end], kind="stable").astype(np.uint32)  # by n-gram, then by text
-    at, starts = np.arange(end, dtype=np.uint32), np.diff(flat[order], prepend=flat[order][:1]) != 0
-    first, place = np.empty_like(at), np.empty_like(at)
-    first[order], place[order] = np.maximum.accumulate(np.where(starts, at, 0)), at
-    holder = np.repeat(np.arange(len(grams), dtype=np.uint32), lengths)[order]
-    del flat, order, at, starts  # of many texts, most of the memory
-    repeats = np.zeros(len(grams), dtype=bool)
-    for later, end in enumerate(np.cumsum(lengths).tolist()):
-        own = slice(end - lengths[later], end)
-        met = [holder[a:b] for a, b in zip(first[own].tolist(), place[own].tolist()) if a < b]
-        if not met:
-            continue
-        others, shared = np.unique(np.concatenate(met), return_counts=True)
-        # Behind the end of the prefix that ends first, they share at most what is left of its text.
-        most = shared + np.where(last[others] < last[later], rest[others], rest[later])
-        most = np.minimum(most, np.minimum(sizes[others], sizes[later]))
-        likely = most >= least / (1 + least) * (sizes[others] + sizes[later]) - 1e-9
-        for earlier in others[likely & (chains | ~repeats[others])].tolist():
-            common = len(np.intersect1d(grams[later], grams[earlier], assume_unique=True))
-            similarity = common / (sizes[later] + sizes[earlier] - common)
-            if similarity >= least:
-                repeats[later] = True
-                yield earlier, later, float(similarity)
+    # Of two texts so similar, each has n-grams of the other before its rest, where the commonest are.
+    rest = np.ceil(least * sizes).astype(int) - 1
+    rarest, ends = array("i"), array("i", [0])
+    for own, left in zip(grams, rest):
+        buckets = (own % BUCKETS).astype(np.int32)
+        first = buckets[np.lexsort((own, holders[buckets]))[: len(own) - left]]
+        rarest.frombytes(first[holders[first] > 1].tobytes())  # where a text is alone, it meets nobody
+        ends.append(len(rarest))
+    ones, columns = np.ones(len(rarest), dtype=np.uint16), np.asarray(rarest)
+    holds = csr_array((ones, columns, np.asarray(ends)), shape=(len(grams), BUCKETS))
+    held, repeats = holds.T.tocsr(), np.zeros(len(grams), dtype=bool)
+    for start in range(0, len(grams), BLOCK):
+        shared = (holds[start : start + BLOCK] @ held).tocoo()
+        later, earlier = shared.row + start, shared.col
+        # What they share besides is in the rest of one of them.
+        most = shared.data + np.maximum(rest[earlier], rest[later])
+        most = np.minimum(most, np.minimum(sizes[earlier], sizes[later]))
+        likely = most >= least / (1 + least) * (sizes[earlier] + sizes[later]) - 1e-9
+        likely &= (earlier < later) & (chains | ~repeats[earlier])
+        for text, other in sorted(zip(later[likely].tolist(), earlier[likely].tolist())):
+            common = len(np.intersect1d(grams[text], grams[other], assume_unique=True))
+            similarity = common / (sizes[text] + sizes[other] - common)
+            if similarity >= least and (chains or not repeats[other]):
+                repeats[text] = True
+                yield other, text, float(similarity)
