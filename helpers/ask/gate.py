@@ -27,13 +27,8 @@ SOURCE = re.compile(
 )
 URL = re.compile(r"(?:https?://|www\.)[^\s)]+")
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
-REFUSAL = re.compile(
-    r"(?i)^\W*(i['’ ]?a?m sorry|sorry, |(unfortunately,? )?i (can['’]?t|can ?not|am unable)\b|es tut mir leid|"
-    r"ich kann (leider )?nicht|désolé|je (suis désolé|ne peux pas)|lo siento|no puedo|mi dispiace|non posso|"
-    r"het spijt me|ik kan (helaas )?niet)|\b(als ki\b|als sprachmodell|en tant qu['’](ia|intelligence)|"
-    r"as an? (ai\b|(large )?language model)|como (una )?(ia\b|inteligencia)|come (una )?(ia\b|intelligenza)|"
-    r"als (een )?(ai|taalmodel)\b)"
-)
+OF_ITSELF = texts.one_of("words of a model about itself")
+REFUSAL = re.compile(rf"(?i)^\W*(?:{texts.one_of('beginnings of refusals')})|\b(?:{OF_ITSELF})\b")
 # What a chunk says about its reviews, but for their titles.
 HEADER = r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
 
@@ -193,9 +188,6 @@ def check_enough(kept: list[dict], rejected: list[dict]) -> None:
     most = Counter(kinds).most_common(3)
     examples = (f"{count} × {rejected[kinds.index(kind)]['reason'][:300]}" for kind, count in most)
     if len(kept) < LEAST_PAIRS:
-        raise ValueError(
-            f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: "
-            f"{'; '.join(examples) or 'the teacher gave no others'}. Look into qa_rejected.jsonl; then collect more "
-            "reviews, raise pairs_per_chunk, choose a stronger teacher_model, or loosen the limits at the top of "
-            "helpers/ask/gate.py. The journal keeps what was paid for."
-        )
+        why = f"{len(kept)} pairs are left and training needs {LEAST_PAIRS}. Rejected: {'; '.join(examples) or 'none'}"
+        fix = "Look into qa_rejected.jsonl; collect more reviews, raise pairs_per_chunk, take a stronger teacher_model"
+        raise ValueError(f"{why}. {fix}, or loosen the limits in helpers/ask/gate.py. No answer is lost.")

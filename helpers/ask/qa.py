@@ -108,9 +108,8 @@ def _parse(text: str) -> tuple[list[tuple[str, str]], list[str]]:
         if value is None:
             problems.append("broken JSON")
             continue
-        topics = {"topic", "topics"} & {
-            *value
-        } and "question" not in value  # of a reply that was cut off, or alone
+        # Topics may come alone, also where a reply was cut off.
+        topics = {"topic", "topics"} & value.keys() and "question" not in value
         items = value["pairs"] if isinstance(value.get("pairs"), list) else [] if topics else [value]
         problems += [] if items else [NOTHING_TO_ASK]
         for item in items:

@@ -31,15 +31,8 @@ PASSING = 408, 409, 424, 429, 498, 499  # statuses below 500 that say nothing ab
 BACK_OFF_SECONDS = 1.0  # before the second try, then twice as long each time
 LONGEST_WAIT_SECONDS = 600.0  # a server that answers nothing for longer is not waited for
 GLANCE_SECONDS = 0.02  # between looks of an idle place at whether it may send
-FIXES = {
-    0: "OPENAI_BASE_URL usually ends in /v1",  # what came is no completion
-    400: "No request has worked yet: check teacher_model, what this server accepts, and this text",
-    401: "Check OPENAI_API_KEY, and that OPENAI_BASE_URL is the server it belongs to",
-    402: "Add credit to the account, renew its key, or choose a cheaper teacher_model",
-    403: "This OPENAI_API_KEY may not use the model: choose another teacher_model or another key",
-    429: "If the account's quota is used up, add credit or wait a day; otherwise lower max_concurrency",
-}
-FIXES |= {404: FIXES[0], 413: FIXES[400], 422: FIXES[400]}
+# What to do, by an error's status; 0 is what is no completion.
+FIXES = {int(status): fix for status, fix in files.read_json(Path(__file__).with_name("fixes.json")).items()}
 
 
 class BudgetReached(RuntimeError):

@@ -1,5 +1,6 @@
 """The tables and pictures, matplotlib figures, of the notebooks, in one plain style."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,8 +12,12 @@ def table(rows: list[dict]):
     from IPython.display import HTML
     from pandas import DataFrame, option_context
 
-    frame = DataFrame(rows or [{"": "no rows"}], dtype=object).replace(r"\s+", " ", regex=True)
-    frame = frame.replace(r"(\S{60})", "\\1\u200b", regex=True)  # or one column would squeeze the others
+    frame = DataFrame(
+        rows or [{"": "no rows"}], dtype=object
+    )  # with breaks, or one column would squeeze the others
+    frame = frame.map(
+        lambda v: re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(v.split())) if type(v) is str else v
+    )
     with option_context("display.max_colwidth", None):
         html = frame.to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right

@@ -71,8 +71,6 @@ def open_page(model, tokenizer, web_chat=True, questions=chat.QUESTIONS, index=N
 
 def where_it_is(page: gradio.Blocks, share: bool) -> str:
     """How to reach the page from here, and who else can."""
-    reach = {"share": f"Open {page.share_url}: whoever has this link can talk to your model"}
-    reach["local"] = f"Open {page.local_url}: the page is on this machine only"
-    reach["colab"] = "The page is in this cell, for you only; web_chat = 'share' makes a link for others"
-    reach["kaggle"] = "Kaggle shows no page from its machines: set web_chat = 'share' for a link"
-    return f"{reach['share' if share else runtime.platform()]}. It is open while this notebook runs."
+    reach = runtime.PLATFORMS[runtime.platform()]["page"].format(url=page.local_url)
+    reach = f"Open {page.share_url}: whoever has this link can talk to your model" if share else reach
+    return f"{reach}. It is open while this notebook runs."

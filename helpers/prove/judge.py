@@ -23,8 +23,7 @@ Pair = namedtuple("Pair", "question reference a b")  # of two answers; in a plan
 SYSTEM_PROMPT = Path(__file__).with_name("judge_system.md").read_text(encoding="utf-8").strip()
 
 
-class Verdict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(json_schema_extra={"additionalProperties": False})
+class Verdict(pydantic.BaseModel, json_schema_extra={"additionalProperties": False}):
     winner: Literal["first", "second", "tie"]
 
 

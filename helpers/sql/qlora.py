@@ -10,11 +10,11 @@ SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/hugg
 
 import dataclasses
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from helpers.core import runtime, workdir
+from helpers.core import hub, runtime, workdir
 from helpers.sql import data
-from helpers.sql.adapter import load, lora, pick_attention
 from helpers.train import checkpoints, cpu_loss, local_gemma, memory, models, progress, training
 from helpers.train import data as qa_data
 
@@ -38,8 +38,7 @@ DEFAULTS = {
 PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 320)}
 PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
 # Options that do not change what is learned, or that do so only as their product.
-ASIDE = {"work_dir", "resume", "checkpoint_repo", "max_examples"}
-ASIDE |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+ASIDE = "work_dir resume checkpoint_repo max_examples per_device_train_batch_size gradient_accumulation_steps".split()
 PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
 
 
@@ -101,6 +100,45 @@ def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     listed = ", ".join(f"{name} = {filled[name]}" for name in left if filled[name] != getattr(options, name))
     why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
     return dataclasses.replace(options, **filled), why
+
+
+def pick_attention(device: runtime.Device) -> tuple[str, str]:
+    """The attention, which decides whether rows can be packed: only FlashAttention keeps packed rows apart."""
+    if device.kind == "cuda" and device.capability >= (8, 0) and find_spec("flash_attn"):
+        return "flash_attention_2", "rows can be packed"
+    why = "needs a GPU from Ampere on" if device.capability < (8, 0) else "is not installed"
+    return "sdpa", f"rows are not packed: FlashAttention {why}"
+
+
+def load(choice: models.Choice, dtype: str, device: runtime.Device):
+    """Model and tokenizer; the weights as NF4 with double quantization where the choice has 4 bits."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    hub.log_in()
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
+    if choice.load_in_4bit:
+        # Stored and computed alike, since FSDP shards only what has one dtype.
+        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
+        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
+    if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
+    model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
+    tokenizer = AutoTokenizer.from_pretrained(choice.source)
+    tokenizer.chat_template = tokenizer.chat_template or local_gemma.CHAT_TEMPLATE  # base models have none
+    return model, tokenizer
+
+
+def lora(options, tokens: list[int] = ()):
+    """A LoraConfig for every linear layer of the language model, not of images; `tokens` get rows of their own."""
+    from peft import LoraConfig
+
+    sizes = dict(r=options.lora_r, lora_alpha=options.lora_alpha, lora_dropout=options.lora_dropout)
+    whole = ["lm_head", "embed_tokens"] if options.train_embeddings else None
+    where = dict(target_modules=models.LANGUAGE_LAYERS, modules_to_save=whole, task_type="CAUSAL_LM")
+    rows = {"embed_tokens": [*tokens]} if tokens else None
+    return LoraConfig(**sizes, **where, trainable_token_indices=rows)
 
 
 def plan(options: Options, model, longest: int) -> memory.Plan:
@@ -225,8 +263,7 @@ def run(options: Options) -> None:
     if pairs:
         how_long = options.num_train_epochs, options.max_steps
         steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
-        most, looks = (80, 3) if device.kind == "cpu" else (50, 6)
-        every = min(most, max(10, steps // looks))
+        every = min(80, max(10, steps // 3)) if device.kind == "cpu" else min(50, max(10, steps // 6))
         options = dataclasses.replace(options, save_steps=every)
     batches = plan(options, model, max(lengths))
     folder = run_folder(options, choice, train_dataset)
