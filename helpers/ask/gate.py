@@ -28,7 +28,7 @@ SOURCE = re.compile(
 URL = re.compile(r"(?:https?://|www\.)[^\s)]+")
 SENTENCE_END = re.compile(r"[.!?]+[\"')\]”’]*(?=\s+[^\sa-z]|\s*$)|[。！？]")
 OF_ITSELF = texts.one_of("words of a model about itself")
-REFUSAL = re.compile(rf"(?i)^\W*(?:{texts.one_of('beginnings of refusals')})|\b(?:{OF_ITSELF})\b")
+REFUSAL = re.compile(rf"(?i)(?:^\W*(?:{texts.one_of('beginnings of refusals')})|\b(?:{OF_ITSELF}))\b")
 # What a chunk says about its reviews, but for their titles.
 HEADER = r"^(#.*|---|- \*\*(?!Title)[\w ]+\*\*: .*|\[View Full Review\].*)$|^- \*\*Title\*\*: "
 

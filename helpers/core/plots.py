@@ -12,12 +12,9 @@ def table(rows: list[dict]):
     from IPython.display import HTML
     from pandas import DataFrame, option_context
 
-    frame = DataFrame(
-        rows or [{"": "no rows"}], dtype=object
-    )  # with breaks, or one column would squeeze the others
-    frame = frame.map(
-        lambda v: re.sub(r"\S{60}", "\\g<0>\u200b", " ".join(v.split())) if type(v) is str else v
-    )
+    breaks = r"\S{60}", "\\g<0>\u200b"  # or one column would squeeze the others
+    frame = DataFrame(rows or [{"": "no rows"}], dtype=object)
+    frame = frame.map(lambda v: re.sub(*breaks, " ".join(v.split())) if type(v) is str else v)
     with option_context("display.max_colwidth", None):
         html = frame.to_html(index=False, border=0, justify="left", na_rep="")
     return HTML(html.replace("<td>", '<td style="text-align: left">'))  # Jupyter would align it to the right

@@ -73,9 +73,8 @@ def _text(path: Path) -> tuple[str, bool]:
     garbled = sure > 0.7 and language in LACKED  # of Western lines in the benchmarks: at most 0.03
     if garbled or len(re.findall(NOT_WESTERN, text)) > accents / 20:
         what = f"{path} is not UTF-8, and Windows-1252 garbles line {number} ({line[:60]!r})"
-        pages = "Polish, Czech: cp1250, Russian: cp1251, Greek: cp1253, Turkish: cp1254, Japanese: cp932"
-        what += f"; open it in its own encoding ({pages}, Mac: mac_roman, DOS: cp850)"
-        raise ValueError(f"{what} and save it as UTF-8")
+        pages = "Polish cp1250, Russian cp1251, Greek cp1253, Turkish cp1254, Japanese cp932, Mac mac_roman, DOS cp850"
+        raise ValueError(f"{what}; open it in its own encoding ({pages}) and save it as UTF-8")
     hint = f"Save it as UTF-8 if line {number} looks wrong:\n  {line.strip()[:100]}"
     print(f"{path.name} is not UTF-8: read as Windows-1252. {hint}")
     return text, False
