@@ -10,8 +10,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
-# A room grows only for something new. They are on their way to core 600, collect 620, clean 830, ask 1,200, train
-# 1,050, prove 600, publish 650, sql 500, pipeline 450: lower a number here whenever a room has become smaller.
+# A room grows only for something new. Three are larger than they were meant to be, collect 620, ask 1,200 and sql 500:
+# lower a number here whenever a room has become smaller.
 BUDGETS = dict(
     core=600, collect=663, clean=830, ask=1810, train=1050, prove=596, publish=632, sql=1203, pipeline=401
 )
