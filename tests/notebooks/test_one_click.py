@@ -255,7 +255,7 @@ def test_the_map_of_the_code_names_every_room_module_and_function_that_it_should
         assert f"`{path.stem}`" in path.with_name("__init__.py").read_text(encoding="utf-8"), path
     for room, module, name in re.findall(r"`(\w+)\.(\w+)\.(\w+)`", text):
         source = (helpers / room / f"{module}.py").read_text(encoding="utf-8")
-        assert re.search(rf"^(?:def|class) {name}\b", source, re.MULTILINE), f"{room}.{module}.{name}"
+        assert re.search(rf"^(?:def |class |){name}\b", source, re.MULTILINE), f"{room}.{module}.{name}"
 
 
 # ---- the set-up cell, with the repository on a loopback git server
