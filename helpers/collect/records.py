@@ -1,7 +1,6 @@
 """The one record of a review: Bright Data's Trustpilot record, whatever a file or service calls it."""
 
 import contextlib
-import itertools
 import json
 import re
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pydantic
+from dateutil import parser
 
 from helpers.core import files
 
@@ -26,10 +26,8 @@ STARS = re.compile(
     re.IGNORECASE,
 )
 STAR_WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE"]  # in exports of Google's Business Profile
-DAYS = ("%Y-%m-%d", "%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%d %b %y")
 # What Amazon writes before a date, and the years of programs that had none, 0001, 1970 or 9999.
 NO_DATE = re.compile(r"^Reviewed in .* on |^(?!199|20)\d{4}(?=[-/.])|(?<=[a-z,.] )(?!199|20)\d{4}\b")
-CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # What a platform calls people whose name it does not show.
 SITE = r"an?|ein|une?|d|de|di|verified|valued|happy|amazon|kindle|google|apple|yelp|trustpilot|facebook|ebay|etsy"
 ROLE = r"customer|user|buyer|client|guest|reviewer|kund(?:e|in)|nutzer(?:in)?|utilisateur|cliente|utente|usuario|klant"
@@ -68,11 +66,13 @@ def date(value: object) -> datetime:
     iso = re.sub(r"^(\d{4})[/.](\d\d?)[/.](\d\d?)", r"\1-\2-\3", re.sub(r" (UTC|GMT)$", "Z", text))
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(re.sub(r" ([+-]\d\d)", r"\1", iso))
-    iso = re.sub(r" GMT[+-]\d\d?(:?\d\d)?$", "", iso)  # Google Forms
-    spaced = " ".join(re.sub(r"(?<=[a-zA-Z])-|-(?=[a-zA-Z])|[,.]|(?<=\d)(st|nd|rd|th)\b", " ", iso).split())
-    for day, clock in itertools.product(DAYS, CLOCKS):
-        with contextlib.suppress(ValueError):
-            return datetime.strptime(spaced, day + clock)
+    known = re.match(r"\d{4}-(0?[1-9]|1[0-2])-\d|.*[a-z]{3}", iso, re.IGNORECASE)  # 5/1/2026 is two dates
+    with contextlib.suppress(ValueError, OverflowError):  # without its day or its year it is the default's
+        day, same = (
+            parser.parse(iso, ignoretz=True, default=datetime(*ymd)) for ymd in ((2000, 1, 1), (2001, 2, 2))
+        )
+        if known and day == same:
+            return day
     raise ValueError("not a date, or one of two (write 2026-01-31, 2026-01-31T14:05:00Z or 31 January 2026)")
 
 
