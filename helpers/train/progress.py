@@ -29,7 +29,7 @@ def show(trainer, title: str = "Training loss") -> None:
     class Progress(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
             self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", mininterval=1)
-            self.picture, self.drawn = None, time.monotonic()
+            self.shown, self.drawn = False, time.monotonic()
 
         def on_log(self, args, state, control, logs, **kwargs):
             loss = logs.get("loss", logs.get("eval_loss", 0.0))
@@ -50,10 +50,8 @@ def show(trainer, title: str = "Training loss") -> None:
             self.drawn = time.monotonic()
             if get_ipython():  # outside a notebook there is no place for a picture
                 figure = plots.loss(losses(trainer), losses(trainer, "eval_loss"), title)
-                if self.picture:
-                    self.picture.update(figure)
-                else:
-                    self.picture = display(figure, display_id=True)
+                display(figure, display_id=f"losses-{id(self)}", update=self.shown)
+                self.shown = True
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
