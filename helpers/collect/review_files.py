@@ -27,11 +27,8 @@ DAY_MONTH_YEAR = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(20)?(\d\d)(?!\d)(.*)")
 def find(source: str) -> Path:
     """A file of one's own: as named, else of that name in Colab's Files panel, in Drive, or in a Kaggle input."""
     path, inputs = Path(source).expanduser(), workdir.KAGGLE_INPUT
-    folders = [
-        workdir.COLAB_FILES,
-        workdir.DRIVE,
-        *sorted(path for n in (1, 2, 3) for path in inputs.glob("*/" * n)),
-    ]
+    attached = sorted(folder for depth in ("*", "*/*", "*/*/*") for folder in inputs.glob(depth))
+    folders = (workdir.COLAB_FILES, workdir.DRIVE, *attached)
     found = next(filter(Path.is_file, [path, *(folder / path.name for folder in folders)]), path)
     if found != path:
         print(f"{source} is {found}")
