@@ -41,7 +41,7 @@ notebooks: demo
 	done
 
 bench: setup
-	for name in training_speed head_loss memory one_sentence collect_memory reviews_to_chunks redaction publish stopping plans step_share one_token chat waiting installing shards; do $(PY) -m benchmarks.$$name || exit 1; done
+	for name in training_speed head_loss memory one_sentence collect_memory reviews_to_chunks redaction publish stopping plans step_share one_token waiting installing shards; do $(PY) -m benchmarks.$$name || exit 1; done
 
 # Besides the form of the code: lines per room and module, and imports that run one way.
 lint: setup

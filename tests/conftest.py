@@ -77,7 +77,7 @@ def tuned(tiny_gemma):
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_gemma), config)
     tokenizer = AutoTokenizer.from_pretrained(tiny_gemma)
     model.generation_config.suppress_tokens = models.stop_ids(tokenizer)
-    return model.eval(), tokenizer
+    return model, tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
-from queue import Queue
 from threading import Event, Lock
 from typing import NamedTuple
 
@@ -24,9 +24,7 @@ QUESTIONS = [
     "Are there any recurring themes regarding pricing or value?",
 ]
 
-# The rows of a batch, by what PEFT calls the adapter of each.
-ROWS = {"tuned": "default", "base": "__base__"}
-# One question at a time: the seed is torch's only one.
+# One answer at a time: the adapter is switched on and off for the whole model, and the seed is torch's only one.
 TURN = Lock()
 
 
@@ -55,72 +53,72 @@ class Answer(NamedTuple):
 
 
 def stream(
-    model, tokenizer, question: str, *, max_new_tokens=256, seed=3407, **sampling
-) -> Iterator[dict[str, Answer]]:
-    """Yield both models' answers, by the names of ROWS, at each token; whoever stops reading ends them.
+    model, tokenizer, question: str, *, tuned=True, max_new_tokens=256, seed=3407, **sampling
+) -> Iterator[Answer]:
+    """Yield the answer as it grows, word by word; whoever stops reading ends it.
 
-    They are rows of one batch: a token of both takes hardly longer than one, since most of its time goes into reading
-    the weights. `sampling` is temperature, where 0 is greedy, top_p and top_k, by default models.SAMPLING: calmer than
-    Gemma 3's makers advise (temperature 1.0), for answers about facts.
+    `tuned=False` asks the base model, with the adapter off. `sampling` is temperature, where 0 is greedy, top_p and
+    top_k, by default models.SAMPLING: calmer than Gemma 3's makers advise (temperature 1.0), for answers about facts.
     """
     import torch
-    from transformers import StoppingCriteriaList, set_seed
+    from transformers import StoppingCriteriaList, TextIteratorStreamer, set_seed
 
-    ids = torch.tensor([models.chat_ids(tokenizer, question)] * len(ROWS), device=model.device)
+    ids = torch.tensor([models.chat_ids(tokenizer, question)], device=model.device)
     ends, sampling = models.ends(tokenizer), {"do_sample": True, **models.SAMPLING, **sampling}
     sampling["temperature"] *= 1.0  # transformers takes no whole number, and a slider at its end gives one
     options = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens}
     options |= ends | (sampling if sampling["temperature"] else models.GREEDY)
-    grown, unread, started = Queue(), Event(), time.perf_counter()
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    text, tokens, started, unread = "", 0, time.perf_counter(), Event()
 
     def watch(all_ids: torch.Tensor, scores: object) -> torch.Tensor:
-        grown.put((all_ids[:, ids.shape[1] :].tolist(), time.perf_counter() - started))
-        return torch.full([len(ROWS)], unread.is_set(), device=ids.device)
+        nonlocal tokens
+        tokens = all_ids.shape[1] - ids.shape[1]
+        return torch.tensor([unread.is_set()], device=ids.device)
 
-    def run() -> None:
+    def run() -> torch.Tensor:
         nonlocal started
-        watching = {"stopping_criteria": StoppingCriteriaList([watch]), "adapter_names": [*ROWS.values()]}
+        watching = {"streamer": streamer, "stopping_criteria": StoppingCriteriaList([watch])}
         try:
-            with TURN, models.inference(model):
+            with TURN, nullcontext() if tuned else model.disable_adapter(), models.inference(model):
                 started = time.perf_counter()
                 set_seed(seed)
-                model.generate(**options, **watching)
+                return model.generate(**options, **watching)
         finally:
-            grown.put(None)  # also after an error, or the reader would wait for ever
+            streamer.end()  # also after an error, or the reader would wait for ever
 
-    answers: dict[str, Answer] = {}
     with ThreadPoolExecutor(1) as pool:
         generation = pool.submit(run)
         try:
-            for rows, seconds in iter(grown.get, None):
-                for name, row in zip(ROWS, rows):
-                    # Behind its end a row is padded, and before that it may end with half a letter.
-                    if name not in answers or not answers[name].ended:
-                        text = tokenizer.decode(row, skip_special_tokens=True).strip().rstrip("\ufffd")
-                        ended = "by itself" if row[-1] in ends["eos_token_id"] else ""
-                        answers[name] = Answer(text, len(row), seconds, ended)
-                yield {**answers}
+            for piece in streamer:
+                text += piece
+                yield Answer(text, tokens, time.perf_counter() - started)
         finally:
             unread.set()
-        generation.result()  # raises what was raised in the thread
-    yield {name: one._replace(ended=one.ended or "at max_new_tokens") for name, one in answers.items()}
+        last = generation.result()[0, -1].item()  # raises what was raised in the thread
+    ended = "by itself" if last in ends["eos_token_id"] else "at max_new_tokens"
+    yield Answer(text.strip(), tokens, time.perf_counter() - started, ended)
+
+
+def both(model, tokenizer, question: str, **settings) -> Iterator[tuple[str, Answer]]:
+    """Stream the tuned model's answer, then the base model's: ("tuned" or "base", the answer so far)."""
+    for name in ("tuned", "base"):
+        for answer in stream(model, tokenizer, question, tuned=name == "tuned", **settings):
+            yield name, answer
 
 
 def side_by_side(model, tokenizer, question: str, found: dict | None = None, **settings) -> dict:
     """Print both answers as they come, to what `search` found and the question; return them as one row."""
     row: dict = {"question": question, **(found or {"source": "", "context": ""})}
     print(f"❯ {question}" + (f"\n  reads the {row['source']}" if found else ""))
-    growing = stream(model, tokenizer, models.prompt(question, row["context"]), **settings)
-    answers = next(growing)
-    for name in ROWS:  # the second goes on while the first is read
-        print(f"\n{name:>6}: {answers[name].text}", end="", flush=True)
-        while not answers[name].ended:
-            printed, answers = len(answers[name].text), next(growing)
-            print(answers[name].text[printed:], end="", flush=True)
-        print(f"\n        [{answers[name]}]")
-        row |= {name: answers[name].text, f"{name}_tokens": answers[name].tokens}
-        row |= {f"{name}_stopped": answers[name].ended}
-        row[f"{name}_tokens_per_second"] = round(answers[name].tokens_per_second, 1)
+    for name, answer in both(model, tokenizer, models.prompt(question, row["context"]), **settings):
+        begin = "" if name in row else f"\n{name:>6}: "
+        print(begin + answer.text[len(row.get(name, "")) :], end="", flush=True)
+        row[name] = answer.text
+        if answer.ended:
+            print(f"\n        [{answer}]")
+            row |= {f"{name}_tokens": answer.tokens, f"{name}_stopped": answer.ended}
+            row[f"{name}_tokens_per_second"] = round(answer.tokens_per_second, 1)
     print()
     return row
 

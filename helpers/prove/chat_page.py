@@ -41,14 +41,11 @@ def open_page(model, tokenizer, web_chat=True, questions=chat.QUESTIONS, index=N
         yield {box: "", read: source["context"]} | {panes[name]: talk for name, talk in talks.items()}
         asked = models.prompt(question, source["context"])
         note = f", read the {source['source']}" if index else ""
-        for answers in chat.stream(model, tokenizer, asked, **options):
-            said = {n: message("assistant", one.text, f"*{one}{note}*") for n, one in answers.items()}
-            yield {panes[name]: [*talks[name], said[name]] for name in PANES}
+        for name, growing in chat.both(model, tokenizer, asked, **options):
+            yield {panes[name]: [*talks[name], message("assistant", growing.text, f"*{growing}{note}*")]}
 
     with gradio.Blocks(title="Talk to your model", analytics_enabled=False) as page:
-        gradio.Markdown(
-            "# Talk to your model\nIt answers, and the base beside it. Each question stands alone."
-        )
+        gradio.Markdown("# Talk to your model\nIt answers, then the base does. Each question stands alone.")
         with gradio.Row():
             looks = dict(min_width=320, latex_delimiters=[], buttons=[])
             panes = {name: gradio.Chatbot(label=PANES[name], elem_id=name, **looks) for name in PANES}

@@ -32,18 +32,19 @@ def answer_nats(model, tokenizer, pairs: list[dict], batch_size: int = 4, exampl
     import torch
     from tqdm import trange
 
-    plain, nats = models.text_tokenizer(tokenizer), [[]] * len(pairs)
     rows = [models.chat_ids(tokenizer, pair["question"], pair["answer"], examples) for pair in pairs]
     asked = [models.chat_ids(tokenizer, pair["question"], examples=examples) for pair in pairs]
-    sizes = [len(row) - len(prompt) for row, prompt in zip(rows, asked)]
+    sizes, nats = [len(row) - len(prompt) for row, prompt in zip(rows, asked)], [[]] * len(pairs)
     in_order = sorted(range(len(rows)), key=lambda at: len(rows[at]))  # so that little is padded
     for start in trange(0, len(rows), batch_size, unit="batch", mininterval=5):
         batch = in_order[start : start + batch_size]
-        ids = {"input_ids": [rows[at] for at in batch]}
-        padded = plain.pad(ids, padding_side="left", return_tensors="pt").to(model.device)
         # All answers end together: logits of the prompts would fill the memory, 262,144 numbers per token.
         most = max(sizes[at] for at in batch)
         with models.inference(model):
+            padded = models.batch_of(model, tokenizer, [rows[at] for at in batch], examples)
+            if cache := padded.get("past_key_values"):
+                new, positions = slice(cache.get_seq_length(), None), padded["attention_mask"].cumsum(1) - 1
+                padded |= {"input_ids": padded["input_ids"][:, new], "position_ids": positions[:, new]}
             logits = model(**padded, logits_to_keep=most + 1).logits
         for at, scores in zip(batch, logits):
             answer = torch.tensor(rows[at][-sizes[at] :], device=scores.device)

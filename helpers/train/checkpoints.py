@@ -13,8 +13,8 @@ NOTHING = {"seconds": 0.0, "peak_gb": 0.0}
 def folder(work_dir: Path, settings: dict, train_dataset) -> Path:
     """The folder of this run's checkpoints: another setting or other data is another run; 3.0 and 3 are the same."""
     settings = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in settings.items()}
-    content = {"settings": settings, "data": train_dataset["input_ids"]}
-    return work_dir / "checkpoints" / files.content_id(content)
+    content = files.content_id({"settings": settings, "data": train_dataset["input_ids"]})
+    return work_dir / "checkpoints" / content
 
 
 def seal(checkpoint: Path) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-PAD_TO_MULTIPLE_OF = 32  # tokens: 44 steps in bfloat16 took 58 s instead of 71
+PAD_TO_MULTIPLE_OF = 32  # tokens: each length is compiled anew; 44 steps in bfloat16 took 58 s instead of 71
 TILE = 2048  # vocabulary entries at a time, 2.6 MB of bf16 weights for the 270M: benchmarks/head_loss.json
 
 
@@ -63,7 +63,6 @@ def train_without_logits(trainer) -> None:
     """Let the trainer train and evaluate Gemma 3 with `frozen_head_loss` on a CPU; elsewhere nothing changes.
 
     TRL's own compute_loss would want all logits, for an entropy and an accuracy. Other models may cap their logits.
-    Batches are padded to a few lengths, since the CPU library compiles its bfloat16 products for each anew.
     """
     causal = trainer.model.get_base_model()
     if trainer.args.device.type != "cpu" or causal.config.model_type != "gemma3_text":

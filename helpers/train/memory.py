@@ -24,11 +24,8 @@ class Plan:
     checkpointing: bool
     parts: dict[str, float]
     why: str
+    peak_gb: float = 0.0
     smaller: tuple = ()  # plans for a device whose memory ends before the estimate says
-
-    @property
-    def peak_gb(self) -> float:
-        return round(sum(self.parts.values()), 2)
 
 
 def estimate(model, rows: int, length: int, lora_r: int, checkpointing: bool) -> dict[str, float]:
@@ -101,8 +98,8 @@ def plan(model, length: int, rows: int, accumulation: int, lora_r: int) -> Plan:
         way = f"{at_once} rows at once × {update // at_once}, gradient checkpointing {'on' if checkpointing else 'off'}"
         peak = sum(parts.values())
         if peak - held <= SPARE * free:
-            why = f"{way}: about {peak:.1f} GB at the peak"
-            fitting.append(Plan(at_once, update // at_once, checkpointing, parts, why))
+            way += f": about {peak:.1f} GB at the peak"
+            fitting.append(Plan(at_once, update // at_once, checkpointing, parts, way, round(peak, 2)))
     if not fitting:
         need = f"One row of {length} tokens needs about {peak:.1f} GB at the peak, {peak - held:.1f} GB more than now"
         fix = "Lower max_seq_length or lora_r, choose a smaller model_name, or restart the session to free memory"

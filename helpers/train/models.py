@@ -18,9 +18,9 @@ LANGUAGE_LAYERS = r"(?!.*(vision|audio)).*_proj"
 AUTO = [row for row in reversed(KNOWN) if row["free GiB"] and "Gemma 3" in row["model"]]  # the largest first
 # The name of a model is for people and files, its source is what from_pretrained takes.
 Choice = namedtuple("Choice", ["name", "source", "load_in_4bit", "why"])
-# Turns have what opens the turn of each, and the token that ends one.
+# What opens the turn of each, and the token that ends one, in Gemma 3 and in Gemma 4.
 Turns = namedtuple("Turns", ["user", "model", "end"])
-MARKERS = ("<start_of_turn>", "<end_of_turn>"), ("<|turn>", "<turn|>")  # Gemma 3's and Gemma 4's
+MARKERS = ("<start_of_turn>", "<end_of_turn>"), ("<|turn>", "<turn|>")
 TURNS = [Turns(f"{start}user\n", f"{start}model\n", end) for start, end in MARKERS]
 
 
@@ -30,10 +30,10 @@ def choose(model_name: str, device: runtime.Device, load_in_4bit: bool = True) -
     if model_name == "auto" and on_gpu:
         fitting = [row["model_name"] for row in AUTO if device.memory_gib >= row["free GiB"]]
         if not fitting:
-            has = (
+            free = (
                 f"{device.name} has {device.memory_gib:.1f} GiB free, and 'auto' needs {AUTO[-1]['free GiB']}"
             )
-            raise MemoryError(f"{has}. Restart the session, or set model_name={local_gemma.NAME!r}.")
+            raise MemoryError(f"{free}. Restart the session, or set model_name={local_gemma.NAME!r}.")
         model_name, why = fitting[0], f"the largest that fits {device.memory_gib:.1f} GiB on {device.name}"
     elif model_name == "auto":
         model_name, why = local_gemma.NAME, f"the one that trains without a GPU ({device.why})"
@@ -178,6 +178,26 @@ def inference(model) -> Iterator[None]:
         yield
 
 
+def batch_of(model, tokenizer, rows: list[list[int]], examples=()) -> dict:
+    """The rows padded on the left, without a GPU with the keys and values of the `examples` that all begin with.
+
+    Each row's stand right before its question, as if it was read whole: the sliding window counts what lies between.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    batch = text_tokenizer(tokenizer).pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+    if not examples or model.device.type != "cpu":  # on a GPU Unsloth's generate() has a cache of its own
+        return {**batch.to(model.device)}
+    shared, once = os.path.commonprefix([chat_ids(tokenizer, "", examples=examples), *rows]), DynamicCache()
+    model(torch.tensor([shared]), past_key_values=once, logits_to_keep=1)
+    at = (batch["attention_mask"].cumsum(1) - 1).clamp(0)[:, : len(shared)]
+    cache = DynamicCache(config=model.config.get_text_config())
+    for number, layer in enumerate(once.layers):
+        cache.update(*(kept[0][:, at].transpose(0, 1) for kept in (layer.keys, layer.values)), number)
+    return {**batch, "past_key_values": cache}
+
+
 def generate(model, tokenizer, questions: list[str], *options, **more) -> list[str]:
     """The texts of `generate_ids`, which takes the same, without special tokens."""
     return texts(tokenizer, generate_ids(model, tokenizer, questions, *options, **more))
@@ -192,20 +212,18 @@ def generate_ids(model, tokenizer, questions, max_new_tokens=256, batch_size=32,
     from tqdm import tqdm
 
     options = ends(tokenizer) | {"max_new_tokens": max_new_tokens, **(sampling or GREEDY)}
-    left = {"padding": True, "padding_side": "left", "return_tensors": "pt", "add_special_tokens": False}
     answers = []  # each starts right after its own prompt, since the padding is on the left
     with tqdm(total=len(questions), mininterval=5) as bar:
         while asked := questions[len(answers) :][:batch_size]:
-            prompts = [chat_text(tokenizer, question, examples=examples) for question in asked]
-            batch = text_tokenizer(tokenizer)(prompts, **left).to(model.device)
+            rows = [chat_ids(tokenizer, question, examples=examples) for question in asked]
             try:
                 with inference(model):
-                    output = model.generate(**batch, **options)
+                    output = model.generate(**batch_of(model, tokenizer, rows, examples), **options)
             except torch.OutOfMemoryError:  # a T4 may not hold so many long prompts
                 if (batch_size := batch_size // 2) == 0:
                     raise
                 continue
-            for row in output[:, batch["input_ids"].shape[1] :].tolist():
+            for row in output[:, max(map(len, rows)) :].tolist():
                 end = next((at for at, token in enumerate(row) if token in options["eos_token_id"]), len(row))
                 answers.append(row[: end + 1])
             bar.update(len(asked))

@@ -5,8 +5,6 @@ import time
 
 from helpers.core import plots
 
-REDRAW = 15  # seconds between two pictures
-
 
 def losses(trainer, name: str = "loss") -> list[dict]:
     """One `{"step", "loss"}` for every logged step; with "eval_loss", for every look at the validation rows."""
@@ -39,7 +37,7 @@ def show(trainer, title: str = "Training loss") -> None:
             self.bar.update(state.global_step - self.bar.n)
             if "loss" in logs:
                 self.bar.set_postfix_str(f"loss {loss:.3f}")
-            if time.monotonic() - self.drawn > REDRAW:
+            if time.monotonic() - self.drawn > 15:  # seconds
                 self.draw()
 
         def on_train_end(self, args, state, control, **kwargs):

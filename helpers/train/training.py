@@ -8,7 +8,6 @@ from pathlib import Path
 from helpers.core import files
 from helpers.train import checkpoints, memory, models
 
-LEAST_STEPS = 10
 NEAR, MANY = 0.9, 10  # the cosine of a look-alike of the turn's end, and how many of them are too many
 GREEN, PLAIN = "\x1b[42m", "\x1b[0m"  # notebooks and terminals show these as colour
 
@@ -16,8 +15,8 @@ GREEN, PLAIN = "\x1b[42m", "\x1b[0m"  # notebooks and terminals show these as co
 def planned_steps(rows: int, rows_per_update: int, epochs: float, max_steps: int) -> int:
     """Updates that the trainer will make. Raises ValueError under 10: from fewer nothing follows."""
     steps = max_steps if max_steps > 0 else math.ceil(math.ceil(rows / rows_per_update) * epochs)
-    if steps < LEAST_STEPS:
-        few = f"{rows} rows make {steps} steps of {rows_per_update} rows, fewer than {LEAST_STEPS}, which prove nothing"
+    if steps < 10:
+        few = f"{rows} rows make {steps} steps of {rows_per_update} rows, fewer than 10, which prove nothing"
         raise ValueError(f"{few}. Raise num_train_epochs or max_steps, or add rows.")
     return steps
 

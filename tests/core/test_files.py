@@ -203,7 +203,7 @@ def test_the_adapter_and_the_pairs_of_the_sample_warn_as_well(tmp_path, shown, m
     work_dir = own_work_dir(tmp_path, own=True)
     assert models.find_adapter("", work_dir)[0] == models.SAMPLE_ADAPTER
     with pytest.raises(ValueError, match="no rows in train"):
-        data._three_sides("auto", work_dir)
+        data.load_qa_dataset("auto", work_dir)
     assert ["bundled sample's, because" in html for html in shown] == [True, False]
     data._read_sides("sample")  # asked for
     assert len(shown) == 2

@@ -170,7 +170,7 @@ def test_settings_reach_the_model_and_an_empty_question_asks_nothing(tab, tuned)
     expect(reply(tab, "tuned")).to_contain_text("9 tokens")
     *_, direct = chat.stream(*tuned, "  Why?  ", max_new_tokens=9, seed=7, temperature=0.35)
     letters = re.compile(r"[^\W_]+")
-    assert letters.findall(answer(tab, "tuned")) == letters.findall(direct["tuned"].text)
+    assert letters.findall(answer(tab, "tuned")) == letters.findall(direct.text)
 
 
 def test_an_example_fills_the_box(tab):
@@ -197,7 +197,7 @@ def test_what_people_and_models_write_is_shown_and_never_loaded_or_run(tab, text
 def test_the_markdown_of_an_answer_is_rendered_and_a_link_shows_where_it_leads(tab, monkeypatch):
     text = "**bold**\n\n- [NAME] [here](http://a.example/b)"
     ended = chat.Answer(text, 3, 1.0, "by itself")
-    monkeypatch.setattr(chat, "stream", lambda *_, **__: iter([{"tuned": ended, "base": ended}]))
+    monkeypatch.setattr(chat, "both", lambda *_, **__: iter([("tuned", ended), ("base", ended)]))
     ask(tab, "Why?")
     answered(tab)
     assert reply(tab, "tuned").locator("strong").inner_text() == "bold"

@@ -193,6 +193,36 @@ def test_a_context_stands_in_the_prompt_with_an_open_book_and_examples_before_it
     )
 
 
+def test_examples_that_are_read_once_change_neither_losses_nor_answers(loaded, monkeypatch):
+    """Longer than the sliding window, before questions of other lengths, alone in a batch too."""
+    model, tokenizer = loaded
+    pairs = [
+        pair | {"question": pair["question"] + " And why?" * n} for n, pair in enumerate([*PAIRS, *PAIRS])
+    ]
+    shots = [(CONTEXT * 3, "By then."), ("How long?", "62 days.")]
+    assert len(models.chat_ids(tokenizer, "", examples=shots)) > 2 * model.config.sliding_window
+
+    def both(batch_size: int) -> tuple:
+        nats = evaluation.answer_nats(model, tokenizer, pairs, batch_size, shots)
+        asked = [pair["question"] for pair in pairs]
+        return nats, models.generate_ids(model, tokenizer, asked, 12, batch_size, shots)
+
+    sizes = []
+    count = lambda module, args, options: sizes.append((*args, options.get("input_ids"))[0].numel())  # noqa: E731
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    for batch_size in (3, 1):
+        once, answers = both(batch_size)
+        few = sum(sizes)
+        sizes.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(models, "batch_of", lambda *three, batch=models.batch_of: batch(*three[:3]))
+            whole, others = both(batch_size)
+        assert answers == others and (few < sum(sizes) / 1.5 or batch_size == 1)
+        assert [sum(row) for row in once] == pytest.approx([sum(row) for row in whole], rel=1e-5)
+        sizes.clear()
+    hook.remove()
+
+
 def test_the_examples_are_the_shortest_of_each_kind_in_turn():
     pairs = [
         {"id": f"{kind}{size}", "kind": "review" if kind == "review" else "overview", "chunk_id": f"{kind}-1"}

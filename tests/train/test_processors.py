@@ -69,8 +69,7 @@ ASKED = {
         model, tokenizer, PAIRS, max_new_tokens=8
     ),
     "stream": lambda model, tokenizer, folder: [
-        [one.text for one in answers.values()]
-        for answers in chat.stream(model, tokenizer, "Why?", max_new_tokens=8)
+        answer.text for answer in chat.stream(model, tokenizer, "Why?", max_new_tokens=8)
     ],
     "configuration": merged_config,
     "Modelfile": lambda model, tokenizer, folder: export.modelfile(tokenizer, "model.gguf"),
