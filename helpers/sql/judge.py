@@ -13,11 +13,9 @@ small; where they are empty, or the gold gives no rows, `no rows` says nothing a
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -31,7 +29,7 @@ RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not 
 LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS = "timed out", "empty", "gold broken", "no rows"
 KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS)
 ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
-# What one context or query may use; the process ends a second after `seconds` at the latest.
+# What one context or query may use.
 LIMITS = {"seconds": 5.0, "rows": 10_000, "megabytes": 128}
 Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
@@ -65,40 +63,9 @@ class Outcome:
         return {text: d for text in ("gold", "generated") if (d := getattr(self, text).dialect) != "duckdb"}
 
 
-LEAD = re.compile(r"\A\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
-MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
-THOUGHT = re.compile(r"\A(?:.*</(?:think(?:ing)?|reasoning)>|\s*<think.*)", re.IGNORECASE | re.DOTALL)
-# "Select the names:" on a line of its own is none.
-QUERY = r'(?:select\b(?![^\n/-]*[.:]\s*\n)|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
-OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
-STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
-QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in (r"^\s*", r"\b")]
-
-
-def extract(text: str) -> str:
-    """The SQL in a model's answer, without its thoughts, fences, prose before it, and end-of-turn marks.
-
-    From prose, what begins with its first SELECT or WITH, at the beginning of a line if there is one. What stands
-    behind the first statement is left out where it is run.
-    """
-    text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
-    text, fenced, *_ = [*re.split("`{3,}", text), ""]
-    fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE)
-    if (STATEMENT.match(fenced) or QUERIES[1].search(fenced)) and not QUERIES[0].search(text):
-        text = fenced
-    if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
-        quotes = re.search(r'"""\s*\Z|[`"]*\Z', text[: found.start()])[0].strip()
-        text = text[found.start() :]
-        if quotes:  # as Markdown, Python or JSON ends it
-            text = re.split(rf"(?<!\\){quotes}", text)[0].replace(r"\n", "\n").replace(r"\"", '"')
-    return text.strip().rstrip(";").rstrip()
-
-
 def judge_all(rows: Jobs, processes: int | None = None) -> list[Outcome]:
     """Outcomes of (context, gold, generated), in their order. `processes`: default one a core."""
-    jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
-    results = run_all(jobs, processes)
-    return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
+    return [_outcome(*pair) for pair in run_all(rows, processes)]
 
 
 def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
@@ -111,32 +78,33 @@ def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
 
 
 def _run(jobs: list[tuple[str, ...]]) -> list[list[Result]]:
-    """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
-    results: list[list[Result]] = []
-    while left := jobs[len(results) :]:
-        ran = subprocess.run(
-            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(LIMITS)],
-            input="".join(json.dumps(job) + "\n" for job in left),
-            capture_output=True,
-            text=True,
-            cwd=runtime.REPOSITORY,
-            env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
-            start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
+    """The results of these jobs, from one sandbox. What ended a child of it is the result of what it left out."""
+    ran = subprocess.run(
+        [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(LIMITS)],
+        input="".join(json.dumps(job) + "\n" for job in jobs),
+        capture_output=True,
+        text=True,
+        cwd=runtime.REPOSITORY,
+        env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
+        start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
+    )
+    results, replies = [], []
+    for reply in map(json.loads, ran.stdout.splitlines()):
+        if isinstance(reply, dict):
+            replies.append(Result(**reply))
+            continue  # until the child's exit code
+        late = reply == -signal.SIGALRM
+        why = (
+            f"longer than {LIMITS['seconds']:g} s; its process was ended"
+            if late
+            else f"its process ended with {reply}"
         )
-        why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
-        if ran.returncode == -signal.SIGALRM:
-            why = f"longer than {LIMITS['seconds']:g} s; its process was ended"
-        ready, *replies = ran.stdout.split("\n")[:-1] or [""]
-        if not ready:
-            raise RuntimeError(f"the process for SQL did not start: {why}")
-        answered = iter([Result(**json.loads(reply)) for reply in replies])
-        for _, *queries in left:
-            row = list(itertools.islice(answered, len(queries)))
-            if len(row) < len(queries) and ran.returncode == 0:
-                break  # to be asked again
-            results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
-            if len(row) < len(queries):
-                break
+        missing = len(jobs[len(results)]) - 1 - len(replies)
+        results.append(replies + [Result(LIMIT, why)] * missing)
+        replies = []
+    if len(results) < len(jobs):
+        why = ran.stderr.strip().rpartition("\n")[2] or f"it ended with {ran.returncode}"
+        raise RuntimeError(f"the process for SQL stopped after {len(results)} of {len(jobs)} rows: {why}")
     return results
 
 
@@ -165,14 +133,12 @@ def _equal(rows: list[list], others: list[list]) -> bool:
     return all(near(a, b) if {type(a), type(b)} in ({float}, {int, float}) else a == b for a, b in pairs)
 
 
-def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
+def _outcome(gold: Result, generated: Result) -> Outcome:
     kind, detail = generated.kind, generated.detail
     if gold.kind != ROWS:
         kind, detail = GOLD_BROKEN, f"{gold.kind}: {gold.detail}"
     elif not gold.rows or not gold.filled:
         kind, detail = NO_ROWS, "the gold gives no rows" if gold.filled else "the context has no rows"
-    elif not text:
-        kind, detail = EMPTY, ""
     elif kind == TOO_MANY:  # the gold has fewer
         kind = WRONG
     elif kind == ROWS:

@@ -34,12 +34,20 @@ DEFAULTS = {
     "per_device_train_batch_size": (1, 2),
     "gradient_accumulation_steps": (4, 1),
 }
-# As notebook 05 has them.
-PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 320)}
-PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
-# Options that do not change what is learned, or that do so only as their product.
+# The same for pairs, as notebook 05 has them, and its other values where they are not those of SQL.
+PAIR_DEFAULTS = {
+    "learning_rate": (2e-4, 1e-3),
+    "max_steps": (-1, 320),
+    "per_device_train_batch_size": (2, 1),
+    "gradient_accumulation_steps": (4, 1),
+}
+PAIRS = dict(dataset="auto", open_book=True, max_seq_length=2048, lora_r=8, lora_alpha=8, lora_dropout=0.0)
+PAIRS |= dict(packing=False, lr_scheduler_type="linear", warmup_ratio=5, max_grad_norm=1.0)  # 5 steps
+PAIR_SETTINGS = (
+    "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed".split()
+)
+# Options that do not change what is learned of SQL, or that do so only as their product.
 ASIDE = "work_dir resume checkpoint_repo max_examples per_device_train_batch_size gradient_accumulation_steps".split()
-PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,28 +82,18 @@ class Options:
     seed: int = 3407
     resume: bool = True
     checkpoint_repo: str = ""
+    open_book: bool | None = None  # None for SQL, of pairs whether their context is shown
 
-
-@dataclasses.dataclass(frozen=True)
-class PairOptions(Options):
-    """Notebook 05's choices for question–answer pairs; `dataset` is read as it does, and what is SQL's is not used."""
-
-    dataset: str = "auto"
-    max_seq_length: int = 2048
-    lora_r: int = 8
-    lora_alpha: int = 8
-    lora_dropout: float | None = 0.0
-    packing: bool = False
-    lr_scheduler_type: str = "linear"
-    warmup_ratio: float = 5  # from 1 on it is a number of steps
-    max_grad_norm: float = 1.0
-    open_book: bool = True
+    @property
+    def pairs(self) -> bool:
+        """Whether these are for notebook 05's question–answer pairs; then what is SQL's is not used."""
+        return self.open_book is not None
 
 
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     """The options with the device's value in place of each 0, "auto" and None, and what was put there."""
-    defaults = PAIR_DEFAULTS if isinstance(options, PairOptions) else DEFAULTS
-    left = [name for name in defaults if getattr(options, name) == getattr(type(options), name)]
+    defaults = PAIR_DEFAULTS if options.pairs else DEFAULTS
+    left = [name for name in defaults if getattr(options, name) == getattr(Options, name)]
     filled = {name: defaults[name][device.kind == "cpu"] for name in left}
     listed = ", ".join(f"{name} = {filled[name]}" for name in left if filled[name] != getattr(options, name))
     why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
@@ -149,8 +147,7 @@ def plan(options: Options, model, longest: int) -> memory.Plan:
     if rest or share % rows:
         raise ValueError(
             f"per_device_train_batch_size × gradient_accumulation_steps = {rows_per_update(options)} rows per update "
-            f"cannot be shared out among {processes} processes in batches of {options.per_device_train_batch_size}. "
-            f"Choose a multiple of {processes * options.per_device_train_batch_size}."
+            f"cannot be shared out among {processes} processes: use a multiple of {processes * rows}."
         )
     if processes == 1 and not options.train_embeddings:
         return memory.plan(model, longest, rows, share // rows, options.lora_r)
@@ -164,13 +161,12 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given, place, names = dataclasses.asdict(options), Path(options.work_dir), PAIR_SETTINGS.split()
-    if not isinstance(options, PairOptions):
-        names, place = given.keys() - ASIDE, place / FOLDER
+    given, place = dataclasses.asdict(options), Path(options.work_dir)
+    names = PAIR_SETTINGS if options.pairs else given.keys() - {*ASIDE, "open_book"}
     settings = {name: given[name] for name in names}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
-    return checkpoints.folder(place, settings, train_dataset)
+    return checkpoints.folder(place if options.pairs else place / FOLDER, settings, train_dataset)
 
 
 def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device):
@@ -190,7 +186,7 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     given |= dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)
     given |= dict(eval_strategy=when, eval_steps=every, include_num_input_tokens_seen="non_padding")
     given |= dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
-    if isinstance(options, PairOptions):
+    if options.pairs:
         given |= dict(weight_decay=0.01, optim=given["optim"] if cpu else "adamw_8bit")
         given |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
         given |= dict(restore_callback_states_from_checkpoint=True)  # early stopping's patience, too
@@ -238,6 +234,16 @@ def as_trained(trainer, rows) -> list[dict]:
     return examples
 
 
+def sides(options: Options, work_dir: Path) -> list[list[dict]]:
+    """What to train on and what to watch, as pairs of a question and an answer."""
+    if options.pairs:
+        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
+        return [[*both["train"]], [*both["validation"]]]
+    rows, _ = data.load(options.dataset, options.context)
+    parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+    return [[data.pair(row) for row in part] for part in parts[:2]]
+
+
 def run(options: Options) -> None:
     """Notebook 09 up to the adapter, in one process of several; of pairs the checkpoints, from which 05 goes on."""
     from transformers import EarlyStoppingCallback
@@ -248,53 +254,41 @@ def run(options: Options) -> None:
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    longest, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
-    if pairs:
+    how = tokenizer, options.max_seq_length, options.open_book
+    (rows, too_long), (validation, _) = (data.masked(side, *how) for side in sides(options, work_dir))
+    if options.pairs:
         training.check_end_of_turn(model, tokenizer)
-        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
-        sides, open_book = [[*both["train"]], [*both["validation"]]], options.open_book
-    else:
-        rows, _ = data.load(options.dataset, options.context)
-        parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
-        sides = [[data.pair(row) for row in part] for part in parts[:2]]
-    fitting = [data.masked(side, tokenizer, longest, open_book) for side in sides]
-    (train_dataset, too_long), (validation_dataset, _) = fitting
-    lengths = list(map(len, train_dataset["input_ids"]))
-    if pairs:
         how_long = options.num_train_epochs, options.max_steps
-        steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
+        steps = training.planned_steps(len(rows), rows_per_update(options), *how_long)
         every = min(80, max(10, steps // 3)) if device.kind == "cpu" else min(50, max(10, steps // 6))
         options = dataclasses.replace(options, save_steps=every)
-    batches = plan(options, model, max(lengths))
-    folder = run_folder(options, choice, train_dataset)
-    settings = config(options, batches, folder, dtype, device)
-    trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
+    batches = plan(options, model, max(map(len, rows["input_ids"])))
+    folder = run_folder(options, choice, rows)
+    trainer = make_trainer(
+        options, model, tokenizer, rows, validation, config(options, batches, folder, dtype, device)
+    )
     if trainer.is_world_process_zero():
-        print(f"{len(train_dataset)} rows fit, {len(too_long)} are too long and left out")
-        examples = as_trained(trainer, train_dataset)
-        training.check_training_examples(examples, tokenizer, rows=len(train_dataset))
+        print(f"{len(rows)} rows fit, {len(too_long)} are too long and left out")
+        training.check_training_examples(as_trained(trainer, rows), tokenizer, rows=len(rows))
         progress.show(trainer)
         if options.checkpoint_repo:
             checkpoints.fetch(folder, options.checkpoint_repo)
     trainer.accelerator.wait_for_everyone()
-    if pairs:
+    if options.pairs:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=3))
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
     train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
-    if pairs:
+    if options.pairs:
         trainer.accelerator.print("Run notebook 05 with the same parameters: it goes on from here")
         return
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
 
 
-def main() -> None:
+if __name__ == "__main__":
     from transformers import HfArgumentParser
 
-    parsers = [HfArgumentParser(kind, prog="python -m helpers.sql.qlora") for kind in (Options, PairOptions)]
-    pairs = data.has_pairs(parsers[0].parse_known_args()[0].dataset)
-    run(*parsers[pairs].parse_args_into_dataclasses())
-
-
-if __name__ == "__main__":
-    main()
+    parser = HfArgumentParser(Options, prog="python -m helpers.sql.qlora")
+    if data.has_pairs(parser.parse_known_args()[0].dataset):
+        parser.set_defaults(**PAIRS)
+    run(*parser.parse_args_into_dataclasses())

@@ -358,7 +358,7 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
 def test_pairs_are_trained_with_notebook_05s_optimizer_and_stopping(tmp_path):
     """Its cell: linear, five steps of warm-up, decay 0.01, 8 bits on a GPU; the best checkpoint is kept."""
     for device, optimizer in ((T4, "adamw_8bit"), (CPU, "adamw_torch_fused")):
-        options, _ = qlora.for_device(qlora.PairOptions(save_steps=10), device)
+        options, _ = qlora.for_device(qlora.Options(**qlora.PAIRS, save_steps=10), device)
         made = qlora.config(options, PLAN, tmp_path, "float32", device)
         found = (made.optim, made.lr_scheduler_type, made.warmup_steps, made.weight_decay, made.max_grad_norm)
         assert found == (optimizer, "linear", 5, 0.01, 1.0)
