@@ -53,8 +53,7 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     for number, row in enumerate(rows, 1):
         if bad := [name for name in NEEDED if not isinstance(row.get(name), str) or not row[name].strip()]:
             problem = f"the column {bad[0]!r} is missing, empty or not text; it has {', '.join(row)}"
-            fix = f"Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it"
-            raise ValueError(f"{dataset}, row {number}: {problem}. {fix}.")
+            raise ValueError(f"{dataset}, row {number}: {problem}. Each needs {', '.join(NEEDED)}.")
         row["shown"] = row["sql_context"]
         if context == "schema":
             row["shown"] = "\n".join(f"{statement};" for statement in create_statements(row["sql_context"]))
@@ -92,22 +91,19 @@ def group(row: dict, group_by: str = "schema") -> str:
     return " ".join(str(row[group_by]).lower().split())
 
 
-def split(
-    rows: list[dict], train_size: int, test_size: int, group_by: str = "schema", seed: int = 3407
-) -> tuple[list[dict], list[dict], list[dict]]:
+def split(rows: list[dict], train_size: int, test_size: int, group_by="schema", seed: int = 3407) -> tuple:
     """(train, validation, test) in seeded order; rows that share a schema stay on one side (`ask.splits`).
 
     A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left out. Each
-    side gets at least one group. Validation comes out of train: at most 24 rows and a tenth of it. The largest group is
-    in train. With `group_by` the name of a column, rows with the same text there stay together instead, for questions
-    over one schema: "sql" keeps the same query on one side. Raises ValueError under three groups.
+    side gets at least one group, train the largest. Validation comes out of train: at most 24 rows and a tenth of it.
+    With `group_by` the name of a column, rows with the same text there stay together instead, for questions over one
+    schema: "sql" keeps the same query on one side. Raises ValueError under three groups.
     """
-    names = ", ".join(rows[0])
+    names, groups = ", ".join(rows[0]), defaultdict(list)
     if group_by not in ("schema", *rows[0]):
         raise ValueError(
             f"group_by={group_by!r} is not a column of the rows, which have {names}, nor 'schema'"
         )
-    groups = defaultdict(list)
     for row in rows:
         groups[group(row, group_by)].append(row)
     if len(groups) < 3:

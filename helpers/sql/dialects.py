@@ -1,8 +1,9 @@
 """SQL of other databases for DuckDB, by sqlglot: `statements` splits, `contexts` and `queries` give readings to try.
 
-Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, TRUNCATE, views, what ALTER
-does to columns, rows of pg_dump's COPY. Keys, indexes, owners, comments and settings go; types become wide (64 bits,
-doubles, texts). Refused: REPLACE, blocks that may make rows. What means something else here: docs/text-to-sql.md.
+Of a context stays what makes rows: columns with type and default, INSERT, UPDATE, DELETE, TRUNCATE, views, rows of
+pg_dump's COPY. Keys, indexes, owners, comments and settings go; types become wide (64 bits, doubles, texts). Refused:
+REPLACE, ALTER that adds, drops or renames, blocks that may make rows. For what has another meaning here, see
+docs/text-to-sql.md.
 """
 
 import logging
@@ -30,13 +31,16 @@ LINES = r"^(?:\\[a-z]+ .*|/|(?:REM|PROMPT)\b.*)$|^(?i:(?=(?:INSERT (?:INTO\b|\[)
 LINES += r"CREATE (?:OR \w+ |\w+ )?(?:TABLE|VIEW|INDEX|TRIGGER|PROC|FUNCTION|TYPE|DATABASE|SCHEMA)|TRUNCATE TABLE\b|"
 LINES += r"(?:ALTER|DROP) TABLE\b|BEGIN TRAN|COMMIT\b|PRINT\b|USE \[?\w+\]?$|SET [^=\n]* O(?:N|FF)\b)))"
 LINES = re.compile(LINES, re.M)
-TABLE, BEHIND = re.compile(r"CREATE (?:\w+ ){0,3}?TABLE\b", re.I), re.compile(r"\s*(?:AS|SELECT)\b", re.I)
-MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)|COPY|LOAD|INSERT|REPLACE|MERGE|ALTER .*? (?:ADD|DROP) COLUMN|"
-MAKES += r"(?:BEGIN|DO|EXEC\w*|CALL|IF|WHILE|DECLARE)\b.*?\b(?:INSERT|CREATE TABLE))\b"
-MAKES = re.compile(MAKES, re.I | re.S)
+TABLE = re.compile(r"CREATE (?:\w+ ){0,3}?TABLE\b", re.I)
 # Between columns; KEY and INDEX may name a column, whose type then has a number or a text in its brackets, or none.
 KEYS = r"(?:CONSTRAINT|PRIMARY|FOREIGN|UNIQUE|CHECK|EXCLUDE|FULLTEXT|SPATIAL)\b|(?:KEY|INDEX)\b[^()]*\((?! ?[\d'])"
-KEYS = re.compile(KEYS, re.I)
+MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)|COPY|LOAD|INSERT|REPLACE|MERGE|UPDATE|DELETE|(?:BEGIN|DO|EXEC\w*|CALL|IF|"
+MAKES += (
+    r"WHILE|DECLARE)\b.*?\b(?:INSERT|CREATE TABLE)|ALTER .*? (?:RENAME|DROP COLUMN|ADD \(?(?!DEFAULT|"
+    + KEYS
+    + "))"
+)
+MAKES, KEYS = re.compile(MAKES + r")\b", re.I | re.S), re.compile(KEYS, re.I)
 COUNTS = re.compile(r"SERIAL|\bIDENTITY\b|AUTO_?INCREMENT|\bnextval\b", re.I)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
@@ -48,9 +52,8 @@ logging.getLogger("sqlglot").disabled = True  # its warnings
 
 def tokens(text: str) -> list[Token]:
     """The tokens, by the rules of MySQL or Postgres where something speaks for them. Raises sqlglot's TokenError."""
-    return sqlglot.tokenize(
-        text, "mysql" if MYSQL.search(text) else "postgres" if DOLLARS.search(text) else "sqlite"
-    )
+    known = "mysql" if MYSQL.search(text) else "postgres" if DOLLARS.search(text) else "sqlite"
+    return sqlglot.tokenize(text, known)
 
 
 def _insert(match: re.Match) -> str:
@@ -79,17 +82,17 @@ def statements(text: str) -> list[str]:
 
 def columns(statement: str) -> tuple[str, list[str]]:
     """What stands before the columns of a CREATE TABLE, and each column or key; none where it has a query."""
-    marks, depth = [], 0
-    for token in tokens(statement) if TABLE.match(statement) else ():
+    found, marks, depth = tokens(statement), [], 0
+    if not TABLE.match(statement) or any(token.token_type == TokenType.SELECT for token in found):
+        return statement, []
+    for token in found:
         kind = token.token_type
         depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
         if depth == 1 and kind in (TokenType.L_PAREN, TokenType.COMMA) or marks and not depth:
             marks.append(token.start)
-        if kind == TokenType.SELECT or marks and not depth and BEHIND.match(statement, token.end + 1):
-            break
         if marks and not depth:
-            return statement[: marks[0]], [statement[a + 1 : b].strip() for a, b in pairwise(marks)]
-    return statement, []
+            break
+    return statement[: marks[0]], [statement[a + 1 : b].strip() for a, b in pairwise(marks)]
 
 
 def normal(statement: str) -> str:
@@ -126,14 +129,14 @@ def contexts(text: str) -> Iterator[tuple[str, list[str]]]:
         raise ValueError(min(failures, key=lambda text: "may make rows" not in text))
 
 
-def _translate(tree: exp.Expr, level: ErrorLevel = ErrorLevel.RAISE) -> str:
+def _translate(tree: exp.Expr) -> str:
     for name in tree.find_all(exp.Table, exp.Column):  # one database here: shop.orders is orders
         name.set("db", None)
         name.set("catalog", None)
     tree = tree.transform(_plainer, copy=False)
     for select in tree.find_all(exp.Select):
         _pick_values(select)
-    return tree.sql("duckdb", unsupported_level=level, copy=False)
+    return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE, copy=False)
 
 
 def _plainer(node: exp.Expr) -> exp.Expr:
@@ -149,14 +152,10 @@ def _plainer(node: exp.Expr) -> exp.Expr:
         return node
     first, *modifiers = node.expressions
     moment = exp.cast(_plainer(first), "timestamp")
-    for modifier in modifiers:  # such as 'start of month' and '-1 day'
-        unit = exp.Literal.string(modifier.name.lower().removeprefix("start of ").lstrip("+"))
-        starts = "start of" in modifier.name.lower()
-        moment = (
-            exp.func("DATE_TRUNC", unit, moment, dialect="duckdb")
-            if starts
-            else moment + exp.cast(unit, "interval")
-        )
+    for text in [modifier.name.lower().lstrip("+") for modifier in modifiers]:
+        unit = exp.Literal.string(text.removeprefix("start of "))
+        moved = moment + exp.cast(unit, "interval")
+        moment = moved if unit.name == text else exp.func("DATE_TRUNC", unit, moment, dialect="duckdb")
     if name == "JULIANDAY":
         return exp.Anonymous(this="JULIAN", expressions=[moment])
     return exp.cast(moment, "date" if name == "DATE" else "timestamp")
@@ -164,17 +163,16 @@ def _plainer(node: exp.Expr) -> exp.Expr:
 
 def _pick_values(select: exp.Select) -> None:
     """Columns beside an aggregate get any value of their group, or, as in SQLite, that of the row with MIN or MAX."""
-    nodes, group = select.find_all(exp.AggFunc), select.args.get("group")
-    own = [node for node in nodes if node.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select]
-    if not own and not group:
+    group, inner = select.args.get("group") or exp.Group(), (exp.AggFunc, exp.Window, exp.Select)
+    own = [node for node in select.find_all(exp.AggFunc) if node.find_ancestor(*inner) is select]
+    if not own and not group.expressions:
         return
     pick = {exp.Max: exp.ArgMax, exp.Min: exp.ArgMin}.get(type(own[0])) if len(own) == 1 else None
     by = {"expression": own[0].this.copy()} if pick else {}
-    known = {column.name for column in (group.find_all(exp.Column) if group else ())}
-    known |= {node.name for node in (group.expressions if group else ()) if node.is_int}  # GROUP BY 1
+    known = {node.name for node in group.find_all(exp.Column, exp.Literal)}  # GROUP BY 1, too
     parts = [part for at, part in enumerate(select.expressions, 1) if not {part.alias, str(at)} & known]
     for column in [column for part in parts for column in part.find_all(exp.Column)]:
-        if column.name not in known and column.find_ancestor(exp.AggFunc, exp.Window, exp.Select) is select:
+        if column.name not in known and column.find_ancestor(*inner) is select:
             picked, name = (pick or exp.AnyValue)(this=column.copy(), **by), column.name
             column.replace(exp.alias_(picked, name) if column.parent is select else picked)
 
@@ -192,28 +190,17 @@ def _makes(statement: str, dialect: str, number: int) -> list[str]:
         return []
     if isinstance(tree, exp.Create) and tree.kind in ("TABLE", "VIEW"):
         tree.set("properties", None)  # among them TEMPORARY, which would outlive the context
-    elif isinstance(tree, exp.Alter) and "nextval" not in statement.lower():
-        return [sql for action in tree.args["actions"] for sql in _alters(table.name, action, dialect)]
     elif isinstance(tree, exp.Insert):
         for name in ("ignore", "alternative", "conflict"):  # there are no keys
             tree.set(name, None)
-    elif MAKES.match(statement):
-        raise ValueError(f"{statement[:60]!r} may make rows, and is not understood")
     elif not isinstance(tree, exp.Update | exp.Delete | exp.TruncateTable):
+        if MAKES.match(statement):
+            raise ValueError(f"{statement[:60]!r} may make rows, and is not understood")
         return []
-    return [_translate(tree, ErrorLevel.IGNORE)]
+    return [_translate(tree)]
 
 
-def _alters(table: str, action: exp.Expr, dialect: str) -> list[str]:
-    if isinstance(action, exp.ColumnDef):
-        return [f'ALTER TABLE "{table}" ADD COLUMN {_column(action.sql(dialect), dialect)}']
-    renames = isinstance(action, exp.AlterRename | exp.RenameColumn)
-    if not (renames or action.args.get("default") or action.text("kind") == "COLUMN"):
-        return []
-    return [f'ALTER TABLE "{table}" {action.sql("duckdb")}']
-
-
-def _column(part: str, dialect: str, number: int | None = None) -> str:
+def _column(part: str, dialect: str, number: int) -> str:
     """The column with a wide type and what fills it: its default, what it computes, or the sequence of this number."""
     part = re.sub(r" NOT NULL\b", "", part, flags=re.I)  # behind a default it reads like a test
     name, *rest = tokens(part)
@@ -222,12 +209,12 @@ def _column(part: str, dialect: str, number: int | None = None) -> str:
     key = wide == "BIGINT" and re.search(r"\bPRIMARY KEY\b", part, re.I)
     wide = "" if named == "AS" else wide + "[]" * bool(re.match(r"\S+ \w+\[", part))
     made = f'"{name.text}" {wide}'
-    if number is not None and (key or COUNTS.search(part)):
+    if key or COUNTS.search(part):
         return f"{made} DEFAULT nextval('serial_{number}')"
     fills = [t for t in rest if t.text.upper() in ("DEFAULT", "AS") and t.token_type != TokenType.STRING]
     for end in reversed(rest) if fills else ():  # as much as is an expression
         with suppress(*FAILURES):
             value = sqlglot.parse_one(f"SELECT {part[fills[0].end + 1 : end.end + 1]}", read=dialect)
-            value = _translate(value.selects[0].unalias(), ErrorLevel.IGNORE)
+            value = _translate(value.selects[0].unalias())
             return f"{made} {fills[0].text} ({value})"
     return made

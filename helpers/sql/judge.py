@@ -8,8 +8,8 @@ take is translated (`dialects`), and the outcome names what needed it.
 Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
 order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
 in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers may differ by
-a billionth of their size; '2' is not 2; NULL is only NULL. A wrong query is right by chance where tables are
-small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
+a billionth of their size; '2' is not 2; NULL is only NULL, NaN equals nothing. A wrong query is right by chance where
+tables are small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
 import dataclasses
@@ -88,20 +88,14 @@ def _run(jobs: list[tuple[str, ...]]) -> list[list[Result]]:
         env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
         start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
     )
-    results, replies = [], []
+    results, replies, late = [], [], f"longer than {LIMITS['seconds']:g} s; its process was ended"
     for reply in map(json.loads, ran.stdout.splitlines()):
         if isinstance(reply, dict):
             replies.append(Result(**reply))
-            continue  # until the child's exit code
-        late = reply == -signal.SIGALRM
-        why = (
-            f"longer than {LIMITS['seconds']:g} s; its process was ended"
-            if late
-            else f"its process ended with {reply}"
-        )
-        missing = len(jobs[len(results)]) - 1 - len(replies)
-        results.append(replies + [Result(LIMIT, why)] * missing)
-        replies = []
+        else:  # the exit code of the child
+            ended = Result(LIMIT, late if reply == -signal.SIGALRM else f"its process ended with {reply}")
+            results.append(replies + [ended] * (len(jobs[len(results)]) - 1 - len(replies)))
+            replies = []
     if len(results) < len(jobs):
         why = ran.stderr.strip().rpartition("\n")[2] or f"it ended with {ran.returncode}"
         raise RuntimeError(f"the process for SQL stopped after {len(results)} of {len(jobs)} rows: {why}")

@@ -10,7 +10,6 @@ SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/hugg
 
 import dataclasses
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from helpers.core import hub, runtime, workdir
@@ -35,17 +34,11 @@ DEFAULTS = {
     "gradient_accumulation_steps": (4, 1),
 }
 # The same for pairs, as notebook 05 has them, and its other values where they are not those of SQL.
-PAIR_DEFAULTS = {
-    "learning_rate": (2e-4, 1e-3),
-    "max_steps": (-1, 320),
-    "per_device_train_batch_size": (2, 1),
-    "gradient_accumulation_steps": (4, 1),
-}
+PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 320)}
+PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
 PAIRS = dict(dataset="auto", open_book=True, max_seq_length=2048, lora_r=8, lora_alpha=8, lora_dropout=0.0)
-PAIRS |= dict(packing=False, lr_scheduler_type="linear", warmup_ratio=5, max_grad_norm=1.0)  # 5 steps
-PAIR_SETTINGS = (
-    "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed".split()
-)
+PAIRS |= dict(lr_scheduler_type="linear", warmup_ratio=5, max_grad_norm=1.0)  # 5 steps
+PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
 # Options that do not change what is learned of SQL, or that do so only as their product.
 ASIDE = "work_dir resume checkpoint_repo max_examples per_device_train_batch_size gradient_accumulation_steps".split()
 
@@ -67,7 +60,6 @@ class Options:
     lora_alpha: int = 16
     lora_dropout: float | None = None
     train_embeddings: bool = False
-    packing: bool = True
     learning_rate: float = 0.0
     lr_scheduler_type: str = "auto"
     warmup_ratio: float = 0.03
@@ -100,26 +92,16 @@ def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     return dataclasses.replace(options, **filled), why
 
 
-def pick_attention(device: runtime.Device) -> tuple[str, str]:
-    """The attention, which decides whether rows can be packed: only FlashAttention keeps packed rows apart."""
-    if device.kind == "cuda" and device.capability >= (8, 0) and find_spec("flash_attn"):
-        return "flash_attention_2", "rows can be packed"
-    why = "needs a GPU from Ampere on" if device.capability < (8, 0) else "is not installed"
-    return "sdpa", f"rows are not packed: FlashAttention {why}"
-
-
 def load(choice: models.Choice, dtype: str, device: runtime.Device):
     """Model and tokenizer; the weights as NF4 with double quantization where the choice has 4 bits."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import ModelConfig, get_quantization_config
 
     hub.log_in()
-    options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
-    if choice.load_in_4bit:
-        # Stored and computed alike, since FSDP shards only what has one dtype.
-        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
-        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-        options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
+    # Stored and computed alike, since FSDP shards only what has one dtype.
+    nf4 = dict(use_bnb_nested_quant=True, dtype=dtype, bnb_4bit_quant_storage=dtype)
+    quantized = get_quantization_config(ModelConfig(load_in_4bit=choice.load_in_4bit, **nf4))
+    options = dict(dtype=dtype, attn_implementation="sdpa", quantization_config=quantized)
     if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
     model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
@@ -161,12 +143,15 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given, place = dataclasses.asdict(options), Path(options.work_dir)
-    names = PAIR_SETTINGS if options.pairs else given.keys() - {*ASIDE, "open_book"}
+    given = dataclasses.asdict(options) | {
+        "packing": True
+    }  # which was an option once, and named the runs of SQL
+    names = PAIR_SETTINGS.split() if options.pairs else given.keys() - {*ASIDE, "open_book"}
     settings = {name: given[name] for name in names}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
-    return checkpoints.folder(place if options.pairs else place / FOLDER, settings, train_dataset)
+    place = Path(options.work_dir, "" if options.pairs else FOLDER)
+    return checkpoints.folder(place, settings, train_dataset)
 
 
 def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: runtime.Device):
@@ -174,13 +159,13 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     from trl import SFTConfig
 
     cpu, when = device.kind == "cpu", "steps" if options.save_steps else "epoch"
-    every, packing = options.save_steps or 500, options.packing and pick_attention(device)[0] != "sdpa"
+    every = options.save_steps or 500
     same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
     given = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
     given |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
     given |= dict(per_device_train_batch_size=plan.rows, per_device_eval_batch_size=plan.rows)
     given |= dict(gradient_accumulation_steps=plan.accumulation, gradient_checkpointing=plan.checkpointing)
-    given |= dict(max_length=options.max_seq_length, packing=packing, eval_packing=False)
+    given |= dict(max_length=options.max_seq_length, packing=False)  # packed rows would see each other
     given |= dict(pad_to_multiple_of=cpu_loss.PAD_TO_MULTIPLE_OF if cpu else None, completion_only_loss=True)
     given |= dict(use_cpu=cpu, bf16=dtype == "bfloat16", ddp_find_unused_parameters=False)
     given |= dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)

@@ -119,10 +119,10 @@ QUERY = r'\(*(?:select\b(?![^\n/-]*[.:]\s*\n)|with\s+(?:recursive\s+)?["`\w]+\s*
 QUERIES = [re.compile(start + QUERY, re.I | re.M) for start in (r"^(?:/\*[^*]*\*/|\s)*", r"\b")]
 OTHER = r"\s*(?:(?:insert|replace|merge)\s+into|delete\s+from|update\s+\S+\s+set|drop|alter|explain|copy|"
 OTHER = re.compile(OTHER + r"create\s+(?:\w+\s+)*(?:table|view|macro|trigger))\b", re.I)
-QUOTE = re.compile(r'("""\s*|\*\*|(?<!`)`|")\Z')  # as Python, Markdown and JSON have it
-# Where it may end: before prose, the query again, a fence, a tag or the end of a turn.
+# Where it may end: before prose, the query again, a tag, the end of a turn, a quote or a fence that began before it.
 ENDS = r";|\n\s*\n|\n(?=\W*(?:[A-Z]'?[a-z]+|(?i:select|with)|this|it|the|[^\W\x00-\x7f].*)\b)|"
-ENDS = re.compile(ENDS + r"\s*(?:```|</?\|?\w+\|?>|\[/\w+\]|\\[gG]\s*\Z)")
+ENDS += r"\s*(?:```|</?\|?\w+\|?>|\[/\w+\]|\\[gG]\s*\Z)|\"(?:\"\"|\W*\Z)|\*\*\s*\Z|(?<!`)`(?=[\s.,]|\Z)"
+ENDS = re.compile(ENDS)
 
 
 def first_query(answer: str) -> str:
@@ -133,8 +133,7 @@ def first_query(answer: str) -> str:
     """
     text = THOUGHT.sub("", answer)
     if not OTHER.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
-        quote, text = QUOTE.search(text[: found.start()]), text[found.start() :]
-        text = text.split(quote[1].strip())[0] if quote else text
+        text = text[found.start() :]
     for end in [len(text), *(cut.start() for cut in reversed(list(ENDS.finditer(text))))]:
         with suppress(*dialects.FAILURES):
             statement = dialects.statements(text[:end])[0]

@@ -56,18 +56,12 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
         raise ValueError(f"None of {len(rows)} gold queries can judge, {first}. Check the contexts.")
     base, tuned = ([float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES)
     groups = [data.group(row, group_by) for row in sound]
-    return {
-        "count": len(sound),
-        "gold_broken": kinds[judge.GOLD_BROKEN],
-        "no_rows": kinds[judge.NO_ROWS],
-        "groups": len(set(groups)),
-        "translated": sum(bool(row["translated"]) for row in sound),
-        "base": sum(base) / len(sound),
-        "tuned": sum(tuned) / len(sound),
-        "difference": evaluation.paired_interval(base, tuned, groups=groups),
-        "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES},
-        "examples": sound,
-    }
+    counts = {"count": len(sound), "gold_broken": kinds[judge.GOLD_BROKEN], "no_rows": kinds[judge.NO_ROWS]}
+    counts |= {"groups": len(set(groups)), "translated": sum(bool(row["translated"]) for row in sound)}
+    outcomes = {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES}
+    means = {"base": sum(base) / len(sound), "tuned": sum(tuned) / len(sound)}
+    difference = evaluation.paired_interval(base, tuned, groups=groups)
+    return counts | means | {"difference": difference, "outcomes": outcomes, "examples": sound}
 
 
 def picture(result: dict):
@@ -86,9 +80,8 @@ def picture(result: dict):
 
 def sentence(result: dict) -> str:
     """The result in a sentence, in points of execution accuracy."""
-    change = {name: 100 * value for name, value in result["difference"].items()}
+    mean, low, high = (100 * result["difference"][name] for name in ("mean", "low", "high"))
     return (
         f"Right: {result['base']:.1%} before, {result['tuned']:.1%} after, over {result['count']} questions and "
-        f"{result['groups']} groups held out: {change['mean']:+.1f} points, 95 % interval {change['low']:+.1f} … "
-        f"{change['high']:+.1f}"
+        f"{result['groups']} groups held out: {mean:+.1f} points, 95 % interval {low:+.1f} … {high:+.1f}"
     )

@@ -330,6 +330,9 @@ def test_a_context_as_databases_give_it(number):
         "DO $$ BEGIN INSERT INTO t VALUES (3, 'z'); END $$",
         "IF 1 = 1 BEGIN INSERT INTO t VALUES (3, 'z') END",
         "EXEC('INSERT INTO t VALUES (3, ''z'')')",
+        "ALTER TABLE t ADD COLUMN n INT",
+        "ALTER TABLE t ADD n INT",
+        "ALTER TABLE t RENAME COLUMN b TO c",
         "INSERT ALL INTO t VALUES (3, 'z') INTO t VALUES (4, 'w') SELECT * FROM dual",
     ],
 )
@@ -484,8 +487,8 @@ FOREIGN_CONTEXTS = {
     ],
     "CREATE TABLE [dbo].[t] ([a] [int] NOT NULL, [b] [nvarchar](9) NULL)\nGO\nINSERT [dbo].[t] ([a], [b]) "
     "VALUES (1, N'x')\nGO\n": [[1, "x"]],
-    "CREATE TABLE t (a INT); ALTER TABLE t ADD COLUMN b INT DEFAULT 3; INSERT INTO t (a) VALUES (1); "
-    "UPDATE t SET a = 2; DELETE FROM t WHERE a = 1": [[2, 3]],
+    "CREATE TABLE t (a INT, b INT DEFAULT 3); INSERT INTO t (a) VALUES (1); UPDATE t SET a = 2; "
+    "INSERT INTO t (a) VALUES (4); DELETE FROM t WHERE a = 4": [[2, 3]],
     "CREATE TABLE u (a INT); INSERT INTO u VALUES (1); CREATE TABLE t AS SELECT a + 1 AS b FROM u": [[2]],
     "CREATE TABLE u (a INT); INSERT INTO u VALUES (1); CREATE VIEW t AS SELECT a FROM u": [[1]],
     "CREATE TABLE t (a INTEGER PRIMARY KEY, b FLOAT, c ENUM('x')); INSERT INTO t (b, c) VALUES (0.1, \"x\")": [
