@@ -7,21 +7,19 @@ take is translated (`dialects`), and the outcome names what needed it.
 
 Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
 order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
-in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers may differ by
-a billionth of their size; '2' is not 2; NULL is only NULL, NaN equals nothing. A wrong query is right by chance where
-tables are small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
+in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers count to twelve
+digits, at most nine behind the point; '2' is not 2; NULL is only NULL, NaN equals nothing. A wrong query is right by
+chance where tables are small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
-import dataclasses
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter, namedtuple
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from helpers.core import runtime
 
@@ -34,33 +32,13 @@ LIMITS = {"seconds": 5.0, "rows": 10_000, "megabytes": 128}
 Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a query gave: the kind `rows`, or why it gave none."""
-
-    kind: str
-    detail: str = ""
-    rows: list[list] = dataclasses.field(default_factory=list)
-    columns: list[str] = dataclasses.field(default_factory=list)
-    ordered: bool = False  # by its outermost SELECT
-    dialect: str = "duckdb"  # in which it was read
-    context_dialect: str = ""
-    filled: bool = False  # a table of the context has rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One of KINDS, what is to be said about it, and both results. The last two say nothing about the model."""
-
-    kind: str
-    detail: str
-    gold: Result
-    generated: Result
-
-    @property
-    def translated(self) -> dict[str, str]:
-        """The dialect by text (gold, generated), for those that ran only after translation."""
-        return {text: d for text in ("gold", "generated") if (d := getattr(self, text).dialect) != "duckdb"}
+# What a query gave: the kind `rows`, or why it gave none; whether its outermost SELECT orders; the dialects in which it
+# and its context were read; whether a table of the context has rows.
+FIELDS = "kind detail rows columns ordered dialect context_dialect filled"
+Result = namedtuple("Result", FIELDS, defaults=("", (), (), False, "duckdb", "", False))
+# One of KINDS, what is to be said about it, both Results, and {"gold" or "generated": dialect} for what ran only after
+# translation. The last two kinds say nothing about the model.
+Outcome = namedtuple("Outcome", "kind detail gold generated translated")
 
 
 def judge_all(rows: Jobs, processes: int | None = None) -> list[Outcome]:
@@ -71,10 +49,10 @@ def judge_all(rows: Jobs, processes: int | None = None) -> list[Outcome]:
 def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
     """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
     jobs = list(jobs)
-    count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
-    with ThreadPoolExecutor(count) as threads:
-        shares = list(threads.map(_run, [jobs[start::count] for start in range(count)]))
-    return [shares[number % count][number // count] for number in range(len(jobs))]
+    size = max(1, -(-len(jobs) // (processes or os.cpu_count() or 1)))
+    shares = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    with ThreadPoolExecutor(len(shares) or 1) as threads:
+        return sum(threads.map(_run, shares), [])
 
 
 def _run(jobs: list[tuple[str, ...]]) -> list[list[Result]]:
@@ -107,24 +85,16 @@ def difference(gold: Result, other: Result) -> str:
     for what, ours, theirs in (("columns", gold.columns, other.columns), ("rows", gold.rows, other.rows)):
         if len(ours) != len(theirs):
             return f"{len(theirs)} {what}, not {len(ours)}"
-    if gold.ordered and _equal(gold.rows, other.rows):
-        return ""
-    if not _equal(sorted(gold.rows, key=_sort_key), sorted(other.rows, key=_sort_key)):
+    ours, theirs = ([tuple(map(_rounded, row)) for row in result.rows] for result in (gold, other))
+    if Counter(ours) != Counter(theirs):
         return "other values"
-    return "other order" if gold.ordered else ""
+    return "other order" if gold.ordered and ours != theirs else ""
 
 
-def _sort_key(row: list) -> tuple:
-    # Texts first and numbers rounded, so that a last digit does not part two rows that are the same.
-    numbers = [value for value in row if isinstance(value, (int, float))]
-    others = ["" if isinstance(value, (int, float)) else repr(value) for value in row]
-    return others, [float(f"{number:.8g}") for number in numbers], numbers
-
-
-def _equal(rows: list[list], others: list[list]) -> bool:
-    pairs = ((a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
-    near = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
-    return all(near(a, b) if {type(a), type(b)} in ({float}, {int, float}) else a == b for a, b in pairs)
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{round(value, 9):.12g}")
+    return repr(value) if isinstance(value, list | dict) else value
 
 
 def _outcome(gold: Result, generated: Result) -> Outcome:
@@ -138,4 +108,6 @@ def _outcome(gold: Result, generated: Result) -> Outcome:
     elif kind == ROWS:
         detail = difference(gold, generated)
         kind = WRONG if detail else RIGHT
-    return Outcome(kind, detail, gold, generated)
+    both = {"gold": gold.dialect, "generated": generated.dialect}
+    translated = {text: dialect for text, dialect in both.items() if dialect != "duckdb"}
+    return Outcome(kind, detail, gold, generated, translated)

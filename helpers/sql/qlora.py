@@ -158,8 +158,8 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     """TRL's SFTConfig: the guide's hyper-parameters under today's names, for pairs those of notebook 05."""
     from trl import SFTConfig
 
-    cpu, when = device.kind == "cpu", "steps" if options.save_steps else "epoch"
-    every = options.save_steps or 500
+    cpu, steps = device.kind == "cpu", options.save_steps
+    when, every = "steps" if steps else "epoch", steps or 500
     same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
     given = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
     given |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
@@ -180,7 +180,6 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
 
 def make_trainer(options: Options, model, tokenizer, train_dataset, validation, config):
     """TRL's trainer with the adapter, which trains and carries the rows of turn markers that a base never trained."""
-    import torch
     from transformers import set_seed
     from trl import SFTTrainer
 
@@ -194,8 +193,8 @@ def make_trainer(options: Options, model, tokenizer, train_dataset, validation, 
     rows = {"train_dataset": train_dataset, "eval_dataset": validation}
     trainer = SFTTrainer(model, config, **rows, processing_class=tokenizer, peft_config=lora(options, tokens))
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
-        for weight in trainer.model.parameters():
-            weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
+        for weight in [weight for weight in trainer.model.parameters() if weight.requires_grad]:
+            weight.data = weight.data.float()
     if not (options.train_embeddings or tokens):  # a loss without logits, where there is no GPU
         cpu_loss.train_without_logits(trainer)
     return trainer
@@ -211,12 +210,11 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
 
 def as_trained(trainer, rows) -> list[dict]:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
-    examples = []
-    for row in rows:
-        batch = trainer.data_collator([row])
-        real = batch["input_ids"][0] != trainer.processing_class.pad_token_id
-        examples.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
-    return examples
+    batches, padding = (trainer.data_collator([row]) for row in rows), trainer.processing_class.pad_token_id
+    names = ("input_ids", "labels")
+    return [
+        {name: batch[name][batch["input_ids"] != padding].tolist() for name in names} for batch in batches
+    ]
 
 
 def sides(options: Options, work_dir: Path) -> list[list[dict]]:

@@ -16,7 +16,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -106,8 +105,8 @@ def read(db: Database, answer: str, limits: dict) -> dict:
     word = query.lstrip("( \n\t").split(maxsplit=1)[:1]
     if not word or word[0].upper() not in ("SELECT", "WITH", "VALUES", "FROM"):
         raise Refused(*("not SELECT", f"begins with {word[0][:20]!r}") if word else ("empty", ""))
-    readings, run = dialects.queries(query), partial(fetch, db, limits)
-    dialect, (columns, rows) = first_that_runs(db, readings, run, "READ ONLY")
+    readings = dialects.queries(query)
+    dialect, (columns, rows) = first_that_runs(db, readings, lambda sql: fetch(db, limits, sql), "READ ONLY")
     _, tree = next(dialects.trees(query), ("", None))
     ordered = bool(tree and tree.unnest().args.get("order"))  # by the outermost SELECT
     return {"kind": "rows", "columns": columns, "rows": rows, "ordered": ordered, "dialect": dialect}
@@ -129,7 +128,7 @@ def first_query(answer: str) -> str:
     """The first query in a model's answer, without thoughts, fences, prose, tags and what follows it.
 
     It begins with the first SELECT or WITH, at the beginning of a line if there is one, and is the longest that can be
-    read; where none can, all from there on. An answer that writes stays whole. Escapes of JSON stay as they are.
+    read; where none can, all from there on. An answer that writes stays whole; JSON's escapes stay as they are.
     """
     text = THOUGHT.sub("", answer)
     if not OTHER.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
