@@ -34,13 +34,10 @@ LINES = re.compile(LINES, re.M)
 TABLE = re.compile(r"CREATE (?:\w+ ){0,3}?TABLE\b", re.I)
 # Between columns; KEY and INDEX may name a column, whose type then has a number or a text in its brackets, or none.
 KEYS = r"(?:CONSTRAINT|PRIMARY|FOREIGN|UNIQUE|CHECK|EXCLUDE|FULLTEXT|SPATIAL)\b|(?:KEY|INDEX)\b[^()]*\((?! ?[\d'])"
-MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)|COPY|LOAD|INSERT|REPLACE|MERGE|UPDATE|DELETE|(?:BEGIN|DO|EXEC\w*|CALL|IF|"
-MAKES += (
-    r"WHILE|DECLARE)\b.*?\b(?:INSERT|CREATE TABLE)|ALTER .*? (?:RENAME|DROP COLUMN|ADD \(?(?!DEFAULT|"
-    + KEYS
-    + "))"
-)
-MAKES, KEYS = re.compile(MAKES + r")\b", re.I | re.S), re.compile(KEYS, re.I)
+MAKES = r"(?:CREATE\b.*?\b(?:TABLE|VIEW)|COPY|LOAD|INSERT|REPLACE|MERGE|UPDATE|DELETE|"
+MAKES += r"(?:BEGIN|DO|EXEC\w*|CALL|IF|WHILE|DECLARE)\b.*?\b(?:INSERT|CREATE TABLE))\b|"
+MAKES += r"ALTER TABLE .*? (?:RENAME|DROP COLUMN|ADD \(?(?!DEFAULT|GENERATED|" + KEYS + "))"
+MAKES, KEYS = re.compile(MAKES, re.I | re.S), re.compile(KEYS, re.I)
 COUNTS = re.compile(r"SERIAL|\bIDENTITY\b|AUTO_?INCREMENT|\bnextval\b", re.I)
 SINGLE = re.compile(r"(\bAS\s+|::\s*)(?:FLOAT4?|REAL)\b(?!\s*[(,])", re.I)  # 32 bits in DuckDB, 64 elsewhere
 # By the first that is found in a type's name: what it becomes, "" for itself. Types with none of these are texts.
@@ -83,7 +80,8 @@ def statements(text: str) -> list[str]:
 def columns(statement: str) -> tuple[str, list[str]]:
     """What stands before the columns of a CREATE TABLE, and each column or key; none where it has a query."""
     found, marks, depth = tokens(statement), [], 0
-    if not TABLE.match(statement) or any(token.token_type == TokenType.SELECT for token in found):
+    kinds = {token.token_type for token in found}
+    if not TABLE.match(statement) or TokenType.SELECT in kinds or TokenType.L_PAREN not in kinds:
         return statement, []
     for token in found:
         kind = token.token_type

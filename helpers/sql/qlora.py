@@ -247,9 +247,8 @@ def run(options: Options) -> None:
         options = dataclasses.replace(options, save_steps=every)
     batches = plan(options, model, max(map(len, rows["input_ids"])))
     folder = run_folder(options, choice, rows)
-    trainer = make_trainer(
-        options, model, tokenizer, rows, validation, config(options, batches, folder, dtype, device)
-    )
+    settings = config(options, batches, folder, dtype, device)
+    trainer = make_trainer(options, model, tokenizer, rows, validation, settings)
     if trainer.is_world_process_zero():
         print(f"{len(rows)} rows fit, {len(too_long)} are too long and left out")
         training.check_training_examples(as_trained(trainer, rows), tokenizer, rows=len(rows))

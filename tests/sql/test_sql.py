@@ -331,6 +331,7 @@ def test_a_context_as_databases_give_it(number):
         "EXEC('INSERT INTO t VALUES (3, ''z'')')",
         "ALTER TABLE t ADD COLUMN n INT",
         "ALTER TABLE t ADD n INT",
+        "ALTER TABLE [t] ADD [n] INT",
         "ALTER TABLE t RENAME COLUMN b TO c",
         "INSERT ALL INTO t VALUES (3, 'z') INTO t VALUES (4, 'w') SELECT * FROM dual",
     ],

@@ -178,6 +178,7 @@ def test_statements_of_other_databases_are_told_apart():
 def test_torn_sql_has_no_statements_and_is_a_schema_of_its_own():
     assert data.create_statements("CREATE TABLE t (a TEXT DEFAULT 'x") == []
     assert data.schema("orders(id, town)") != data.schema("shops(id, town)")
+    assert data.schema("CREATE TABLE a") != data.schema("CREATE TABLE b LIKE a")
 
 
 def sides(*arguments, **options):
