@@ -9,7 +9,6 @@ A row has the columns of `philschmid/gretel-synthetic-text-to-sql`: `sql_prompt`
 """
 
 import random
-import re
 from collections import defaultdict
 from contextlib import suppress
 from functools import cache
@@ -25,7 +24,6 @@ from helpers.train import models
 
 SAMPLE = runtime.SAMPLES / "text_to_sql.jsonl"
 NEEDED = ("sql_prompt", "sql_context", "sql")
-HUB_ID, HUB_EXAMPLE = re.compile(r"[\w.-]+/[\w.-]+"), "philschmid/gretel-synthetic-text-to-sql"
 
 # The prompt of Google's guide, so that models trained with either understand the other's questions:
 # ai.google.dev/gemma/docs/core/huggingface_text_finetune_qlora
@@ -42,11 +40,8 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
     path = Path(dataset).expanduser()
     if dataset == "sample":
         rows, why = files.read_jsonl(SAMPLE), "the bundled sample"
-    elif path.is_file():
+    elif "/" not in dataset or path.is_file() or path.suffix in tables.SUFFIXES:
         rows, why = tables.read_records(path), "the file that the parameter names"
-    elif path.suffix in tables.SUFFIXES or not HUB_ID.fullmatch(dataset):
-        kinds = f"'sample', the path of a file ({', '.join(tables.SUFFIXES)}), or a Hub id"
-        raise FileNotFoundError(f"dataset = {dataset!r}: no such file. Use {kinds} such as {HUB_EXAMPLE}")
     else:
         import datasets
 
@@ -57,10 +52,8 @@ def load(dataset: str, context: str = "all") -> tuple[list[dict], str]:
         raise ValueError(f"dataset = {dataset!r} holds no row; it needs {', '.join(NEEDED)} in each")
     for number, row in enumerate(rows, 1):
         if bad := [name for name in NEEDED if not isinstance(row.get(name), str) or not row[name].strip()]:
-            raise ValueError(
-                f"{dataset}, row {number}: the column {bad[0]!r} is missing, empty or not text; it has "
-                f"{', '.join(row)}. Rename its columns to {', '.join(NEEDED)}, or fill it in, or delete it."
-            )
+            problem = f"the column {bad[0]!r} is missing, empty or not text; it has {', '.join(row)}"
+            raise ValueError(f"{dataset}, row {number}: {problem}. Each needs {', '.join(NEEDED)}.")
         row["shown"] = row["sql_context"]
         if context == "schema":
             row["shown"] = "\n".join(f"{statement};" for statement in create_statements(row["sql_context"]))
@@ -87,7 +80,7 @@ def create_statements(context: str) -> list[str]:
 @cache
 def schema(context: str) -> str:
     """The CREATE statements without case, quotes, blanks and order, to tell whether two contexts have one schema."""
-    made = filter(dialects.MAKES.match, map(dialects.bare, create_statements(context)))
+    made = filter(dialects.MAKES.match, create_statements(context))
     return "; ".join(sorted(map(dialects.normal, made))) or context.lower()
 
 
@@ -98,31 +91,24 @@ def group(row: dict, group_by: str = "schema") -> str:
     return " ".join(str(row[group_by]).lower().split())
 
 
-def split(
-    rows: list[dict], train_size: int, test_size: int, group_by: str = "schema", seed: int = 3407
-) -> tuple[list[dict], list[dict], list[dict]]:
+def split(rows: list[dict], train_size: int, test_size: int, group_by="schema", seed: int = 3407) -> tuple:
     """(train, validation, test) in seeded order; rows that share a schema stay on one side (`ask.splits`).
 
-    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left out.
-    Validation comes out of train: at most 24 rows and a tenth of it. The largest group is in train. With `group_by`
-    the name of a column, rows with the same text there stay together instead, for questions over one schema: "sql"
-    keeps the same query on one side. Raises ValueError when the rows form fewer than three groups.
+    A set smaller than train_size + test_size is divided in their proportion; of a larger one the rest is left out. Each
+    side gets at least one group, train the largest. Validation comes out of train: at most 24 rows and a tenth of it.
+    With `group_by` the name of a column, rows with the same text there stay together instead, for questions over one
+    schema: "sql" keeps the same query on one side. Raises ValueError under three groups.
     """
-    if train_size < 1 or test_size < 1:
-        raise ValueError(f"train_size={train_size} and test_size={test_size} must be 1 or more")
-    groups = defaultdict(list)
-    for number, row in enumerate(rows, 1):
-        if group_by != "schema" and group_by not in row:
-            raise ValueError(
-                f"group_by={group_by!r} is not a column of row {number}, which has {', '.join(row)}. Use one of "
-                "these, or 'schema'."
-            )
+    names, groups = ", ".join(rows[0]), defaultdict(list)
+    if group_by not in ("schema", *rows[0]):
+        raise ValueError(
+            f"group_by={group_by!r} is not a column of the rows, which have {names}, nor 'schema'"
+        )
+    for row in rows:
         groups[group(row, group_by)].append(row)
     if len(groups) < 3:
-        raise ValueError(
-            f"The {len(rows)} rows have {len(groups)} different {group_by}, and whole groups are held out for "
-            f"validation and test. Set group_by to another column ({', '.join(rows[0])}): 'sql' holds out queries."
-        )
+        few = f"The {len(rows)} rows have {len(groups)} different {group_by}, and whole groups are held out"
+        raise ValueError(f"{few}. Set group_by to another column ({names}): 'sql' holds out queries.")
     scale = min(1.0, len(rows) / (train_size + test_size))
     train_rows, test_rows = max(2, round(train_size * scale)), max(1, round(test_size * scale))
     sizes = {"validation": max(1, min(splits.VALIDATION_ROWS, train_rows // 10)), "test": test_rows}

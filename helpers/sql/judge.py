@@ -7,23 +7,19 @@ take is translated (`dialects`), and the outcome names what needed it.
 
 Two results are the same when they have as many columns and the same rows. Names of columns do not count, their
 order does. Rows count as often as they occur, in any order; where the outermost SELECT of the gold has ORDER BY,
-in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers may differ by
-a billionth of their size; '2' is not 2; NULL is only NULL. A wrong query is right by chance where tables are
-small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
+in its order: rows with equal sort keys have DuckDB's, so name a second key. 2 is 2.0, other numbers count to twelve
+digits, at most nine behind the point; '2' is not 2; NULL is only NULL, NaN equals nothing. A wrong query is right by
+chance where tables are small; where they are empty, or the gold gives no rows, `no rows` says nothing about a model.
 """
 
-import dataclasses
-import itertools
 import json
-import math
 import os
-import re
 import signal
 import subprocess
 import sys
+from collections import Counter, namedtuple
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from helpers.core import runtime
 
@@ -31,112 +27,56 @@ RIGHT, WRONG, FAILS, NOT_SELECT = "right", "wrong result", "does not run", "not 
 LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS = "timed out", "empty", "gold broken", "no rows"
 KINDS = (RIGHT, WRONG, FAILS, NOT_SELECT, LIMIT, EMPTY, GOLD_BROKEN, NO_ROWS)
 ROWS, TOO_MANY = "rows", "too many rows"  # further kinds of a Result
-# What one context or query may use; the process ends a second after `seconds` at the latest.
+# What one context or query may use.
 LIMITS = {"seconds": 5.0, "rows": 10_000, "megabytes": 128}
 Jobs = Iterable[tuple[str, ...]]  # a context and its queries each
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a query gave: the kind `rows`, or why it gave none."""
-
-    kind: str
-    detail: str = ""
-    rows: list[list] = dataclasses.field(default_factory=list)
-    columns: list[str] = dataclasses.field(default_factory=list)
-    ordered: bool = False  # by its outermost SELECT
-    dialect: str = "duckdb"  # in which it was read
-    context_dialect: str = ""
-    filled: bool = False  # a table of the context has rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """One of KINDS, what is to be said about it, and both results. The last two say nothing about the model."""
-
-    kind: str
-    detail: str
-    gold: Result
-    generated: Result
-
-    @property
-    def translated(self) -> dict[str, str]:
-        """The dialect by text (gold, generated), for those that ran only after translation."""
-        return {text: d for text in ("gold", "generated") if (d := getattr(self, text).dialect) != "duckdb"}
-
-
-LEAD = re.compile(r"\A\s*(?:<s>|<bos>|<start_of_turn>model|<\|im_start\|>assistant)\s*")
-MARK = re.compile(r"</?s>|<eos>|<(?:start|end)_of_turn>|<\|\w+\|>")
-THOUGHT = re.compile(r"\A(?:.*</(?:think(?:ing)?|reasoning)>|\s*<think.*)", re.IGNORECASE | re.DOTALL)
-# "Select the names:" on a line of its own is none.
-QUERY = r'(?:select\b(?![^\n/-]*[.:]\s*\n)|with\s+(?:recursive\s+)?["`\w]+\s*(?:\([^()]*\)\s*)?as\b)'
-OTHERS = r"(?:values|insert|update|delete|replace|create|drop|alter|pragma|attach|explain|copy)\b"
-STATEMENT = re.compile(rf"\s*(?:--|/\*|\(|{QUERY}|{OTHERS})", re.IGNORECASE)
-QUERIES = [re.compile(start + QUERY, re.IGNORECASE | re.MULTILINE) for start in (r"^\s*", r"\b")]
-
-
-def extract(text: str) -> str:
-    """The SQL in a model's answer, without its thoughts, fences, prose before it, and end-of-turn marks.
-
-    From prose, what begins with its first SELECT or WITH, at the beginning of a line if there is one. What stands
-    behind the first statement is left out where it is run.
-    """
-    text = THOUGHT.sub("", MARK.split(LEAD.sub("", text), maxsplit=1)[0])
-    text, fenced, *_ = [*re.split("`{3,}", text), ""]
-    fenced = re.sub(r"^ *(?!select\b|with\b)[\w+]*\s", "", fenced, flags=re.IGNORECASE)
-    if (STATEMENT.match(fenced) or QUERIES[1].search(fenced)) and not QUERIES[0].search(text):
-        text = fenced
-    if not STATEMENT.match(text) and (found := QUERIES[0].search(text) or QUERIES[1].search(text)):
-        quotes = re.search(r'"""\s*\Z|[`"]*\Z', text[: found.start()])[0].strip()
-        text = text[found.start() :]
-        if quotes:  # as Markdown, Python or JSON ends it
-            text = re.split(rf"(?<!\\){quotes}", text)[0].replace(r"\n", "\n").replace(r"\"", '"')
-    return text.strip().rstrip(";").rstrip()
+# What a query gave: the kind `rows`, or why it gave none; whether its outermost SELECT orders; the dialects in which it
+# and its context were read; whether a table of the context has rows.
+FIELDS = "kind detail rows columns ordered dialect context_dialect filled"
+Result = namedtuple("Result", FIELDS, defaults=("", (), (), False, "duckdb", "", False))
+# One of KINDS, what is to be said about it, both Results, and {"gold" or "generated": dialect} for what ran only after
+# translation. The last two kinds say nothing about the model.
+Outcome = namedtuple("Outcome", "kind detail gold generated translated")
 
 
 def judge_all(rows: Jobs, processes: int | None = None) -> list[Outcome]:
     """Outcomes of (context, gold, generated), in their order. `processes`: default one a core."""
-    jobs = [(context, gold, extract(generated)) for context, gold, generated in rows]
-    results = run_all(jobs, processes)
-    return [_outcome(*pair, text) for pair, (_, _, text) in zip(results, jobs)]
+    return [_outcome(*pair) for pair in run_all(rows, processes)]
 
 
 def run_all(jobs: Jobs, processes: int | None = None) -> list[list[Result]]:
     """Results of (context, query, …): the queries of a job share a database, and cannot change it."""
     jobs = list(jobs)
-    count = max(1, min(processes or os.cpu_count() or 1, len(jobs)))
-    with ThreadPoolExecutor(count) as threads:
-        shares = list(threads.map(_run, [jobs[start::count] for start in range(count)]))
-    return [shares[number % count][number // count] for number in range(len(jobs))]
+    size = max(1, -(-len(jobs) // (processes or os.cpu_count() or 1)))
+    shares = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    with ThreadPoolExecutor(len(shares) or 1) as threads:
+        return sum(threads.map(_run, shares), [])
 
 
 def _run(jobs: list[tuple[str, ...]]) -> list[list[Result]]:
-    """The results of these jobs from one sandbox after another: each ends with the first job that ends it."""
-    results: list[list[Result]] = []
-    while left := jobs[len(results) :]:
-        ran = subprocess.run(
-            [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(LIMITS)],
-            input="".join(json.dumps(job) + "\n" for job in left),
-            capture_output=True,
-            text=True,
-            cwd=runtime.REPOSITORY,
-            env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
-            start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
-        )
-        why = ran.stderr.strip().rpartition("\n")[2] or f"its process ended with {ran.returncode}"
-        if ran.returncode == -signal.SIGALRM:
-            why = f"longer than {LIMITS['seconds']:g} s; its process was ended"
-        ready, *replies = ran.stdout.split("\n")[:-1] or [""]
-        if not ready:
-            raise RuntimeError(f"the process for SQL did not start: {why}")
-        answered = iter([Result(**json.loads(reply)) for reply in replies])
-        for _, *queries in left:
-            row = list(itertools.islice(answered, len(queries)))
-            if len(row) < len(queries) and ran.returncode == 0:
-                break  # to be asked again
-            results.append(row + [Result(LIMIT, why)] * (len(queries) - len(row)))
-            if len(row) < len(queries):
-                break
+    """The results of these jobs, from one sandbox. What ended a child of it is the result of what it left out."""
+    ran = subprocess.run(
+        [sys.executable, "-B", "-m", "helpers.sql.sandbox", json.dumps(LIMITS)],
+        input="".join(json.dumps(job) + "\n" for job in jobs),
+        capture_output=True,
+        text=True,
+        cwd=runtime.REPOSITORY,
+        env={"MALLOC_ARENA_MAX": "1"},  # no key of the notebook's, and no 64 MB of addresses a thread
+        start_new_session=True,  # an interrupt of the notebook is not the sandbox's error
+    )
+    results, replies, late = [], [], f"longer than {LIMITS['seconds']:g} s; its process was ended"
+    for reply in map(json.loads, ran.stdout.splitlines()):
+        if isinstance(reply, dict):
+            replies.append(Result(**reply))
+        else:  # the exit code of the child
+            ended = Result(LIMIT, late if reply == -signal.SIGALRM else f"its process ended with {reply}")
+            results.append(replies + [ended] * (len(jobs[len(results)]) - 1 - len(replies)))
+            replies = []
+    if len(results) < len(jobs):
+        why = ran.stderr.strip().rpartition("\n")[2] or f"it ended with {ran.returncode}"
+        raise RuntimeError(f"the process for SQL stopped after {len(results)} of {len(jobs)} rows: {why}")
     return results
 
 
@@ -145,37 +85,29 @@ def difference(gold: Result, other: Result) -> str:
     for what, ours, theirs in (("columns", gold.columns, other.columns), ("rows", gold.rows, other.rows)):
         if len(ours) != len(theirs):
             return f"{len(theirs)} {what}, not {len(ours)}"
-    if gold.ordered and _equal(gold.rows, other.rows):
-        return ""
-    if not _equal(sorted(gold.rows, key=_sort_key), sorted(other.rows, key=_sort_key)):
+    ours, theirs = ([tuple(map(_rounded, row)) for row in result.rows] for result in (gold, other))
+    if Counter(ours) != Counter(theirs):
         return "other values"
-    return "other order" if gold.ordered else ""
+    return "other order" if gold.ordered and ours != theirs else ""
 
 
-def _sort_key(row: list) -> tuple:
-    # Texts first and numbers rounded, so that a last digit does not part two rows that are the same.
-    numbers = [value for value in row if isinstance(value, (int, float))]
-    others = ["" if isinstance(value, (int, float)) else repr(value) for value in row]
-    return others, [float(f"{number:.8g}") for number in numbers], numbers
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{round(value, 9):.12g}")
+    return repr(value) if isinstance(value, list | dict) else value
 
 
-def _equal(rows: list[list], others: list[list]) -> bool:
-    pairs = ((a, b) for row, other in zip(rows, others) for a, b in zip(row, other))
-    near = partial(math.isclose, rel_tol=1e-9, abs_tol=1e-9)
-    return all(near(a, b) if {type(a), type(b)} in ({float}, {int, float}) else a == b for a, b in pairs)
-
-
-def _outcome(gold: Result, generated: Result, text: str) -> Outcome:
+def _outcome(gold: Result, generated: Result) -> Outcome:
     kind, detail = generated.kind, generated.detail
     if gold.kind != ROWS:
         kind, detail = GOLD_BROKEN, f"{gold.kind}: {gold.detail}"
     elif not gold.rows or not gold.filled:
         kind, detail = NO_ROWS, "the gold gives no rows" if gold.filled else "the context has no rows"
-    elif not text:
-        kind, detail = EMPTY, ""
     elif kind == TOO_MANY:  # the gold has fewer
         kind = WRONG
     elif kind == ROWS:
         detail = difference(gold, generated)
         kind = WRONG if detail else RIGHT
-    return Outcome(kind, detail, gold, generated)
+    both = {"gold": gold.dialect, "generated": generated.dialect}
+    translated = {text: dialect for text, dialect in both.items() if dialect != "duckdb"}
+    return Outcome(kind, detail, gold, generated, translated)

@@ -10,7 +10,6 @@ SQL the defaults are those of Google's guide (ai.google.dev/gemma/docs/core/hugg
 
 import dataclasses
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from helpers.core import hub, runtime, workdir
@@ -34,12 +33,14 @@ DEFAULTS = {
     "per_device_train_batch_size": (1, 2),
     "gradient_accumulation_steps": (4, 1),
 }
-# As notebook 05 has them.
+# The same for pairs, as notebook 05 has them, and its other values where they are not those of SQL.
 PAIR_DEFAULTS = {"learning_rate": (2e-4, 1e-3), "max_steps": (-1, 320)}
 PAIR_DEFAULTS |= {"per_device_train_batch_size": (2, 1), "gradient_accumulation_steps": (4, 1)}
-# Options that do not change what is learned, or that do so only as their product.
-ASIDE = "work_dir resume checkpoint_repo max_examples per_device_train_batch_size gradient_accumulation_steps".split()
+PAIRS = dict(dataset="auto", open_book=True, max_seq_length=2048, lora_r=8, lora_alpha=8, lora_dropout=0.0)
+PAIRS |= dict(lr_scheduler_type="linear", warmup_ratio=5, max_grad_norm=1.0)  # 5 steps
 PAIR_SETTINGS = "max_seq_length lora_r lora_alpha learning_rate num_train_epochs max_steps open_book seed"
+# Options that do not change what is learned of SQL, or that do so only as their product.
+ASIDE = "work_dir resume checkpoint_repo max_examples per_device_train_batch_size gradient_accumulation_steps".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,6 @@ class Options:
     lora_alpha: int = 16
     lora_dropout: float | None = None
     train_embeddings: bool = False
-    packing: bool = True
     learning_rate: float = 0.0
     lr_scheduler_type: str = "auto"
     warmup_ratio: float = 0.03
@@ -74,54 +74,34 @@ class Options:
     seed: int = 3407
     resume: bool = True
     checkpoint_repo: str = ""
+    open_book: bool | None = None  # None for SQL, of pairs whether their context is shown
 
-
-@dataclasses.dataclass(frozen=True)
-class PairOptions(Options):
-    """Notebook 05's choices for question–answer pairs; `dataset` is read as it does, and what is SQL's is not used."""
-
-    dataset: str = "auto"
-    max_seq_length: int = 2048
-    lora_r: int = 8
-    lora_alpha: int = 8
-    lora_dropout: float | None = 0.0
-    packing: bool = False
-    lr_scheduler_type: str = "linear"
-    warmup_ratio: float = 5  # from 1 on it is a number of steps
-    max_grad_norm: float = 1.0
-    open_book: bool = True
+    @property
+    def pairs(self) -> bool:
+        """Whether these are for notebook 05's question–answer pairs; then what is SQL's is not used."""
+        return self.open_book is not None
 
 
 def for_device(options: Options, device: runtime.Device) -> tuple[Options, str]:
     """The options with the device's value in place of each 0, "auto" and None, and what was put there."""
-    defaults = PAIR_DEFAULTS if isinstance(options, PairOptions) else DEFAULTS
-    left = [name for name in defaults if getattr(options, name) == getattr(type(options), name)]
+    defaults = PAIR_DEFAULTS if options.pairs else DEFAULTS
+    left = [name for name in defaults if getattr(options, name) == getattr(Options, name)]
     filled = {name: defaults[name][device.kind == "cpu"] for name in left}
     listed = ", ".join(f"{name} = {filled[name]}" for name in left if filled[name] != getattr(options, name))
     why = f"{listed or 'nothing was left to it'}: for a {device.kind.upper()} device"
     return dataclasses.replace(options, **filled), why
 
 
-def pick_attention(device: runtime.Device) -> tuple[str, str]:
-    """The attention, which decides whether rows can be packed: only FlashAttention keeps packed rows apart."""
-    if device.kind == "cuda" and device.capability >= (8, 0) and find_spec("flash_attn"):
-        return "flash_attention_2", "rows can be packed"
-    why = "needs a GPU from Ampere on" if device.capability < (8, 0) else "is not installed"
-    return "sdpa", f"rows are not packed: FlashAttention {why}"
-
-
 def load(choice: models.Choice, dtype: str, device: runtime.Device):
     """Model and tokenizer; the weights as NF4 with double quantization where the choice has 4 bits."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import ModelConfig, get_quantization_config
 
     hub.log_in()
-    options = {"dtype": getattr(torch, dtype), "attn_implementation": pick_attention(device)[0]}
-    if choice.load_in_4bit:
-        # Stored and computed alike, since FSDP shards only what has one dtype.
-        kinds = {f"bnb_4bit_{name}": options["dtype"] for name in ("compute_dtype", "quant_storage")}
-        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
-        options["quantization_config"] = BitsAndBytesConfig(**nf4, **kinds)
+    # Stored and computed alike, since FSDP shards only what has one dtype.
+    nf4 = dict(use_bnb_nested_quant=True, dtype=dtype, bnb_4bit_quant_storage=dtype)
+    quantized = get_quantization_config(ModelConfig(load_in_4bit=choice.load_in_4bit, **nf4))
+    options = dict(dtype=dtype, attn_implementation="sdpa", quantization_config=quantized)
     if device.kind == "cuda" and os.environ.get("ACCELERATE_USE_FSDP") != "true":
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}  # a whole model on each GPU
     model = AutoModelForCausalLM.from_pretrained(choice.source, **options)
@@ -149,8 +129,7 @@ def plan(options: Options, model, longest: int) -> memory.Plan:
     if rest or share % rows:
         raise ValueError(
             f"per_device_train_batch_size × gradient_accumulation_steps = {rows_per_update(options)} rows per update "
-            f"cannot be shared out among {processes} processes in batches of {options.per_device_train_batch_size}. "
-            f"Choose a multiple of {processes * options.per_device_train_batch_size}."
+            f"cannot be shared out among {processes} processes: use a multiple of {processes * rows}."
         )
     if processes == 1 and not options.train_embeddings:
         return memory.plan(model, longest, rows, share // rows, options.lora_r)
@@ -164,12 +143,14 @@ def rows_per_update(options: Options) -> int:
 
 def run_folder(options: Options, choice: models.Choice, train_dataset) -> Path:
     """The checkpoints of this training: the same for one process and for several, for the notebook and the command."""
-    given, place, names = dataclasses.asdict(options), Path(options.work_dir), PAIR_SETTINGS.split()
-    if not isinstance(options, PairOptions):
-        names, place = given.keys() - ASIDE, place / FOLDER
+    given = dataclasses.asdict(options) | {
+        "packing": True
+    }  # which was an option once, and named the runs of SQL
+    names = PAIR_SETTINGS.split() if options.pairs else given.keys() - {*ASIDE, "open_book"}
     settings = {name: given[name] for name in names}
     settings |= {"model_name": choice.name, "load_in_4bit": choice.load_in_4bit}
     settings |= {"rows_per_update": rows_per_update(options)}
+    place = Path(options.work_dir, "" if options.pairs else FOLDER)
     return checkpoints.folder(place, settings, train_dataset)
 
 
@@ -177,20 +158,20 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
     """TRL's SFTConfig: the guide's hyper-parameters under today's names, for pairs those of notebook 05."""
     from trl import SFTConfig
 
-    cpu, when = device.kind == "cpu", "steps" if options.save_steps else "epoch"
-    every, packing = options.save_steps or 500, options.packing and pick_attention(device)[0] != "sdpa"
+    cpu, steps = device.kind == "cpu", options.save_steps
+    when, every = "steps" if steps else "epoch", steps or 500
     same = ("num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "max_grad_norm", "seed")
     given = {name: getattr(options, name) for name in same} | {"optim": "adamw_torch_fused"}
     given |= dict(warmup_steps=options.warmup_ratio)  # below 1 it is a share of all steps
     given |= dict(per_device_train_batch_size=plan.rows, per_device_eval_batch_size=plan.rows)
     given |= dict(gradient_accumulation_steps=plan.accumulation, gradient_checkpointing=plan.checkpointing)
-    given |= dict(max_length=options.max_seq_length, packing=packing, eval_packing=False)
+    given |= dict(max_length=options.max_seq_length, packing=False)  # packed rows would see each other
     given |= dict(pad_to_multiple_of=cpu_loss.PAD_TO_MULTIPLE_OF if cpu else None, completion_only_loss=True)
     given |= dict(use_cpu=cpu, bf16=dtype == "bfloat16", ddp_find_unused_parameters=False)
     given |= dict(output_dir=str(run), save_strategy=when, save_steps=every, save_total_limit=2)
     given |= dict(eval_strategy=when, eval_steps=every, include_num_input_tokens_seen="non_padding")
     given |= dict(logging_steps=1, logging_nan_inf_filter=False, report_to="tensorboard", disable_tqdm=True)
-    if isinstance(options, PairOptions):
+    if options.pairs:
         given |= dict(weight_decay=0.01, optim=given["optim"] if cpu else "adamw_8bit")
         given |= dict(load_best_model_at_end=True, metric_for_best_model="eval_loss")
         given |= dict(restore_callback_states_from_checkpoint=True)  # early stopping's patience, too
@@ -199,7 +180,6 @@ def config(options: Options, plan: memory.Plan, run: Path, dtype: str, device: r
 
 def make_trainer(options: Options, model, tokenizer, train_dataset, validation, config):
     """TRL's trainer with the adapter, which trains and carries the rows of turn markers that a base never trained."""
-    import torch
     from transformers import set_seed
     from trl import SFTTrainer
 
@@ -213,8 +193,8 @@ def make_trainer(options: Options, model, tokenizer, train_dataset, validation, 
     rows = {"train_dataset": train_dataset, "eval_dataset": validation}
     trainer = SFTTrainer(model, config, **rows, processing_class=tokenizer, peft_config=lora(options, tokens))
     if not config.bf16:  # TRL makes the adapter of a 4-bit model bfloat16, also where there is none
-        for weight in trainer.model.parameters():
-            weight.data = weight.data.to(torch.float32) if weight.requires_grad else weight.data
+        for weight in [weight for weight in trainer.model.parameters() if weight.requires_grad]:
+            weight.data = weight.data.float()
     if not (options.train_embeddings or tokens):  # a loss without logits, where there is no GPU
         cpu_loss.train_without_logits(trainer)
     return trainer
@@ -230,12 +210,21 @@ def train(trainer, folder: Path, last: Path | None, plan: memory.Plan) -> memory
 
 def as_trained(trainer, rows) -> list[dict]:
     """`input_ids` and `labels` of each row as the trainer's own collator makes them, for the check; no padding."""
-    examples = []
-    for row in rows:
-        batch = trainer.data_collator([row])
-        real = batch["input_ids"][0] != trainer.processing_class.pad_token_id
-        examples.append({name: batch[name][0][real].tolist() for name in ("input_ids", "labels")})
-    return examples
+    batches, padding = (trainer.data_collator([row]) for row in rows), trainer.processing_class.pad_token_id
+    names = ("input_ids", "labels")
+    return [
+        {name: batch[name][batch["input_ids"] != padding].tolist() for name in names} for batch in batches
+    ]
+
+
+def sides(options: Options, work_dir: Path) -> list[list[dict]]:
+    """What to train on and what to watch, as pairs of a question and an answer."""
+    if options.pairs:
+        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
+        return [[*both["train"]], [*both["validation"]]]
+    rows, _ = data.load(options.dataset, options.context)
+    parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
+    return [[data.pair(row) for row in part] for part in parts[:2]]
 
 
 def run(options: Options) -> None:
@@ -248,53 +237,40 @@ def run(options: Options) -> None:
     choice = models.choose(options.model_name, device, options.load_in_4bit)
     dtype, _ = models.pick_dtype(device)
     model, tokenizer = load(choice, dtype, device)
-    longest, open_book, pairs = options.max_seq_length, False, isinstance(options, PairOptions)
-    if pairs:
+    how = tokenizer, options.max_seq_length, options.open_book
+    (rows, too_long), (validation, _) = (data.masked(side, *how) for side in sides(options, work_dir))
+    if options.pairs:
         training.check_end_of_turn(model, tokenizer)
-        both, _ = qa_data.load_qa_dataset(options.dataset, work_dir)
-        sides, open_book = [[*both["train"]], [*both["validation"]]], options.open_book
-    else:
-        rows, _ = data.load(options.dataset, options.context)
-        parts = data.split(rows, options.train_size, options.test_size, options.group_by, options.seed)
-        sides = [[data.pair(row) for row in part] for part in parts[:2]]
-    fitting = [data.masked(side, tokenizer, longest, open_book) for side in sides]
-    (train_dataset, too_long), (validation_dataset, _) = fitting
-    lengths = list(map(len, train_dataset["input_ids"]))
-    if pairs:
         how_long = options.num_train_epochs, options.max_steps
-        steps = training.planned_steps(len(lengths), rows_per_update(options), *how_long)
+        steps = training.planned_steps(len(rows), rows_per_update(options), *how_long)
         every = min(80, max(10, steps // 3)) if device.kind == "cpu" else min(50, max(10, steps // 6))
         options = dataclasses.replace(options, save_steps=every)
-    batches = plan(options, model, max(lengths))
-    folder = run_folder(options, choice, train_dataset)
+    batches = plan(options, model, max(map(len, rows["input_ids"])))
+    folder = run_folder(options, choice, rows)
     settings = config(options, batches, folder, dtype, device)
-    trainer = make_trainer(options, model, tokenizer, train_dataset, validation_dataset, settings)
+    trainer = make_trainer(options, model, tokenizer, rows, validation, settings)
     if trainer.is_world_process_zero():
-        print(f"{len(train_dataset)} rows fit, {len(too_long)} are too long and left out")
-        examples = as_trained(trainer, train_dataset)
-        training.check_training_examples(examples, tokenizer, rows=len(train_dataset))
+        print(f"{len(rows)} rows fit, {len(too_long)} are too long and left out")
+        training.check_training_examples(as_trained(trainer, rows), tokenizer, rows=len(rows))
         progress.show(trainer)
         if options.checkpoint_repo:
             checkpoints.fetch(folder, options.checkpoint_repo)
     trainer.accelerator.wait_for_everyone()
-    if pairs:
+    if options.pairs:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=3))
     checkpoints.keep(trainer, folder, options.checkpoint_repo)
     train(trainer, folder, checkpoints.newest(folder) if options.resume else None, batches)
-    if pairs:
+    if options.pairs:
         trainer.accelerator.print("Run notebook 05 with the same parameters: it goes on from here")
         return
     trainer.model.peft_config["default"].base_model_name_or_path = choice.name
     trainer.save_model(str(work_dir / FOLDER / "adapter"))  # by all processes, where the model is sharded
 
 
-def main() -> None:
+if __name__ == "__main__":
     from transformers import HfArgumentParser
 
-    parsers = [HfArgumentParser(kind, prog="python -m helpers.sql.qlora") for kind in (Options, PairOptions)]
-    pairs = data.has_pairs(parsers[0].parse_known_args()[0].dataset)
-    run(*parsers[pairs].parse_args_into_dataclasses())
-
-
-if __name__ == "__main__":
-    main()
+    parser = HfArgumentParser(Options, prog="python -m helpers.sql.qlora")
+    if data.has_pairs(parser.parse_known_args()[0].dataset):
+        parser.set_defaults(**PAIRS)
+    run(*parser.parse_args_into_dataclasses())

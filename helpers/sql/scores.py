@@ -24,19 +24,17 @@ def check(rows: list[dict], least: int = 10) -> tuple[list[dict], dict]:
     second time. Raises ValueError, with the first cause, when fewer than `least` and less than half are left.
     """
     outcomes = judge.judge_all((row["sql_context"], row["sql"], row["sql"]) for row in rows)
-    pairs = list(zip(rows, outcomes))
-    left = [row for row, outcome in pairs if outcome.kind == judge.RIGHT]
-    causes = [f"{o.kind}: {o.detail} ({row['sql_prompt']})" for row, o in pairs if o.kind != judge.RIGHT]
-    kinds = Counter(outcome.kind for outcome in outcomes)
-    runs = len(rows) - kinds[judge.GOLD_BROKEN]
-    builds = sum(bool(outcome.gold.context_dialect) for outcome in outcomes)
-    counts = {"questions": len(rows), "context builds": builds, "gold runs": runs}
-    counts |= {"gives rows": runs - kinds[judge.NO_ROWS], "can judge": len(left)}
+    judged, kinds = list(zip(rows, outcomes)), Counter(outcome.kind for outcome in outcomes)
+    left = [row for row, outcome in judged if outcome.kind == judge.RIGHT]
+    causes = [f"{o.kind}: {o.detail} ({row['sql_prompt']})" for row, o in judged if o.kind != judge.RIGHT]
     if len(left) < min(least, len(rows) / 2):
         raise ValueError(
             f"Only {len(left)} of {len(rows)} questions can judge a model. The first that cannot is {causes[0]}. "
             "Each sql_context needs CREATE statements and rows (INSERT) on which its sql gives rows."
         )
+    runs, builds = len(rows) - kinds[judge.GOLD_BROKEN], sum(bool(o.gold.context_dialect) for o in outcomes)
+    counts = {"questions": len(rows), "context builds": builds, "gold runs": runs}
+    counts |= {"gives rows": runs - kinds[judge.NO_ROWS], "can judge": len(left)}
     return left, counts | {"first cause": "".join(causes[:1])}
 
 
@@ -54,23 +52,16 @@ def compare(rows: list[dict], base: list[str], tuned: list[str], group_by: str =
     kinds = Counter(example["base_outcome"] for example in examples)
     sound = [row for row in examples if row["base_outcome"] not in (judge.GOLD_BROKEN, judge.NO_ROWS)]
     if not sound:
-        raise ValueError(
-            f"None of {len(rows)} gold queries can judge, the first: {examples[0]['base_detail']}. Check the contexts."
-        )
+        first = f"the first: {examples[0]['base_detail']}"
+        raise ValueError(f"None of {len(rows)} gold queries can judge, {first}. Check the contexts.")
     base, tuned = ([float(row[f"{side}_outcome"] == judge.RIGHT) for row in sound] for side in SIDES)
     groups = [data.group(row, group_by) for row in sound]
-    return {
-        "count": len(sound),
-        "gold_broken": kinds[judge.GOLD_BROKEN],
-        "no_rows": kinds[judge.NO_ROWS],
-        "groups": len(set(groups)),
-        "translated": sum(bool(row["translated"]) for row in sound),
-        "base": sum(base) / len(sound),
-        "tuned": sum(tuned) / len(sound),
-        "difference": evaluation.paired_interval(base, tuned, groups=groups),
-        "outcomes": {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES},
-        "examples": sound,
-    }
+    counts = {"count": len(sound), "gold_broken": kinds[judge.GOLD_BROKEN], "no_rows": kinds[judge.NO_ROWS]}
+    counts |= {"groups": len(set(groups)), "translated": sum(bool(row["translated"]) for row in sound)}
+    outcomes = {side: dict(Counter(row[f"{side}_outcome"] for row in sound)) for side in SIDES}
+    means = {"base": sum(base) / len(sound), "tuned": sum(tuned) / len(sound)}
+    difference = evaluation.paired_interval(base, tuned, groups=groups)
+    return counts | means | {"difference": difference, "outcomes": outcomes, "examples": sound}
 
 
 def picture(result: dict):
@@ -89,9 +80,8 @@ def picture(result: dict):
 
 def sentence(result: dict) -> str:
     """The result in a sentence, in points of execution accuracy."""
-    change = {name: 100 * value for name, value in result["difference"].items()}
+    mean, low, high = (100 * result["difference"][name] for name in ("mean", "low", "high"))
     return (
         f"Right: {result['base']:.1%} before, {result['tuned']:.1%} after, over {result['count']} questions and "
-        f"{result['groups']} groups held out: {change['mean']:+.1f} points, 95 % interval {change['low']:+.1f} … "
-        f"{change['high']:+.1f}"
+        f"{result['groups']} groups held out: {mean:+.1f} points, 95 % interval {low:+.1f} … {high:+.1f}"
     )

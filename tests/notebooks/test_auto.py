@@ -51,6 +51,6 @@ def test_the_command_for_several_gpus_begins_with_the_notebooks_values(monkeypat
     defaults = notebooks.parameters(PATHS[5])
     for device in (GPU, CPU):
         values, _ = settled(device, monkeypatch)
-        options, _ = qlora.for_device(qlora.PairOptions(), device)
+        options, _ = qlora.for_device(qlora.Options(**qlora.PAIRS), device)
         for name, value in (defaults | dict(zip(NAMES, values))).items():
             assert getattr(options, name) == value, name

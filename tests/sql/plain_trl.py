@@ -317,8 +317,8 @@ def test_packing_without_flash_attention_lets_rows_see_each_other(tmp_path, tiny
     monkeypatch.setattr(logging.getLogger("trl"), "propagate", True)
     trainer = stock_trainer(tiny_gemma, tmp_path, [{"text": "a b"}, {"text": "c d"}], packing=True)
     assert len(trainer.train_dataset) == 1 and "cross-contamination" in caplog.text
-    assert qlora.pick_attention(CPU)[0] == qlora.pick_attention(T4)[0] == "sdpa"
-    assert "needs a GPU from Ampere on" in qlora.pick_attention(T4)[1]
+    options, _ = qlora.for_device(qlora.Options(), CPU)
+    assert not qlora.config(options, PLAN, tmp_path, "float32", CPU).packing
 
 
 def test_never_float16():
@@ -348,17 +348,17 @@ def test_what_is_left_to_the_device_is_the_guides_on_a_gpu_and_less_without():
     assert why.startswith("context = all, model_name = unsloth/gemma-3-1b-pt, lora_dropout = 0.05, learning")
     assert why.endswith(": for a CUDA device") and "save_steps" not in why
     assert qlora.for_device(qlora.Options(lora_dropout=0), T4)[0].lora_dropout == 0
-    cpu, why = qlora.for_device(qlora.Options(context="all", packing=False), CPU)
+    cpu, why = qlora.for_device(qlora.Options(context="all"), CPU)
     assert "lora_dropout = 0.0" in why and "model_name" not in why
     assert (cpu.lr_scheduler_type, cpu.context, cpu.model_name) == ("linear", "all", "auto")
-    assert cpu.max_steps > 0 and cpu.save_steps > 0 and not cpu.packing and qlora.rows_per_update(cpu) == 2
+    assert cpu.max_steps > 0 and cpu.save_steps > 0 and qlora.rows_per_update(cpu) == 2
     assert "nothing was left to it" in qlora.for_device(cpu, CPU)[1]
 
 
 def test_pairs_are_trained_with_notebook_05s_optimizer_and_stopping(tmp_path):
     """Its cell: linear, five steps of warm-up, decay 0.01, 8 bits on a GPU; the best checkpoint is kept."""
     for device, optimizer in ((T4, "adamw_8bit"), (CPU, "adamw_torch_fused")):
-        options, _ = qlora.for_device(qlora.PairOptions(save_steps=10), device)
+        options, _ = qlora.for_device(qlora.Options(**qlora.PAIRS, save_steps=10), device)
         made = qlora.config(options, PLAN, tmp_path, "float32", device)
         found = (made.optim, made.lr_scheduler_type, made.warmup_steps, made.weight_decay, made.max_grad_norm)
         assert found == (optimizer, "linear", 5, 0.01, 1.0)
