@@ -13,9 +13,9 @@ HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 # A room grows only for something new. Three are larger than they were meant to be, collect 620, ask 1,200 and sql 500:
 # lower a number here whenever a room has become smaller.
 BUDGETS = dict(
-    core=600, collect=663, clean=830, ask=1810, train=1050, prove=596, publish=632, sql=1028, pipeline=401
+    core=600, collect=660, clean=830, ask=1810, train=1050, prove=600, publish=632, sql=1028, pipeline=401
 )
-TOTAL, MODULE, FUNCTION, BRANCHES = 7625, 300, 50, 12
+TOTAL, MODULE, FUNCTION, BRANCHES = 7622, 300, 50, 12
 ORDER = list(BUDGETS)[:7]  # each may import from those before it
 MAY = {room: {*ORDER[:at], room} for at, room in enumerate(ORDER)}
 MAY |= {"sql": {*ORDER[:6], "sql"}, "pipeline": {"core", "pipeline"}}
