@@ -159,7 +159,7 @@ def sample() -> list[dict]:
 def kept(adapter: Path) -> dict[str, list[dict]]:
     """The pairs of this adapter's training, in three parts, as notebook 05 kept them beside it; {} where it did not."""
     if adapter == models.SAMPLE_ADAPTER:
-        return load_qa_dataset("sample", adapter)[0]
+        return {side: [*rows] for side, rows in load_qa_dataset("sample", adapter)[0].items()}
     folder = adapter.parent / KEPT
     return _read_sides(str(folder))[0] if folder.is_dir() else {}
 

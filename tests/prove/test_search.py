@@ -54,7 +54,7 @@ def test_a_known_question_finds_its_own_context_and_rare_words_find_their_chunk(
 def test_of_several_companies_it_finds_the_one_that_is_named(question, company, source):
     """Who asked about all reviews of the second company read the sheet of the first; "customer service" found none."""
     pairs = []
-    for pair in (pair for side in data.kept(models.SAMPLE_ADAPTER).values() for pair in side):
+    for pair in sum(data.kept(models.SAMPLE_ADAPTER).values(), []):
         for name in ("Acme", "Acme Bikes", "Globex"):
             of = {"Velomarsh": name, "customer support": "customer service"}
             pairs.append(pair | {"chunk_id": f"{pair['chunk_id']} {name}"})
